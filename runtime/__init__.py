@@ -1,0 +1,4 @@
+"""What an image is and how it runs: OCI types, the store, layers, the sandbox. `pyrun`.
+
+Nothing is imported here: `pyrun` starts in milliseconds, so each module names what it needs.
+"""

@@ -1,0 +1,5 @@
+"""`python -m runtime` is `pyrun`."""
+
+from runtime.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,119 @@
+"""From an image and what the user asked for to a runtime-spec `Spec` (image-spec conversion.md)."""
+
+from __future__ import annotations
+
+import os
+
+from runtime.errors import UsageError
+from runtime.oci.spec import Mount, Process, Spec
+from runtime.record import Record
+from runtime.sandbox import capabilities, defaults
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runtime.oci.image import ImageConfig
+
+
+class Options(Record):
+    """What the user of `pyrun` asked for; None or empty means that the image decides."""
+
+    command: tuple[str, ...] = ()
+    entrypoint: tuple[str, ...] | None = None
+    env: tuple[str, ...] = ()  # NAME=VALUE, or NAME to take the caller's
+    volumes: tuple[str, ...] = ()  # SOURCE:DESTINATION[:ro|rw]
+    working_dir: str = ""
+    user: str = ""
+    hostname: str = ""
+    readonly: bool = False
+    interactive: bool = False
+    terminal: bool = False
+    host_network: bool = False
+    new_privileges: bool = False
+    cap_add: tuple[str, ...] = ()
+    cap_drop: tuple[str, ...] = ()
+
+
+def to_spec(config: ImageConfig, options: Options) -> Spec:
+    """Combine image configuration and options; raises UsageError for options that make no sense."""
+    hostname = options.hostname or os.urandom(6).hex()
+    # As docker: another entrypoint makes the image's command meaningless.
+    if options.entrypoint is not None:
+        args = options.entrypoint + options.command
+    else:
+        entrypoint = config.config.entrypoint or ()
+        args = entrypoint + (options.command or config.config.cmd or ())
+    return Spec(
+        process=Process(
+            args=args,
+            env=_environment(config, options, hostname),
+            cwd=_working_dir(config, options),
+            user=options.user or config.config.user,
+            terminal=options.terminal,
+            capabilities=_capabilities(options),
+            no_new_privileges=not options.new_privileges,
+        ),
+        hostname=hostname,
+        mounts=defaults.mounts(host_network=options.host_network)
+        + tuple(_volume(text) for text in options.volumes),
+        namespaces=defaults.namespaces(host_network=options.host_network),
+        masked_paths=defaults.MASKED_PATHS,
+        readonly_paths=defaults.READONLY_PATHS,
+        readonly_root=options.readonly,
+    )
+
+
+def _environment(config: ImageConfig, options: Options, hostname: str) -> tuple[str, ...]:
+    values = {"PATH": defaults.PATH, "HOSTNAME": hostname}
+    if options.terminal:
+        values["TERM"] = "xterm"
+    for item in config.config.env:
+        name, _, value = item.partition("=")
+        values[name] = value
+    for item in options.env:
+        name, equals, value = item.partition("=")
+        if not name:
+            raise UsageError(f"-e {item!r}: NAME=VALUE or NAME expected")
+        if equals:
+            values[name] = value
+        elif name in os.environ:
+            values[name] = os.environ[name]
+    return tuple(f"{name}={value}" for name, value in values.items())
+
+
+def _working_dir(config: ImageConfig, options: Options) -> str:
+    if options.working_dir and not options.working_dir.startswith("/"):
+        raise UsageError(f"-w {options.working_dir!r}: an absolute path expected")
+    path = options.working_dir or config.config.working_dir or "/"
+    return path if path.startswith("/") else f"/{path}"
+
+
+def _capabilities(options: Options) -> frozenset[str]:
+    names = capabilities.RUN_DEFAULT
+    for text in options.cap_drop:
+        names -= capabilities.ALL if text.upper() == "ALL" else {_capability(text)}
+    for text in options.cap_add:
+        names |= capabilities.ALL if text.upper() == "ALL" else {_capability(text)}
+    return names
+
+
+def _capability(text: str) -> str:
+    return capabilities.parse_capability(text)
+
+
+def _volume(text: str) -> Mount:
+    parts = text.split(":")
+    if len(parts) not in (2, 3) or not parts[0] or not parts[1].startswith("/"):
+        raise UsageError(
+            f"-v {text!r}: SOURCE:DESTINATION[:ro] expected, the destination an absolute path"
+        )
+    if parts[1].strip("/") == "":
+        raise UsageError(f"-v {text!r}: the destination is the root itself")
+    mode = parts[2] if len(parts) == 3 else "rw"
+    if mode not in ("ro", "rw"):
+        raise UsageError(f"-v {text!r}: {mode!r} is not ro or rw")
+    source = os.path.abspath(parts[0])
+    if not os.path.exists(source):
+        raise UsageError(
+            f"-v {text!r}: {source} does not exist", hint="make it first; pyrun does not guess"
+        )
+    return Mount(destination=parts[1], type="bind", source=source, options=("rbind", mode))

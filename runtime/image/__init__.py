@@ -1,0 +1,1 @@
+"""Images as files: the archive, its tar format, and layers applied to a directory."""

@@ -1,0 +1,232 @@
+"""Opening an image archive: OCI layout and docker archive in one tar, or either alone.
+
+The archive is read in place: its members are found once, documents are read and verified, and
+layers are handed on as ranges of the file. Members are regular files only; a link instead of a
+blob is an error.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runtime.errors import ImageError
+from runtime.image import tar
+from runtime.image.blob import BlobRange
+from runtime.oci.digest import Digest, digest_of
+from runtime.oci.image import INDEX, LAYER, Descriptor, ImageConfig, Manifest, canonical_media_type
+from runtime.oci.reader import MAX_DOCUMENT, member, parse_json
+from runtime.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
+MAX_MEMBERS = 1 << 16
+
+
+class Image(Record):
+    """An image that can be run: its documents, verified, and where its layers' bytes are.
+
+    Layers are verified when they are applied (`blob.LayerReader`).
+    """
+
+    name: str  # how errors call it
+    manifest: Manifest
+    config: ImageConfig
+    blobs: tuple[BlobRange, ...]  # the layers, lowest first
+
+
+def open_archive(path: str) -> Image:
+    """Read the one image of an archive; raises ImageError naming the archive and the member."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as error:
+        raise ImageError(f"{path}: {error.strerror}") from error
+    try:
+        status = os.fstat(fd)
+        if status.st_mode & 0o170000 != 0o100000:
+            raise ImageError(f"{path}: not a regular file, so not an image archive")
+        archive = _Archive(path, fd, status.st_size)
+        return archive.image()
+    finally:
+        os.close(fd)
+
+
+class _File:
+    """A file as a `tar.Stream`; `skip` seeks, so that only headers are read."""
+
+    def __init__(self, path: str, fd: int, size: int):
+        self._path, self._fd, self._size = path, fd, size
+        self.position = 0
+
+    def read(self, size: int) -> bytes:
+        content = os.pread(self._fd, size, self.position)
+        self.position += len(content)
+        return content
+
+    def skip(self, size: int) -> None:
+        self.position += size
+        if self.position > self._size:
+            missing = self.position - self._size
+            raise ImageError(f"{self._path}: truncated: at least {missing} bytes are missing")
+
+
+class _Archive:
+    def __init__(self, path: str, fd: int, size: int):
+        self._path = path
+        self._fd = fd
+        self._members: dict[str, BlobRange] = {}
+        stream = _File(path, fd, size)
+        if size == 0:
+            raise ImageError(f"{path}: the file is empty")
+        for entry in tar.entries(stream, path):
+            if entry.kind == tar.REGULAR:
+                name = entry.name.removeprefix("./")
+                self._members[name] = BlobRange(
+                    path=path, offset=stream.position, size=entry.size
+                )
+            if len(self._members) > MAX_MEMBERS:
+                raise ImageError(f"{path}: more than {MAX_MEMBERS} members")
+            stream.skip(entry.size + tar.padding(entry.size))
+
+    def image(self) -> Image:
+        if "index.json" in self._members:
+            image = self._oci_image()
+            if "manifest.json" in self._members:
+                self._same_image(image)
+            return image
+        if "manifest.json" in self._members:
+            return self._docker_image()
+        raise ImageError(
+            f"{self._path}: a tar, but not an image: it has no index.json and no manifest.json",
+            hint="a plain root filesystem can become an image: FROM scratch, ADD it",
+        )
+
+    def _oci_image(self) -> Image:
+        index = parse_json(self._document("index.json"), f"{self._path}: index.json")
+        return self._from_index(index, f"{self._path}: index.json", depth=0)
+
+    def _from_index(self, index: Mapping[str, Any], where: str, depth: int) -> Image:
+        tables = [t for t in member(index, "manifests", list, where) if isinstance(t, dict)]
+        images = [t for t in tables if not _is_attestation(t)]
+        if len(images) > 1:
+            images = [t for t in images if _fits_this_machine(t)]
+        if len(images) != 1:
+            raise ImageError(f"{where}: {len(images)} images for this platform, one expected")
+        descriptor = Descriptor.from_json(images[0], where)
+        document = self._blob(descriptor)
+        if canonical_media_type(descriptor.media_type) == INDEX:
+            if depth == 4:
+                raise ImageError(f"{where}: indexes nested too deeply")
+            nested = f"{self._path}: index {descriptor.digest}"
+            return self._from_index(parse_json(document, nested), nested, depth + 1)
+        manifest = Manifest.from_json(document, f"{self._path}: manifest {descriptor.digest}")
+        config_where = f"{self._path}: config {manifest.config.digest}"
+        config = ImageConfig.from_json(self._blob(manifest.config), config_where)
+        blobs = tuple(self._blob_range(layer) for layer in manifest.layers)
+        return self._checked(manifest, config, blobs)
+
+    def _docker_image(self) -> Image:
+        table = self._docker_table()
+        where = f"{self._path}: manifest.json"
+        document = self._document(member(table, "Config", str, where))
+        config = ImageConfig.from_json(document, f"{self._path}: {table['Config']}")
+        blobs = tuple(
+            self._member(layer) for layer in member(table, "Layers", list, where)
+        )
+        if len(blobs) != len(config.diff_ids):
+            raise ImageError(
+                f"{where}: {len(blobs)} layers, the config has {len(config.diff_ids)} diff_ids"
+            )
+        layers = tuple(
+            # docker save writes uncompressed layers: their digest is the diff_id.
+            Descriptor(media_type=LAYER, digest=diff_id, size=blob.size)
+            for blob, diff_id in zip(blobs, config.diff_ids, strict=True)
+        )
+        descriptor = Descriptor(
+            media_type="application/vnd.oci.image.config.v1+json",
+            digest=digest_of(document),
+            size=len(document),
+        )
+        return self._checked(Manifest(config=descriptor, layers=layers), config, blobs)
+
+    def _checked(
+        self, manifest: Manifest, config: ImageConfig, blobs: tuple[BlobRange, ...]
+    ) -> Image:
+        if len(manifest.layers) != len(config.diff_ids):
+            raise ImageError(
+                f"{self._path}: {len(manifest.layers)} layers in the manifest, "
+                f"{len(config.diff_ids)} diff_ids in the config"
+            )
+        return Image(name=self._path, manifest=manifest, config=config, blobs=blobs)
+
+    def _same_image(self, image: Image) -> None:
+        """Refuse an archive whose docker view is another image than its OCI view.
+
+        Readers differ in which view they take, so such an archive shows each its own image.
+        """
+        table = self._docker_table()
+        layers = [str(layer).removeprefix("blobs/sha256/") for layer in table.get("Layers") or ()]
+        config = str(table.get("Config")).removeprefix("blobs/sha256/").removesuffix(".json")
+        expected = [layer.digest.hex for layer in image.manifest.layers]
+        if config != image.manifest.config.digest.hex or layers != expected:
+            raise ImageError(
+                f"{self._path}: index.json and manifest.json describe different images"
+            )
+
+    def _docker_table(self) -> Mapping[str, Any]:
+        where = f"{self._path}: manifest.json"
+        # The document is an array; the reader's top level is an object.
+        tables = parse_json(b'{"images":' + self._document("manifest.json") + b"}", where)["images"]
+        if not isinstance(tables, list) or len(tables) != 1 or not isinstance(tables[0], dict):
+            raise ImageError(f"{where}: exactly one image expected")
+        return tables[0]
+
+    def _member(self, name: object) -> BlobRange:
+        blob = self._members.get(name) if isinstance(name, str) else None
+        if blob is None:
+            raise ImageError(f"{self._path}: {name}: no such file in the archive")
+        return blob
+
+    def _document(self, name: str) -> bytes:
+        blob = self._member(name)
+        if blob.size > MAX_DOCUMENT:
+            raise ImageError(f"{self._path}: {name}: {blob.size} bytes, too large for a document")
+        return os.pread(self._fd, blob.size, blob.offset)
+
+    def _blob_range(self, descriptor: Descriptor) -> BlobRange:
+        blob = self._member(f"blobs/sha256/{descriptor.digest.hex}")
+        if blob.size != descriptor.size:
+            raise ImageError(
+                f"{self._path}: blob {descriptor.digest}: size is {blob.size} bytes, "
+                f"descriptor says {descriptor.size}"
+            )
+        return blob
+
+    def _blob(self, descriptor: Descriptor) -> bytes:
+        """Read a document blob, verified."""
+        self._blob_range(descriptor)
+        document = self._document(f"blobs/sha256/{descriptor.digest.hex}")
+        found = digest_of(document)
+        if found != Digest(descriptor.digest):
+            raise ImageError(f"{self._path}: blob {descriptor.digest}: its digest is {found}")
+        return document
+
+
+def _is_attestation(table: Mapping[str, Any]) -> bool:
+    annotations = table.get("annotations")
+    return isinstance(annotations, dict) and "vnd.docker.reference.type" in annotations
+
+
+def _fits_this_machine(table: Mapping[str, Any]) -> bool:
+    platform = table.get("platform")
+    return isinstance(platform, dict) and platform.get("architecture") == architecture()
+
+
+def architecture() -> str:
+    """This machine's architecture under its OCI name (GOARCH)."""
+    machine = os.uname().machine
+    return {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}.get(
+        machine, machine
+    )

@@ -1,0 +1,168 @@
+"""Reading a layer blob: decompressed, and verified against every promise made about it.
+
+The reader, not its callers, turns a wrong size, digest or diff_id into an error.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import zlib
+
+from runtime.errors import ImageError
+from runtime.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Descriptor, canonical_media_type
+from runtime.record import Record
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runtime.oci.digest import DiffID
+
+_CHUNK = 1 << 20
+
+
+class BlobRange(Record):
+    """Where a blob's bytes are: part of a file, or all of it."""
+
+    path: str
+    offset: int
+    size: int
+
+
+class LayerReader:
+    """The uncompressed tar of a layer, as a forward `Stream`.
+
+    Call `finish()` after the last entry: it reads the rest and raises ImageError unless size,
+    digest and diff_id are the promised ones. Until then nothing that was read is trusted.
+    """
+
+    def __init__(self, blob: BlobRange, descriptor: Descriptor, diff_id: DiffID, where: str):
+        self._where = where
+        self._descriptor = descriptor
+        self._diff_id = diff_id
+        if blob.size != descriptor.size:
+            raise ImageError(f"{where}: size is {blob.size} bytes, manifest says {descriptor.size}")
+        self._left = blob.size
+        self._buffer = b""
+        self._position = 0
+        self._stored = hashlib.sha256()
+        kind = canonical_media_type(descriptor.media_type)
+        self._decompress = _decompressor(kind, where)
+        self._content = self._stored if self._decompress is None else hashlib.sha256()
+        self._fd = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
+        os.lseek(self._fd, blob.offset, os.SEEK_SET)
+
+    def __enter__(self) -> LayerReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def read(self, size: int) -> bytes:
+        """Return exactly `size` bytes, or fewer at the end of the layer."""
+        end = self._position + size
+        if end <= len(self._buffer):
+            piece = self._buffer[self._position : end]
+            self._position = end
+            return piece
+        pieces = [self._buffer[self._position :]]
+        have = len(pieces[0])
+        while have < size and self._fill():
+            pieces.append(self._buffer[: size - have])
+            have += len(pieces[-1])
+            self._position = len(pieces[-1])
+        if have < size:
+            self._position = len(self._buffer)
+        return b"".join(pieces)
+
+    def skip(self, size: int) -> None:
+        """Pass over `size` bytes."""
+        while size > 0:
+            piece = self.read(min(size, _CHUNK))
+            if not piece:
+                raise ImageError(f"{self._where}: truncated")
+            size -= len(piece)
+
+    def finish(self) -> None:
+        """Read to the end and verify what was read."""
+        while self._fill():
+            pass
+        found = "sha256:" + self._stored.hexdigest()
+        if found != self._descriptor.digest:
+            raise ImageError(
+                f"{self._where}: digest is {found}, manifest says {self._descriptor.digest}"
+            )
+        content = "sha256:" + self._content.hexdigest()
+        if content != self._diff_id:
+            raise ImageError(f"{self._where}: diff_id is {content}, config says {self._diff_id}")
+
+    def _fill(self) -> bool:
+        """Replace the buffer by the next bytes; False at the end of the blob."""
+        while self._left:
+            chunk = os.read(self._fd, min(self._left, _CHUNK))
+            if not chunk:
+                raise ImageError(f"{self._where}: truncated: {self._left} bytes are missing")
+            self._left -= len(chunk)
+            self._stored.update(chunk)
+            if self._decompress is not None:
+                chunk = self._decompress(chunk)
+                self._content.update(chunk)
+            if chunk:
+                self._buffer, self._position = chunk, 0
+                return True
+        self._buffer, self._position = b"", 0
+        return False
+
+
+def _decompressor(media_type: str, where: str) -> Callable[[bytes], bytes] | None:
+    if media_type == LAYER:
+        return None
+    if media_type == LAYER_GZIP:
+        return _gunzip(where)
+    if media_type == LAYER_ZSTD:
+        return _unzstd(where)
+    raise ImageError(f"{where}: layer of media type {media_type!r} is not supported")
+
+
+def _gunzip(where: str) -> Callable[[bytes], bytes]:
+    # A gzip stream may consist of several members (RFC 1952 section 2.2).
+    state = zlib.decompressobj(wbits=31)
+
+    def decompress(chunk: bytes) -> bytes:
+        nonlocal state
+        pieces = []
+        while chunk:
+            if state.eof:
+                state = zlib.decompressobj(wbits=31)
+            try:
+                pieces.append(state.decompress(chunk))
+            except zlib.error as error:
+                raise ImageError(f"{where}: not valid gzip: {error}") from error
+            chunk = state.unused_data
+        return b"".join(pieces)
+
+    return decompress
+
+
+def _unzstd(where: str) -> Callable[[bytes], bytes]:
+    import zstandard
+
+    # A frame may ask for a window of gigabytes; 128 MiB is what `zstd -d` grants too.
+    context = zstandard.ZstdDecompressor(max_window_size=1 << 27)
+    state = context.decompressobj()
+
+    def decompress(chunk: bytes) -> bytes:
+        nonlocal state
+        pieces = []
+        while chunk:
+            if state.eof:
+                state = context.decompressobj()
+            try:
+                pieces.append(state.decompress(chunk))
+            except zstandard.ZstdError as error:
+                raise ImageError(f"{where}: not valid zstd: {error}") from error
+            chunk = state.unused_data
+        return b"".join(pieces)
+
+    return decompress

@@ -1,0 +1,258 @@
+"""Applying one layer to an empty directory, in the form that overlayfs stacks.
+
+Whiteouts (image-spec layer.md "Whiteouts") become overlay's own: a 0/0 character device, and an
+xattr on an opaque directory. Every object is made relative to a directory descriptor that was
+resolved inside the root, so no entry can reach outside, whatever links came before it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runtime.errors import ImageError
+from runtime.image import tar
+from runtime.sandbox.rootpath import open_in_root
+from runtime.sandbox.userns import in_user_namespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runtime.image.blob import LayerReader
+
+WHITEOUT = ".wh."
+OPAQUE = ".wh..wh..opq"
+_CHUNK = 1 << 20
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY
+
+
+def opaque_xattr() -> str:
+    """The xattr by which overlayfs knows an opaque directory here (`userxattr` mounts differ)."""
+    return ("user" if in_user_namespace() else "trusted") + ".overlay.opaque"
+
+
+def kept_xattr(name: str) -> bool:
+    """Whether an xattr belongs to an image: overlay's own and the host's labels do not."""
+    if name.startswith("user."):
+        return not name.startswith("user.overlay.")
+    return name == "security.capability"
+
+
+def apply_layer(layer: LayerReader, root: str, lowers: tuple[str, ...], where: str) -> None:
+    """Extract a layer into the empty directory `root`, which is to lie over `lowers`.
+
+    `lowers` (highest first) give directories that the layer implies without listing them their
+    attributes. Raises ImageError; what came before the error stays extracted.
+    """
+    root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    before = os.umask(0)
+    try:
+        _Extraction(layer, root_fd, lowers, where).run()
+    finally:
+        os.umask(before)
+        os.close(root_fd)
+
+
+class _Extraction:
+    def __init__(self, layer: LayerReader, root_fd: int, lowers: tuple[str, ...], where: str):
+        self._layer = layer
+        self._root_fd = root_fd
+        self._lowers = lowers
+        self._where = where
+        self._directory_times: dict[str, int] = {}
+        self._whiteouts: list[str] = []
+        self._parent = ""
+        self._parent_fd = os.dup(root_fd)
+
+    def run(self) -> None:
+        for entry in tar.entries(self._layer, self._where):
+            try:
+                self._extract(entry)
+            except OSError as error:
+                if error.errno in (28, 122):  # ENOSPC, EDQUOT
+                    raise
+                raise ImageError(f"{self._where}: {entry.name}: {error.strerror}") from error
+        os.close(self._parent_fd)
+        for path in self._whiteouts:
+            self._white_out(path)
+        # Last, and deepest first: making an entry changes its directory's time.
+        for path, mtime in sorted(self._directory_times.items(), reverse=True):
+            fd = open_in_root(self._root_fd, path or ".", _DIRECTORY, follow=False)
+            os.utime(f"/proc/self/fd/{fd}", (mtime, mtime))
+            os.close(fd)
+
+    def _extract(self, entry: tar.Entry) -> None:
+        path = self._normalise(entry.name)
+        parent, _, name = path.rpartition("/")
+        if not path:
+            if entry.kind != tar.DIRECTORY:
+                raise ImageError(f"{self._where}: the root entry is not a directory")
+            self._set_attributes(self._root_fd, ".", entry)
+            self._directory_times[""] = entry.mtime
+        elif name.startswith(WHITEOUT):
+            self._note_whiteout(parent, name)
+            self._layer.skip(entry.size + tar.padding(entry.size))
+        else:
+            self._make(self._open_parent(parent), name, path, entry)
+
+    def _normalise(self, name: str) -> str:
+        parts = [part for part in name.split("/") if part not in ("", ".")]
+        if ".." in parts:
+            raise ImageError(f"{self._where}: {name}: leaves the image root")
+        return "/".join(parts)
+
+    def _open_parent(self, parent: str) -> int:
+        # Entries of one directory follow each other: one remembered descriptor serves nearly all.
+        if parent != self._parent:
+            fd = self._open_directory(parent)
+            os.close(self._parent_fd)
+            self._parent, self._parent_fd = parent, fd
+        return self._parent_fd
+
+    def _open_directory(self, path: str) -> int:
+        try:
+            return open_in_root(self._root_fd, path or ".", _DIRECTORY)
+        except FileNotFoundError:
+            pass
+        above, _, name = path.rpartition("/")
+        above_fd = self._open_directory(above)
+        os.mkdir(name, 0o755, dir_fd=above_fd)
+        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above_fd)
+        os.close(above_fd)
+        self._inherit(fd, path)
+        return fd
+
+    def _inherit(self, fd: int, path: str) -> None:
+        """Give a directory that the layer only implies the attributes it has below."""
+        for lower in self._lowers:
+            lower_fd = os.open(lower, _DIRECTORY | os.O_CLOEXEC)
+            try:
+                source = open_in_root(lower_fd, path, _DIRECTORY, follow=False)
+            except OSError:  # not there, or hidden: look further down
+                continue
+            finally:
+                os.close(lower_fd)
+            status = os.stat(source)
+            os.close(source)
+            os.chown(f"/proc/self/fd/{fd}", status.st_uid, status.st_gid)
+            os.chmod(f"/proc/self/fd/{fd}", status.st_mode & 0o7777)
+            self._directory_times.setdefault(path, int(status.st_mtime))
+            return
+
+    def _make(self, parent_fd: int, name: str, path: str, entry: tar.Entry) -> None:
+        self._clear(parent_fd, name, keep_directory=entry.kind == tar.DIRECTORY)
+        match entry.kind:
+            case tar.REGULAR:
+                self._make_file(parent_fd, name, entry)
+                return
+            case tar.DIRECTORY:
+                try:
+                    os.mkdir(name, 0o700, dir_fd=parent_fd)
+                except FileExistsError:
+                    pass
+                self._directory_times[path] = entry.mtime
+            case tar.SYMLINK:
+                os.symlink(entry.link, name, dir_fd=parent_fd)
+            case tar.HARDLINK:
+                self._make_hard_link(parent_fd, name, entry)
+                return
+            case _:
+                self._make_node(parent_fd, name, entry)
+        self._set_attributes(parent_fd, name, entry)
+
+    def _clear(self, parent_fd: int, name: str, *, keep_directory: bool) -> None:
+        """Remove what an earlier entry of the same layer made: the last one wins."""
+        try:
+            status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        if status.st_mode & 0o170000 != 0o040000:
+            os.unlink(name, dir_fd=parent_fd)
+        elif not keep_directory:
+            raise ImageError(f"{self._where}: {name}: replaces a directory of the same layer")
+
+    def _make_file(self, parent_fd: int, name: str, entry: tar.Entry) -> None:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        fd = os.open(name, flags, 0o600, dir_fd=parent_fd)
+        try:
+            left = entry.size
+            while left:
+                chunk = self._layer.read(min(left, _CHUNK))
+                if not chunk:
+                    raise ImageError(f"{self._where}: {entry.name}: truncated")
+                left -= len(chunk)
+                while chunk:
+                    chunk = chunk[os.write(fd, chunk) :]
+            self._layer.skip(tar.padding(entry.size))
+            os.fchown(fd, entry.uid, entry.gid)
+            # After chown, which clears file capabilities and set-uid bits.
+            for key, value in entry.xattrs:
+                if kept_xattr(key):
+                    os.setxattr(fd, key, value)
+            os.fchmod(fd, entry.mode)
+            os.utime(fd, (entry.mtime, entry.mtime))
+        finally:
+            os.close(fd)
+
+    def _make_hard_link(self, parent_fd: int, name: str, entry: tar.Entry) -> None:
+        target = self._normalise(entry.link)
+        above, _, target_name = target.rpartition("/")
+        try:
+            above_fd = open_in_root(self._root_fd, above or ".", _DIRECTORY)
+            try:
+                os.link(
+                    target_name,
+                    name,
+                    src_dir_fd=above_fd,
+                    dst_dir_fd=parent_fd,
+                    follow_symlinks=False,
+                )
+            finally:
+                os.close(above_fd)
+        except FileNotFoundError:
+            raise ImageError(
+                f"{self._where}: {entry.name}: hard link to {entry.link}, which is not in the layer"
+            ) from None
+
+    def _make_node(self, parent_fd: int, name: str, entry: tar.Entry) -> None:
+        if entry.kind == tar.FIFO:
+            os.mkfifo(name, 0o600, dir_fd=parent_fd)
+            return
+        if entry.device == (0, 0) and entry.kind == tar.CHARACTER:
+            raise ImageError(f"{self._where}: {entry.name}: device 0/0 is overlayfs's whiteout")
+        kind = 0o020000 if entry.kind == tar.CHARACTER else 0o060000
+        os.mknod(name, kind | 0o600, os.makedev(*entry.device), dir_fd=parent_fd)
+
+    def _set_attributes(self, parent_fd: int, name: str, entry: tar.Entry) -> None:
+        os.chown(name, entry.uid, entry.gid, dir_fd=parent_fd, follow_symlinks=False)
+        place = f"/proc/self/fd/{parent_fd}/{name}"
+        for key, value in entry.xattrs:
+            if kept_xattr(key):
+                os.setxattr(place, key, value, follow_symlinks=False)
+        # chmod after chown: chown(2) clears set-uid bits. A symlink has no mode of its own.
+        if entry.kind != tar.SYMLINK:
+            os.chmod(place, entry.mode)
+        if entry.kind != tar.DIRECTORY:
+            times = (entry.mtime, entry.mtime)
+            os.utime(name, times, dir_fd=parent_fd, follow_symlinks=False)
+
+    def _note_whiteout(self, parent: str, name: str) -> None:
+        if name == OPAQUE:
+            os.setxattr(f"/proc/self/fd/{self._open_parent(parent)}", opaque_xattr(), b"y")
+        elif name == WHITEOUT or name in (".wh..", ".wh..."):
+            raise ImageError(f"{self._where}: {parent}/{name}: whiteout without a name")
+        elif not name.startswith(".wh..wh."):  # AUFS's own records mean nothing here
+            hidden = name[len(WHITEOUT) :]
+            self._whiteouts.append(f"{parent}/{hidden}" if parent else hidden)
+
+    def _white_out(self, path: str) -> None:
+        """Hide what lower layers have at `path`, but never an entry of this layer."""
+        parent, _, name = path.rpartition("/")
+        parent_fd = self._open_directory(parent)
+        try:
+            status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+        except FileNotFoundError:
+            os.mknod(name, 0o020000, 0, dir_fd=parent_fd)
+        else:
+            if status.st_mode & 0o170000 == 0o040000:
+                os.setxattr(f"/proc/self/fd/{parent_fd}/{name}", opaque_xattr(), b"y")
+        finally:
+            os.close(parent_fd)

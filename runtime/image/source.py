@@ -1,0 +1,59 @@
+"""Finding the image that a user names: an archive by its path, or a name in the store."""
+
+from __future__ import annotations
+
+import os
+
+from runtime.errors import ImageError
+from runtime.image.archive import Image, open_archive
+from runtime.image.blob import BlobRange
+from runtime.oci.digest import Digest, digest_of
+from runtime.oci.image import Descriptor, ImageConfig, Manifest
+from runtime.oci.reader import parse_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runtime.store.store import Store
+
+
+def open_image(store: Store, name: str) -> Image:
+    """Open an archive or a named image; a file wins over a name if it exists.
+
+    Raises ImageError that says where was looked.
+    """
+    record = store.image_name(name)
+    if os.path.exists(name) or not os.path.exists(record):
+        if not os.path.exists(name):
+            raise ImageError(
+                f"{name}: no such file, and no image of that name in {store.root}",
+                hint="pybuild -t NAME makes a name, pybuild -o image.tar a file",
+            )
+        return open_archive(name)
+    with open(record, "rb") as file:
+        descriptor = Descriptor.from_json(parse_json(file.read(), record), record)
+    return stored_image(store, descriptor, name)
+
+
+def stored_image(store: Store, descriptor: Descriptor, name: str) -> Image:
+    """Open an image of the store by its manifest's descriptor."""
+    where = f"{name}: manifest {descriptor.digest}"
+    manifest = Manifest.from_json(_verified(store, descriptor.digest, where), where)
+    where = f"{name}: config {manifest.config.digest}"
+    config = ImageConfig.from_json(_verified(store, manifest.config.digest, where), where)
+    blobs = tuple(
+        BlobRange(path=store.blob(layer.digest), offset=0, size=layer.size)
+        for layer in manifest.layers
+    )
+    return Image(name=name, manifest=manifest, config=config, blobs=blobs)
+
+
+def _verified(store: Store, digest: Digest, where: str) -> bytes:
+    try:
+        with open(store.blob(digest), "rb") as file:
+            document = file.read()
+    except FileNotFoundError:
+        raise ImageError(f"{where}: missing from the store") from None
+    found = digest_of(document)
+    if found != digest:
+        raise ImageError(f"{where}: its bytes have the digest {found}")
+    return document

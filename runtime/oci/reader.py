@@ -1,0 +1,88 @@
+"""Reading JSON documents that strangers wrote: typed access, and errors that name the member.
+
+The decoder is the accelerator that the json module itself uses, without that module: it would
+import `re` and with it five milliseconds of start-up.
+"""
+
+from __future__ import annotations
+
+from runtime.errors import ImageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
+
+try:
+    from _json import make_scanner as _make_scanner
+except ImportError:  # not CPython
+    _make_scanner = None
+
+_BLANK = " \t\n\r"
+# A manifest may be 4 MiB at most (distribution-spec); nothing that we read needs more.
+MAX_DOCUMENT = 4 << 20
+
+
+class _Settings:
+    """What the scanner asks of a json.JSONDecoder."""
+
+    strict = True
+    object_hook = None
+    object_pairs_hook = None
+    parse_float = float
+    parse_int = int
+    parse_constant = float
+    memo: dict[str, str] = {}  # noqa: RUF012
+
+
+def parse_json(document: bytes, where: str) -> Mapping[str, Any]:
+    """Parse a document whose top level is an object; raises ImageError with `where`."""
+    if len(document) > MAX_DOCUMENT:
+        raise ImageError(f"{where}: {len(document)} bytes of JSON, at most {MAX_DOCUMENT} expected")
+    try:
+        value = _decode(document.decode("utf-8"))
+    except (ValueError, StopIteration, RecursionError) as error:
+        raise ImageError(f"{where}: not valid JSON") from error
+    if not isinstance(value, dict):
+        raise ImageError(f"{where}: a JSON object was expected, not {type(value).__name__}")
+    return value
+
+
+def _decode(text: str) -> object:
+    if _make_scanner is None:
+        import json
+
+        return json.loads(text)
+    start = len(text) - len(text.lstrip(_BLANK))
+    value, end = _make_scanner(_Settings())(text, start)
+    if text[end:].strip(_BLANK):
+        raise ValueError("text after the document")
+    return value
+
+
+def member(table: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:
+    """Return a required member; raises ImageError if it is missing or of another type."""
+    value = table.get(name)
+    # bool is an int to Python, not to JSON.
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        found = "is missing" if name not in table else f"is {value!r}"
+        raise ImageError(f"{where}: {name} {found}, {kind.__name__} expected")
+    return value
+
+
+def optional(table: Mapping[str, Any], name: str, kind: type[T], where: str) -> T | None:
+    """Return a member that may be absent or null."""
+    return None if table.get(name) is None else member(table, name, kind, where)
+
+
+def strings(table: Mapping[str, Any], name: str, where: str) -> tuple[str, ...] | None:
+    """Return a member that is an array of strings, or None if it is absent."""
+    values = optional(table, name, list, where)
+    if values is None:
+        return None
+    for value in values:
+        if not isinstance(value, str):
+            raise ImageError(f"{where}: {name} holds {value!r}, only strings expected")
+    return tuple(values)

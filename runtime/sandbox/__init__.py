@@ -1,0 +1,1 @@
+"""Starting a process in fresh namespaces on a root filesystem of its own."""

@@ -1,0 +1,68 @@
+"""What a container gets when nobody says otherwise: podman's and docker's defaults of 2026."""
+
+from __future__ import annotations
+
+from runtime.oci.spec import Mount, Namespace
+from runtime.sandbox.userns import gid_is_mapped, in_user_namespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runtime.oci.spec import NamespaceType
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+MASKED_PATHS = (
+    "/proc/acpi",
+    "/proc/asound",
+    "/proc/interrupts",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/sys/dev/block",
+    "/sys/devices/virtual/powercap",
+    "/sys/firmware",
+    "/sys/fs/selinux",
+)
+READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+_ALL_NAMESPACES: tuple[NamespaceType, ...] = ("pid", "mount", "uts", "ipc", "network", "cgroup")
+
+
+def namespaces(*, host_network: bool) -> tuple[Namespace, ...]:
+    """The namespaces of a container: all of its own, but perhaps the network."""
+    return tuple(
+        Namespace(type=kind)
+        for kind in _ALL_NAMESPACES
+        if not (kind == "network" and host_network)
+    )
+
+
+def mounts(*, host_network: bool, shm_bytes: int = 64 << 20) -> tuple[Mount, ...]:
+    """The filesystems of a container beside its root; /dev itself is `mounts.attach_devices`."""
+    closed = ("nosuid", "noexec", "nodev")
+    pts = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")
+    if gid_is_mapped(5):  # the group tty, where the user namespace has it
+        pts = (*pts, "gid=5")
+    if host_network and in_user_namespace():
+        # The kernel makes a new sysfs only for who owns the network namespace.
+        sysfs = Mount(
+            destination="/sys", type="bind", source="/sys", options=("rbind", "ro", *closed)
+        )
+    else:
+        sysfs = Mount(destination="/sys", type="sysfs", source="sysfs", options=("ro", *closed))
+    return (
+        Mount(destination="/proc", type="proc", source="proc", options=closed),
+        Mount(destination="/dev/pts", type="devpts", source="devpts", options=pts),
+        Mount(
+            destination="/dev/shm",
+            type="tmpfs",
+            source="shm",
+            options=(*closed, "mode=1777", f"size={shm_bytes}"),
+        ),
+        Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=closed),
+        sysfs,
+    )

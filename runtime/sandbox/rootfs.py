@@ -1,0 +1,107 @@
+"""Root filesystems of a container, each attached in the mount namespace of the process that asks.
+
+All mounts are made below `scratch`, any existing directory, in a private mount namespace: they
+go with it, and nothing on the host changes.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runtime.record import Record
+from runtime.sandbox.syscalls import (
+    AT_FDCWD,
+    MOUNT_ATTR_RDONLY,
+    MS_PRIVATE,
+    MS_REC,
+    mount,
+    mount_setattr,
+    move_mount,
+    open_tree,
+)
+from runtime.sandbox.userns import in_user_namespace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    class RootFilesystem(Protocol):
+        """Something that a container can have as its `/`."""
+
+        def attach(self, scratch: str) -> str:
+            """Mount it below `scratch` and return the path of the mount."""
+
+
+# redirect_dir and metacopy would put what only overlayfs understands into the upper directory,
+# which becomes a layer. index=off: the same lower directories serve many containers at once.
+_OVERLAY_OPTIONS = "index=off,metacopy=off,redirect_dir=off,xino=off"
+
+
+class Overlay(Record):
+    """Layers below a writable directory (Documentation/filesystems/overlayfs.rst).
+
+    With `upper` None, writes go to a tmpfs that ends with the namespace. `work` must be an empty
+    directory beside `upper`.
+    """
+
+    lowers: tuple[str, ...]  # absolute paths, highest first
+    upper: str | None = None
+    work: str | None = None
+
+    def attach(self, scratch: str) -> str:
+        """Mount the overlay at `scratch`/root."""
+        mount("tmpfs", scratch, "tmpfs", 0, "mode=0700")
+        root, upper, work = (os.path.join(scratch, name) for name in ("root", "upper", "work"))
+        os.mkdir(root, 0o755)
+        if self.upper is None or self.work is None:
+            os.mkdir(upper, 0o755)
+            os.mkdir(work, 0o700)
+            self._copy_root_attributes(upper)
+        else:
+            os.symlink(self.upper, upper)
+            os.symlink(self.work, work)
+        # Options must fit in a page, and a colon or comma in a path would end it: short links.
+        for number, lower in enumerate(self.lowers):
+            os.symlink(lower, os.path.join(scratch, str(number)))
+        if not self.lowers:
+            os.mkdir(os.path.join(scratch, "0"), 0o755)
+        lowerdir = ":".join(str(number) for number in range(max(1, len(self.lowers))))
+        before = os.open(".", os.O_PATH | os.O_CLOEXEC)
+        os.chdir(scratch)
+        options = f"lowerdir={lowerdir},upperdir=upper,workdir=work,{_OVERLAY_OPTIONS}"
+        if in_user_namespace():
+            options += ",userxattr"
+        mount("overlay", "root", "overlay", 0, options)
+        os.fchdir(before)
+        os.close(before)
+        return root
+
+    def _copy_root_attributes(self, upper: str) -> None:
+        # The root directory of an overlay is the upper one: it must look as the image's does.
+        if self.lowers:
+            status = os.stat(self.lowers[0])
+            os.chown(upper, status.st_uid, status.st_gid)
+            os.chmod(upper, status.st_mode & 0o7777)
+
+
+class Directory(Record):
+    """A directory as it is, with the mounts below it; read-only as a whole if asked for."""
+
+    path: str
+    readonly: bool = False
+
+    def attach(self, scratch: str) -> str:
+        """Bind the directory at `scratch`."""
+        tree = open_tree(AT_FDCWD, self.path, recursive=True)
+        if self.readonly:
+            mount_setattr(tree, set_attributes=MOUNT_ATTR_RDONLY, recursive=True)
+        target = os.open(scratch, os.O_PATH | os.O_CLOEXEC)
+        move_mount(tree, target)
+        os.close(target)
+        os.close(tree)
+        return scratch
+
+
+def make_private() -> None:
+    """Let no mount event of this namespace reach another one, nor the reverse."""
+    mount("", "/", "", MS_REC | MS_PRIVATE)

@@ -1,0 +1,81 @@
+"""Resolving a path inside a root without ever leaving it (openat2(2) RESOLVE_IN_ROOT).
+
+A container's files are a stranger's: any component may be a symlink, and may change between two
+looks. So a path is opened once, in the kernel, with the root as its ceiling, and used by its
+descriptor from then on.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runtime.sandbox.syscalls import (
+    RESOLVE_IN_ROOT,
+    RESOLVE_NO_MAGICLINKS,
+    RESOLVE_NO_SYMLINKS,
+    openat2,
+)
+
+_EAGAIN_TRIES = 128  # a rename or mount raced with the walk (openat2(2) EAGAIN)
+
+
+def open_in_root(
+    root_fd: int, path: str, flags: int = os.O_PATH, *, follow: bool = True, mode: int = 0
+) -> int:
+    """Open `path` inside `root_fd`; symlinks resolve inside, or with `follow=False` are ELOOP."""
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (0 if follow else RESOLVE_NO_SYMLINKS)
+    for _ in range(_EAGAIN_TRIES - 1):
+        try:
+            return openat2(root_fd, path, flags, resolve=resolve, mode=mode)
+        except BlockingIOError:
+            continue
+    return openat2(root_fd, path, flags, resolve=resolve, mode=mode)
+
+
+def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
+    """Open the directory `path` inside the root, making what is missing; returns an O_PATH fd.
+
+    Existing components may be symlinks and resolve inside the root; a dangling one, or a
+    component that is not a directory, is an error. The caller's umask should be 0.
+    """
+    flags = os.O_PATH | os.O_DIRECTORY
+    parts = [part for part in path.split("/") if part not in ("", ".")]
+    have = len(parts)
+    while True:
+        try:
+            fd = open_in_root(root_fd, "/".join(parts[:have]) or ".", flags)
+            break
+        except FileNotFoundError:
+            have -= 1  # ends at the root itself
+    for end in range(have, len(parts)):
+        try:
+            os.mkdir(parts[end], mode, dir_fd=fd)
+        except FileExistsError:
+            pass  # a dangling symlink or a race: opening it tells
+        finally:
+            os.close(fd)
+        fd = open_in_root(root_fd, "/".join(parts[: end + 1]), flags)
+    return fd
+
+
+def read_in_root(root_fd: int, path: str, limit: int) -> bytes | None:
+    """Content of a regular file inside the root, or None if there is none at that path.
+
+    Raises OSError for a file over `limit` bytes. A FIFO or device never blocks or is read.
+    """
+    try:
+        fd = open_in_root(root_fd, path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    try:
+        status = os.fstat(fd)
+        if not (status.st_mode & 0o170000) == 0o100000:
+            return None
+        if status.st_size > limit:
+            raise OSError(27, f"{path} is {status.st_size} bytes, at most {limit} are read")
+        content = b""
+        while chunk := os.read(fd, 1 << 16):
+            content += chunk
+        return content
+    finally:
+        os.close(fd)

@@ -1,0 +1,117 @@
+"""User namespaces (user_namespaces(7)): which one this process is in, and entering one.
+
+Without root, everything happens in a user namespace in which the caller is root: with the
+subordinate ids that subuid(5) grants where newuidmap(1) is there to map them, else with the
+caller's own id alone.
+"""
+
+from __future__ import annotations
+
+import os
+
+from runtime.errors import ContainerError
+from runtime.sandbox import syscalls
+
+_INITIAL = ["0", "0", "4294967295"]
+
+
+def in_user_namespace() -> bool:
+    """Whether the caller is in another user namespace than the initial one."""
+    try:
+        with open("/proc/self/uid_map", encoding="ascii") as uid_map:
+            return uid_map.read().split() != _INITIAL
+    except FileNotFoundError:  # a kernel without user namespaces
+        return False
+
+
+def gid_is_mapped(gid: int) -> bool:
+    """Whether a group id means anything in the caller's user namespace."""
+    try:
+        with open("/proc/self/gid_map", encoding="ascii") as gid_map:
+            ranges = [tuple(map(int, line.split())) for line in gid_map]
+    except FileNotFoundError:
+        return True
+    return any(first <= gid < first + count for first, _, count in ranges)
+
+
+def become_root() -> None:
+    """Make sure that this process may make namespaces: as root, or in a new user namespace.
+
+    Must be called while the process has one thread. Raises ContainerError where neither is
+    possible, with what the machine's owner can do about it.
+    """
+    if os.geteuid() == 0:
+        return
+    uid, gid = os.geteuid(), os.getegid()
+    uid_range, gid_range = _subordinate("/etc/subuid", uid), _subordinate("/etc/subgid", uid)
+    # The helper stays outside: a process may not map ids that it does not own into itself.
+    ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
+    helper = os.fork()
+    if helper == 0:
+        os.close(ready_write)
+        started = os.read(ready_read, 1)
+        os._exit(_map_ids(os.getppid(), (uid, uid_range), (gid, gid_range)) if started else 1)
+    os.close(ready_read)
+    try:
+        syscalls.unshare(syscalls.CLONE_NEWUSER)
+        os.write(ready_write, b"1")
+    except OSError as error:
+        raise ContainerError(
+            f"without root, a user namespace is needed, and this machine refuses it: "
+            f"{error.strerror}",
+            hint="see kernel.unprivileged_userns_clone and user.max_user_namespaces (sysctl)",
+        ) from error
+    finally:
+        os.close(ready_write)
+        _, status = os.waitpid(helper, 0)
+    if status != 0:
+        _map_own_id(uid, gid)
+    os.setresgid(0, 0, 0)
+    os.setresuid(0, 0, 0)
+
+
+def _subordinate(path: str, uid: int) -> tuple[int, int] | None:
+    """The caller's first range (start, count) in subuid(5) or subgid(5)."""
+    import pwd
+
+    try:
+        names = {str(uid), pwd.getpwuid(uid).pw_name}
+    except KeyError:
+        names = {str(uid)}
+    try:
+        with open(path, encoding="utf-8") as file:
+            for line in file:
+                fields = line.strip().split(":")
+                if len(fields) == 3 and fields[0] in names and fields[2] != "0":
+                    return int(fields[1]), int(fields[2])
+    except (FileNotFoundError, ValueError):
+        pass
+    return None
+
+
+def _map_ids(
+    pid: int,
+    users: tuple[int, tuple[int, int] | None],
+    groups: tuple[int, tuple[int, int] | None],
+) -> int:
+    """Map the caller's id to 0 and its range from 1 on, by the set-uid helpers; 0 if it worked."""
+    for program, (own, subordinate) in (("newuidmap", users), ("newgidmap", groups)):
+        if subordinate is None:
+            return 1
+        numbers = (pid, 0, own, 1, 1, *subordinate)
+        try:
+            if os.spawnvp(os.P_WAIT, program, [program, *map(str, numbers)]) != 0:
+                return 1
+        except OSError:
+            return 1
+    return 0
+
+
+def _map_own_id(uid: int, gid: int) -> None:
+    for name, content in (
+        ("setgroups", "deny"),
+        ("uid_map", f"0 {uid} 1"),
+        ("gid_map", f"0 {gid} 1"),
+    ):
+        with open(f"/proc/self/{name}", "w", encoding="ascii") as file:
+            file.write(content)

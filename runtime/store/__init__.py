@@ -1,0 +1,1 @@
+"""The content store that builder and runtime share."""
