@@ -1,12 +1,10 @@
-"""`pyrun`'s options, parsed by hand: argparse would cost as much as starting the container.
-
-As with docker, options end at the image: what follows belongs to the container's command.
-"""
+"""`pyrun`'s command line. As with docker, options end at the image: what follows is the command."""
 
 from __future__ import annotations
 
 from runtime.bundle import Options
 from runtime.errors import UsageError
+from runtime.options import OptionTable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,36 +38,40 @@ Exit status: the command's own; 128+N if signal N ended it; 127 if it is not fou
 126 if it cannot be executed, 125 if pyrun itself failed.
 """
 
-_WITH_VALUE = {
-    "-e": "env",
-    "--env": "env",
-    "-v": "volumes",
-    "--volume": "volumes",
-    "-w": "working_dir",
-    "--workdir": "working_dir",
-    "-u": "user",
-    "--user": "user",
-    "-h": "hostname",
-    "--hostname": "hostname",
-    "--entrypoint": "entrypoint",
-    "--network": "network",
-    "--net": "network",
-    "--cap-add": "cap_add",
-    "--cap-drop": "cap_drop",
-    "--security-opt": "security_opt",
-    "--root": "root",
-}
-_FLAGS = {
-    "-i": "interactive",
-    "--interactive": "interactive",
-    "-t": "terminal",
-    "--tty": "terminal",
-    "--read-only": "readonly",
-    "--rm": "rm",
-    "--help": "help",
-    "--version": "version",
-}
-_REPEATABLE = frozenset({"env", "volumes", "cap_add", "cap_drop", "security_opt"})
+_TABLE = OptionTable(
+    "pyrun",
+    values={
+        "-w": "working_dir",
+        "--workdir": "working_dir",
+        "-u": "user",
+        "--user": "user",
+        "-h": "hostname",
+        "--hostname": "hostname",
+        "--entrypoint": "entrypoint",
+        "--network": "network",
+        "--net": "network",
+        "--root": "root",
+    },
+    lists={
+        "-e": "env",
+        "--env": "env",
+        "-v": "volumes",
+        "--volume": "volumes",
+        "--cap-add": "cap_add",
+        "--cap-drop": "cap_drop",
+        "--security-opt": "security_opt",
+    },
+    flags={
+        "-i": "interactive",
+        "--interactive": "interactive",
+        "-t": "terminal",
+        "--tty": "terminal",
+        "--read-only": "readonly",
+        "--rm": "rm",
+        "--help": "help",
+        "--version": "version",
+    },
+)
 
 
 class CommandLine:
@@ -77,83 +79,27 @@ class CommandLine:
 
     def __init__(self, arguments: list[str]) -> None:
         """Parse; raises UsageError."""
-        self._values: dict[str, Any] = {}
-        rest = self._take_options(arguments)
-        self.help: bool = self._values.pop("help", False)
-        self.version: bool = self._values.pop("version", False)
-        self.root: str | None = self._values.pop("root", None)
-        self.image = rest[0] if rest else ""
-        self.options = self._options(tuple(rest[1:]))
+        fields, operands = _TABLE.parse(arguments, operands_end_options=True)
+        self.help: bool = fields.pop("help", False)
+        self.version: bool = fields.pop("version", False)
+        self.root: str | None = fields.pop("root", None)
+        fields.pop("rm", None)  # nothing is ever kept
+        self.image = operands[0] if operands else ""
+        self.options = _options(fields, tuple(operands[1:]))
         if not (self.image or self.help or self.version):
             raise UsageError("no image given", hint="pyrun --help")
 
-    def _take_options(self, arguments: list[str]) -> list[str]:
-        rest = list(arguments)
-        while rest and rest[0].startswith("-") and rest[0] != "-":
-            argument = rest.pop(0)
-            if argument == "--":
-                break
-            if argument.startswith("--"):
-                self._take_long(argument, rest)
-            else:
-                self._take_short(argument, rest)
-        return rest
 
-    def _take_long(self, argument: str, rest: list[str]) -> None:
-        name, equals, value = argument.partition("=")
-        if name in _FLAGS:
-            if equals and value not in ("true", "false"):
-                raise UsageError(f"{name}: {value!r} is not true or false")
-            self._values[_FLAGS[name]] = value != "false"
-        elif name in _WITH_VALUE:
-            self._set(name, value if equals else self._next(name, rest))
-        else:
-            raise UsageError(f"unknown option {name}", hint=_nearest(name))
-
-    def _take_short(self, argument: str, rest: list[str]) -> None:
-        # -it is -i -t, and -eNAME=VALUE is -e NAME=VALUE.
-        letters = argument[1:]
-        while letters:
-            name, letters = f"-{letters[0]}", letters[1:]
-            if name in _FLAGS:
-                self._values[_FLAGS[name]] = True
-            elif name in _WITH_VALUE:
-                self._set(name, letters.removeprefix("=") or self._next(name, rest))
-                return
-            else:
-                raise UsageError(f"unknown option {name}", hint="pyrun --help")
-
-    def _next(self, name: str, rest: list[str]) -> str:
-        if not rest:
-            raise UsageError(f"{name} needs a value")
-        return rest.pop(0)
-
-    def _set(self, name: str, value: str) -> None:
-        field = _WITH_VALUE[name]
-        if field in _REPEATABLE:
-            self._values[field] = (*self._values.get(field, ()), value)
-        else:
-            self._values[field] = value
-
-    def _options(self, command: tuple[str, ...]) -> Options:
-        values = self._values
-        values.pop("rm", None)
-        network = values.pop("network", "none")
-        if network not in ("none", "host"):
-            raise UsageError(f"--network {network!r}: none or host expected")
-        for item in values.pop("security_opt", ()):
-            key, _, value = item.replace(":", "=").partition("=")
-            if key != "no-new-privileges" or value not in ("", "true", "false"):
-                raise UsageError(f"--security-opt {item!r}: no-new-privileges=true|false expected")
-            values["new_privileges"] = value == "false"
-        entrypoint = values.pop("entrypoint", None)
-        if entrypoint is not None:
-            values["entrypoint"] = (entrypoint,) if entrypoint else ()
-        return Options(command=command, host_network=network == "host", **values)
-
-
-def _nearest(name: str) -> str:
-    import difflib
-
-    near = difflib.get_close_matches(name, [*_WITH_VALUE, *_FLAGS], 1)
-    return f"did you mean {near[0]}?" if near else "pyrun --help"
+def _options(fields: dict[str, Any], command: tuple[str, ...]) -> Options:
+    network = fields.pop("network", "none")
+    if network not in ("none", "host"):
+        raise UsageError(f"--network {network!r}: none or host expected")
+    for item in fields.pop("security_opt", ()):
+        key, _, value = item.replace(":", "=").partition("=")
+        if key != "no-new-privileges" or value not in ("", "true", "false"):
+            raise UsageError(f"--security-opt {item!r}: no-new-privileges=true|false expected")
+        fields["new_privileges"] = value == "false"
+    entrypoint = fields.pop("entrypoint", None)
+    if entrypoint is not None:
+        fields["entrypoint"] = (entrypoint,) if entrypoint else ()
+    return Options(command=command, host_network=network == "host", **fields)

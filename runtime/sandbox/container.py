@@ -8,6 +8,7 @@ from runtime.errors import CommandError, ContainerError
 from runtime.record import Record
 from runtime.sandbox import syscalls
 from runtime.sandbox.init import Start, become
+from runtime.sandbox.userns import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class Container(Record):
 
     pid: int
     master: int | None = None  # of its terminal
+    supervised: bool = False  # `pid` is a process of ours that waits for it
 
     def send(self, number: int) -> bool:
         """Send a signal; True if the container was killed because nothing would have happened.
@@ -65,7 +67,7 @@ class Container(Record):
 
     def kill(self) -> None:
         """Kill it, and with it every process of its PID namespace; then collect it."""
-        os.kill(self.pid, signal.SIGKILL)
+        os.kill(self.pid, signal.SIGTERM if self.supervised else signal.SIGKILL)
         os.waitpid(self.pid, 0)
 
 
@@ -75,12 +77,14 @@ def start(
     *,
     scratch: str,
     stdio: tuple[int, int, int] = (0, 1, 2),
-    devices: bool = True,
+    devices: tuple[str, ...] = ("/dev",),
     prepare: Callable[[], None] | None = None,
+    more_to_come: bool = False,
 ) -> Container:
     """Start a container and return once its process runs.
 
     `scratch` is an empty directory that the root is mounted on, in a mount namespace of its own.
+    Each of `devices` gets a /dev of the container's own. With `more_to_come` the caller can start further children afterwards.
     Raises ContainerError if it cannot be set up, CommandError if its command cannot be executed;
     nothing is left behind then.
     """
@@ -98,7 +102,8 @@ def start(
         devices=devices,
         prepare=prepare,
     )
-    pid = fork_pid_namespace()
+    supervised = more_to_come and in_user_namespace()
+    pid = _fork_supervised(report_write) if supervised else _fork(more_to_come)
     if pid == 0:
         os.close(report_read)
         become(plan)
@@ -110,14 +115,14 @@ def start(
         os.waitpid(pid, 0)
         _raise_report(report)
     master = None if ours is None else _receive_master(ours)
-    return Container(pid=pid, master=master)
+    return Container(pid=pid, master=master, supervised=supervised)
 
 
-def fork_pid_namespace() -> int:
-    """Fork a child that is the first process of a new PID namespace, as os.fork().
+def _fork(more_to_come: bool) -> int:
+    """Fork the first process of a new PID namespace, as os.fork().
 
-    Later children of the caller are born in its own namespace again: once the first process of
-    the new one is dead, fork(2) into it fails with ENOMEM.
+    The caller's later children would be born there as well, and could not be once that first
+    process is dead (fork(2), ENOMEM); with `more_to_come` they get the caller's own again.
     """
     own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -129,11 +134,39 @@ def fork_pid_namespace() -> int:
                 hint="run as root, or where unprivileged user namespaces are allowed",
             ) from error
         pid = os.fork()
-        if pid:
+        if pid and more_to_come:
             syscalls.setns(own, syscalls.CLONE_NEWPID)
     finally:
         os.close(own)
     return pid
+
+
+def _fork_supervised(report: int) -> int:
+    """As `_fork`, with a process of ours in between; the parent gets that one's pid.
+
+    In a user namespace there is no way back to the PID namespace that the caller came from, so
+    somebody else must leave it. SIGTERM to the process in between kills the container.
+    """
+    pid = os.fork()
+    if pid:
+        return pid
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+    watched = (signal.SIGCHLD, signal.SIGTERM)
+    signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    try:
+        first = _fork(more_to_come=False)
+    except ContainerError as error:
+        os.write(report, b"125 " + os.fsencode(error.message))
+        os._exit(125)
+    if first == 0:
+        return 0
+    os.closerange(0, 1 << 16)  # the pipes of the container must end with it
+    while True:
+        if signal.sigwaitinfo(watched).si_signo == signal.SIGTERM:
+            os.kill(first, signal.SIGKILL)
+        ended, wait_status = os.waitpid(first, os.WNOHANG)
+        if ended:
+            os._exit(exit_status(wait_status))
 
 
 def exit_status(wait_status: int) -> int:

@@ -55,7 +55,7 @@ class Start(Record):
     stdio: tuple[int, int, int]
     report: int  # write end of the pipe for failures
     terminal_socket: int | None  # takes the pty's master, if the process has a terminal
-    devices: bool  # give it a /dev of its own
+    devices: tuple[str, ...]  # where it gets a /dev of its own
     prepare: Callable[[], None] | None  # called in the mount namespace, before the root is
 
 
@@ -117,8 +117,8 @@ def _leave_parent(report: int) -> None:
 
 def _furnish(start: Start, root_fd: int) -> None:
     """Attach what belongs inside the root, then hide what must not be seen there."""
-    if start.devices:
-        mounts.attach_devices(root_fd)
+    for path in start.devices:
+        mounts.attach_devices(root_fd, path)
     for mount in start.spec.mounts:
         mounts.attach(mount, root_fd)
     if start.spec.masked_paths:

@@ -126,8 +126,8 @@ def mount_point(root_fd: int, path: str, *, directory: bool, exact: bool = False
     return open_in_root(root_fd, path)
 
 
-def attach_devices(root_fd: int) -> None:
-    """Give the container a /dev of its own: a tmpfs with the default devices and links.
+def attach_devices(root_fd: int, path: str) -> None:
+    """Attach a /dev at `path`: a tmpfs with the default devices and links.
 
     config-linux.md "Default Devices". In a user namespace mknod is refused: the host's nodes are
     bound there instead.
@@ -135,7 +135,7 @@ def attach_devices(root_fd: int) -> None:
     attributes = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
     data = (("mode", "0755"), ("size", "65536k"))
     tree = new_filesystem("tmpfs", data, attributes | syscalls.MOUNT_ATTR_STRICTATIME)
-    target = mount_point(root_fd, "/dev", directory=True, exact=True)
+    target = mount_point(root_fd, path, directory=True, exact=True)
     syscalls.move_mount(tree, target)
     os.close(target)
     for name, major, minor in DEVICES:

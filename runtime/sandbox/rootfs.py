@@ -85,21 +85,29 @@ class Overlay(Record):
 
 
 class Directory(Record):
-    """A directory as it is, with the mounts below it; read-only as a whole if asked for."""
+    """A directory as it is, with the mounts below it; with `readonly`, all but `writable` is."""
 
     path: str
     readonly: bool = False
+    writable: tuple[str, ...] = ()  # absolute paths below `path`
 
     def attach(self, scratch: str) -> str:
         """Bind the directory at `scratch`."""
         tree = open_tree(AT_FDCWD, self.path, recursive=True)
         if self.readonly:
             mount_setattr(tree, set_attributes=MOUNT_ATTR_RDONLY, recursive=True)
-        target = os.open(scratch, os.O_PATH | os.O_CLOEXEC)
-        move_mount(tree, target)
-        os.close(target)
-        os.close(tree)
+        _move(tree, scratch)
+        for path in self.writable:
+            inside = os.path.relpath(path, self.path)
+            _move(open_tree(AT_FDCWD, path, recursive=True), os.path.join(scratch, inside))
         return scratch
+
+
+def _move(tree: int, path: str) -> None:
+    target = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    move_mount(tree, target)
+    os.close(target)
+    os.close(tree)
 
 
 def make_private() -> None:

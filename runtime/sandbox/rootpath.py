@@ -32,7 +32,9 @@ def open_in_root(
     return openat2(root_fd, path, flags, resolve=resolve, mode=mode)
 
 
-def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
+def make_directories(
+    root_fd: int, path: str, mode: int = 0o755, owner: tuple[int, int] = (0, 0)
+) -> int:
     """Open the directory `path` inside the root, making what is missing; returns an O_PATH fd.
 
     Existing components may be symlinks and resolve inside the root; a dangling one, or a
@@ -50,6 +52,8 @@ def make_directories(root_fd: int, path: str, mode: int = 0o755) -> int:
     for end in range(have, len(parts)):
         try:
             os.mkdir(parts[end], mode, dir_fd=fd)
+            if owner != (0, 0):
+                os.chown(parts[end], *owner, dir_fd=fd, follow_symlinks=False)
         except FileExistsError:
             pass  # a dangling symlink or a race: opening it tells
         finally:

@@ -1,0 +1,1 @@
+"""Plan and build images from Containerfiles. `pybuild`."""

@@ -1,0 +1,1 @@
+"""BOOTSTRAP: a root filesystem from packages, made from outside with `dnf --installroot`."""

@@ -1,0 +1,252 @@
+"""The repositories of a BOOTSTRAP: from what was written to one .repo file of our own.
+
+dnf sees only that file: nothing of the host's configuration, nor of the target's.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import os
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+from urllib.parse import quote, unquote, urlsplit
+
+from buildkit.errors import BuildError, NetworkError
+from buildkit.steps import BootstrapStep, Repository
+from grammar import Span
+from runtime.sandbox.rootpath import open_in_root
+
+T = TypeVar("T")
+
+_TIMEOUT_S = 30
+_MAX_METADATA = 1 << 24
+_SCHEMES = ("http://", "https://", "ftp://", "file:")
+_REVISION = re.compile(rb"<revision>(\d{1,11})</revision>")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Section:
+    """One repository as dnf will see it."""
+
+    id: str
+    options: tuple[tuple[str, str], ...]
+    own_key: bool = False  # key= stands beside its url=, and beats --key
+    span: Span  # of the --repo it came from
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Key:
+    """A public key, as its file holds it."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repositories:
+    """All that a BOOTSTRAP installs from, and what identifies its present content."""
+
+    sections: tuple[Section, ...]
+    keys: tuple[Key, ...]
+    metadata: tuple[tuple[str, str], ...]  # repository id, digest of its repomd.xml
+    revision: int  # newest of the repositories' own times, seconds; 0 if none says
+
+
+class LocatedError(Exception):
+    """A BuildError about one --repo of the instruction."""
+
+    def __init__(self, error: BuildError, span: Span) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.span = span
+
+
+def read_repositories(step: BootstrapStep, context: str) -> Repositories:
+    """Read .repo files, keys and the metadata's digests; raises BuildError or LocatedError."""
+    keys = tuple(_key(name, context) for name in step.keys)
+    sections: list[Section] = []
+    for repository in step.repositories:
+        with_place = _Located(repository.span)
+        sections.extend(with_place(lambda r=repository: list(_sections(r, context))))
+    if not sections:
+        raise BuildError(
+            "BOOTSTRAP without a repository", hint="--repo=FILE.repo or --repo=id=NAME,url=URL"
+        )
+    ids = [section.id for section in sections]
+    for number, section in enumerate(sections):
+        if section.id in ids[:number]:
+            raise LocatedError(BuildError(f"repository {section.id!r} is given twice"), section.span)
+    metadata, revision = [], 0
+    for section in sections:
+        document = _Located(section.span)(lambda s=section: _metadata(s, step))
+        metadata.append((section.id, "sha256:" + hashlib.sha256(document).hexdigest()))
+        found = _REVISION.search(document)
+        revision = max(revision, int(found[1]) if found else 0)
+    return Repositories(
+        sections=tuple(sections), keys=keys, metadata=tuple(metadata), revision=revision
+    )
+
+
+def write_repositories(
+    repositories: Repositories, step: BootstrapStep, seen_as: str, state: str
+) -> None:
+    """Write `state`/repos/pybuild.repo and the keys that it names; dnf sees `state` as `seen_as`."""
+    os.mkdir(f"{state}/keys")
+    key_urls = []
+    for number, key in enumerate(repositories.keys):
+        with open(f"{state}/keys/{number}.asc", "wb") as file:
+            file.write(key.content)
+        key_urls.append(f"file://{seen_as}/keys/{number}.asc")
+    os.mkdir(f"{state}/repos")
+    config = _parser()
+    for section in repositories.sections:
+        options = dict(section.options)
+        options["enabled"] = "1"
+        options["gpgcheck"] = "1" if step.gpgcheck else "0"
+        if key_urls and not section.own_key:
+            options["gpgkey"] = " ".join(key_urls)
+        if step.gpgcheck and not options.get("gpgkey"):
+            raise LocatedError(
+                BuildError(
+                    f"repository {section.id!r} has no key to verify its packages with",
+                    hint="--key=FILE or --repo=…,key=FILE gives one; --nogpgcheck goes without",
+                ),
+                section.span,
+            )
+        config[section.id] = options
+    with open(f"{state}/repos/pybuild.repo", "w", encoding="utf-8") as file:
+        config.write(file)
+
+
+class _Located:
+    """Calls a function and gives its BuildError a place."""
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __call__(self, function: Callable[[], T]) -> T:
+        try:
+            return function()
+        except BuildError as error:
+            raise LocatedError(error, self._span) from error
+
+
+def _parser() -> configparser.RawConfigParser:
+    parser = configparser.RawConfigParser(strict=True, interpolation=None)
+    parser.optionxform = str  # type: ignore[assignment,method-assign]
+    return parser
+
+
+def _sections(repository: Repository, context: str) -> Iterator[Section]:
+    if repository.url:
+        options = {"name": repository.id, "baseurl": _base_url(repository.url, context)}
+        if repository.key:
+            options["gpgkey"] = _key_url(repository.key, context)
+        if repository.priority is not None:
+            options["priority"] = str(repository.priority)
+        yield Section(
+            id=repository.id,
+            options=tuple(options.items()),
+            own_key=bool(repository.key),
+            span=repository.span,
+        )
+        return
+    name = repository.file
+    text = _fetch(name) if name.startswith(_SCHEMES) else _read(name, context, "repository file")
+    parser = _parser()
+    try:
+        parser.read_string(text.decode("utf-8"), source=name)
+    except (configparser.Error, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise BuildError(f"{name}: not a repository file: {reason}") from error
+    if not parser.sections():
+        raise BuildError(f"{name}: no [repository] in it")
+    for section in parser.sections():
+        if parser.get(section, "enabled", fallback="1").strip() not in ("0", "false", "no"):
+            yield Section(id=section, options=tuple(parser.items(section)), span=repository.span)
+
+
+def _base_url(url: str, context: str) -> str:
+    """A URL without a scheme is a directory of the context."""
+    if url.startswith(_SCHEMES):
+        return url
+    return "file://" + quote(_inside(url, context, "repository"))
+
+
+def _key_url(key: str, context: str) -> str:
+    return key if key.startswith(_SCHEMES) else "file://" + quote(_inside(key, context, "key"))
+
+
+def _inside(path: str, context: str, what: str) -> str:
+    """The real path of something in the context, which it cannot leave."""
+    context_fd = os.open(context, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = open_in_root(context_fd, path)
+    except OSError as error:
+        raise BuildError(f"{what} {path!r}: {error.strerror} in the context {context}") from error
+    finally:
+        os.close(context_fd)
+    try:
+        return os.readlink(f"/proc/self/fd/{fd}")
+    finally:
+        os.close(fd)
+
+
+def _read(path: str, context: str, what: str) -> bytes:
+    real = _inside(path, context, what)
+    if not os.path.isfile(real):
+        raise BuildError(f"{what} {path!r}: not a file")
+    with open(real, "rb") as file:
+        return file.read(_MAX_METADATA)
+
+
+def _key(name: str, context: str) -> Key:
+    content = _fetch(name) if name.startswith(_SCHEMES) else _read(name, context, "key")
+    if b"BEGIN PGP PUBLIC KEY BLOCK" not in content:
+        raise BuildError(f"key {name!r}: not an armored public key (-----BEGIN PGP PUBLIC KEY…)")
+    return Key(name=name, content=content)
+
+
+def _metadata(section: Section, step: BootstrapStep) -> bytes:
+    """What identifies the repository's content now: its repomd.xml, or its metalink's text."""
+    options = dict(section.options)
+    for option in ("baseurl", "metalink", "mirrorlist"):
+        urls = options.get(option, "").split()
+        if urls:
+            url = urls[0].rstrip("/") + ("/repodata/repomd.xml" if option == "baseurl" else "")
+            return _fetch(_substitute(url, step), what=f"repository {section.id!r}")
+    raise BuildError(f"repository {section.id!r} has no baseurl, metalink or mirrorlist")
+
+
+def _substitute(url: str, step: BootstrapStep) -> str:
+    values = {"releasever": step.releasever, "basearch": step.arch, "arch": step.arch}
+    return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda m: values.get(m[1] or m[2], m[0]), url)
+
+
+def _fetch(url: str, what: str = "") -> bytes:
+    """Content of a URL; raises NetworkError that says what was wanted, and why not."""
+    what = what or url
+    if url.startswith("file:"):
+        try:
+            with open(unquote(urlsplit(url).path), "rb") as file:
+                return file.read(_MAX_METADATA)
+        except OSError as error:
+            raise NetworkError(f"{what}: {unquote(urlsplit(url).path)}: {error.strerror}") from error
+    import requests
+
+    try:
+        response = requests.get(url, timeout=_TIMEOUT_S)
+        response.raise_for_status()
+    except requests.RequestException as error:
+        raise NetworkError(f"{what}: {url}: {_reason(error)}") from error
+    return response.content
+
+
+def _reason(error: Exception) -> str:
+    """The innermost words of an exception of requests, without its object dumps."""
+    text = str(error)
+    found = re.search(r"(\[Errno -?\d+\] [^'\")]+|\d{3} (?:Client|Server) Error: [^:]+)", text)
+    return found[1] if found else type(error).__name__

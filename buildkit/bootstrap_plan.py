@@ -1,0 +1,105 @@
+"""Planning BOOTSTRAP, our extension: packages from outside the image, in one layer."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from buildkit.steps import BootstrapStep, Repository
+from grammar import Bootstrap, Word
+
+if TYPE_CHECKING:
+    from buildkit.stage_plan import StagePlanner
+
+# The package manager replaces these itself, also in `url=`.
+_MANAGER_VARIABLES = frozenset({"releasever", "basearch", "arch"})
+_RPM_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+
+
+def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
+    """Expand one BOOTSTRAP; raises ContainerfileError."""
+    _refuse_unsupported(stage, bootstrap)
+    packages = tuple(stage.expand(word) for word in bootstrap.packages)
+    if not packages:
+        raise stage.error("BOOTSTRAP without a package", bootstrap.span)
+    for package, word in zip(packages, bootstrap.packages, strict=True):
+        if not package or package.startswith("-"):
+            raise stage.error(
+                f"{package!r} is not a package",
+                word.span,
+                "flags stand before the packages; --exclude=NAME leaves one out",
+            )
+    return BootstrapStep(
+        **stage.common(bootstrap),  # type: ignore[arg-type]
+        packages=packages,
+        excludes=tuple(stage.expand(word) for word in bootstrap.excludes),
+        repositories=tuple(_repository(stage, word) for word in bootstrap.repos),
+        keys=tuple(stage.expand(word) for word in bootstrap.keys),
+        releasever=stage.expand_optional(bootstrap.releasever),
+        arch=_RPM_ARCHITECTURES.get(stage.architecture, stage.architecture),
+        setopts=tuple(stage.expand(word) for word in bootstrap.setopts),
+        dbpath=_dbpath(stage, bootstrap.dbpath),
+        langs=stage.expand_optional(bootstrap.langs),
+        weak=bootstrap.weak,
+        docs=bootstrap.docs,
+        gpgcheck=not bootstrap.nogpgcheck,
+        allow_scriptlet_failure=bootstrap.allow_scriptlet_failure,
+    )
+
+
+def _refuse_unsupported(stage: StagePlanner, bootstrap: Bootstrap) -> None:
+    manager = stage.expand_optional(bootstrap.manager)
+    if manager not in ("", "auto", "dnf"):
+        assert bootstrap.manager is not None
+        raise stage.unsupported(f"--manager={manager}", bootstrap.manager.span)
+    single = {
+        "--arch": bootstrap.arch,
+        "--clean": bootstrap.clean,
+        "--lock": bootstrap.lock,
+        "--tools": bootstrap.tools,
+    }
+    several = {
+        "--module": bootstrap.modules,
+        "--from-file": bootstrap.from_files,
+        "--mount": bootstrap.mounts,
+    }
+    words = [(name, word) for name, word in single.items() if word is not None]
+    words += [(name, found[0]) for name, found in several.items() if found]
+    for name, word in words:
+        raise stage.unsupported(f"BOOTSTRAP {name}", word.span)
+
+
+def _dbpath(stage: StagePlanner, word: Word | None) -> str:
+    if word is None:
+        return ""
+    path = stage.expand(word)
+    if not path.startswith("/"):
+        raise stage.error(f"--dbpath={path}: an absolute path expected", word.span)
+    return path
+
+
+def _repository(stage: StagePlanner, word: Word) -> Repository:
+    text = stage.expand(word, keep=_MANAGER_VARIABLES)
+    if not text.startswith(("id=", "url=")):
+        if not text:
+            raise stage.error("--repo is empty", word.span)
+        return Repository(id="", file=text, span=word.span)
+    known = {field.name for field in dataclasses.fields(Repository)} - {"file", "span"}
+    values: dict[str, str] = {}
+    for part in text.split(","):
+        name, equals, value = part.partition("=")
+        if name not in known or not equals or not value:
+            raise stage.error(
+                f"--repo: {part!r} is not one of id=, url=, key=, priority=", word.span
+            )
+        values[name] = value
+    if "id" not in values or "url" not in values:
+        raise stage.error("--repo needs id=NAME and url=URL, or the path of a .repo file", word.span)
+    if not values["id"].replace("-", "").replace("_", "").replace(".", "").isalnum():
+        raise stage.error(f"--repo: {values['id']!r} is not a repository id", word.span)
+    priority = values.pop("priority", None)
+    if priority is not None and not priority.isdigit():
+        raise stage.error(f"--repo: priority {priority!r} is not a number", word.span)
+    return Repository(
+        **values, priority=None if priority is None else int(priority), span=word.span
+    )

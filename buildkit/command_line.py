@@ -1,0 +1,123 @@
+"""`pybuild`'s options, under docker's and podman's names."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from buildkit.errors import UsageError
+from runtime.errors import UsageError as OptionError
+from runtime.options import OptionTable
+
+HELP = """\
+usage: pybuild [OPTIONS] [CONTEXT]
+
+Build an image from a Containerfile. CONTEXT (default: .) is the directory that COPY
+takes files from. Without -o and -t the image is written to image.tar.
+
+  -f, --file FILE            the Containerfile (default: CONTEXT/Containerfile or
+                             CONTEXT/Dockerfile; - is standard input)
+  -o, --output FILE          write the image archive to FILE
+  -t, --tag NAME[:TAG]       name the image in the store (may be repeated)
+      --target STAGE         build only up to a stage, by name or number
+      --build-arg NAME[=VALUE]
+                             value of an ARG; without =VALUE the caller's variable
+      --no-cache             do every step anew
+      --iidfile FILE         write the image's id (digest of its configuration)
+      --call ast|sexpr       print what was parsed, as JSON or S-expressions; build nothing
+  -q, --quiet                print only the image's digest
+      --root DIR             the store (default: $PYBUILD_ROOT, /var/lib/pybuild)
+      --help, --version
+
+SOURCE_DATE_EPOCH sets the latest time of anything in the image.
+
+Exit status: 0 built; 1 a step failed; 2 the command line or the Containerfile is wrong;
+4 a repository could not be reached; 5 the store or the output could not be written;
+6 this machine lacks something; 125 pybuild itself failed; 128+N stopped by signal N.
+"""
+
+_TABLE = OptionTable(
+    "pybuild",
+    values={
+        "-f": "file",
+        "--file": "file",
+        "-o": "output",
+        "--output": "output",
+        "--target": "target",
+        "--iidfile": "iidfile",
+        "--call": "call",
+        "--root": "root",
+    },
+    lists={"-t": "tags", "--tag": "tags", "--build-arg": "build_args"},
+    flags={
+        "--no-cache": "no_cache",
+        "-q": "quiet",
+        "--quiet": "quiet",
+        "--help": "help",
+        "--version": "version",
+    },
+)
+_CALLS = ("build", "ast", "sexpr")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandLine:
+    """A parsed command line."""
+
+    context: str = "."
+    file: str = ""
+    output: str = ""
+    tags: tuple[str, ...] = ()
+    target: str | None = None
+    build_args: tuple[str, ...] = ()
+    no_cache: bool = False
+    iidfile: str = ""
+    call: str = "build"
+    quiet: bool = False
+    root: str | None = None
+    help: bool = False
+    version: bool = False
+
+
+def parse_command_line(arguments: list[str]) -> CommandLine:
+    """Parse the arguments; raises UsageError."""
+    try:
+        fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+    except OptionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    if operands and operands[0] == "build":  # docker's and podman's habit
+        operands = operands[1:]
+    if len(operands) > 1:
+        raise UsageError(f"one context expected, not {' '.join(operands)}", hint="pybuild --help")
+    if operands:
+        fields["context"] = operands[0]
+    line = CommandLine(**fields)
+    if line.call not in _CALLS:
+        raise UsageError(f"--call {line.call!r}: {', '.join(_CALLS)}")
+    for tag in line.tags:
+        _check_name(tag)
+    return line
+
+
+def build_arguments(items: tuple[str, ...]) -> dict[str, str]:
+    """The --build-arg options as a mapping; one without a value is the caller's variable."""
+    values: dict[str, str] = {}
+    for item in items:
+        name, equals, value = item.partition("=")
+        if not name:
+            raise UsageError(f"--build-arg {item!r}: NAME=VALUE expected")
+        if equals:
+            values[name] = value
+        elif name in os.environ:
+            values[name] = os.environ[name]
+    return values
+
+
+def _check_name(tag: str) -> None:
+    name, colon, label = tag.rpartition("/")[2].partition(":")
+    path = tag[: len(tag) - len(label) - len(colon)]
+    allowed = set("abcdefghijklmnopqrstuvwxyz0123456789._-/:")
+    if not name or not set(path) <= allowed or (colon and not label):
+        raise UsageError(
+            f"-t {tag!r}: not an image name", hint="lower case, as [REGISTRY/]NAME[:TAG]"
+        )

@@ -1,0 +1,71 @@
+"""Planning COPY and ADD (Dockerfile reference, "COPY" and "ADD")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from buildkit.steps import Base, CopyStep, InlineFile, Source
+from grammar import Add, Copy, Word
+
+if TYPE_CHECKING:
+    from buildkit.stage_plan import StagePlanner
+
+_REMOTE = ("http://", "https://", "git@", "ssh://", "git://")
+
+
+def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> CopyStep:
+    """Expand one COPY or ADD; raises ContainerfileError."""
+    _refuse_unsupported(stage, copy)
+    sources = tuple(_source(stage, word, copy) for word in copy.sources)
+    written = stage.expand(copy.destination)
+    destination = stage.absolute(written)
+    # Several sources, a final slash and "." all say that the destination is a directory.
+    if written.endswith(("/", "/.")) or written in ("", ".") or len(sources) > 1:
+        destination = destination.rstrip("/") + "/"
+    return CopyStep(
+        **stage.common(copy),  # type: ignore[arg-type]
+        sources=sources,
+        inline=tuple(
+            InlineFile(name=heredoc.name, content=stage.expand_heredoc(heredoc))
+            for heredoc in copy.heredocs
+        ),
+        origin=origin,
+        destination=destination,
+        chown=stage.expand_optional(copy.chown),
+        chmod=_mode(stage, copy.chmod),
+    )
+
+
+def _refuse_unsupported(stage: StagePlanner, copy: Copy | Add) -> None:
+    if copy.link:
+        raise stage.unsupported("--link", copy.span)
+    if copy.exclude:
+        raise stage.unsupported("--exclude", copy.exclude[0].span)
+    if isinstance(copy, Copy):
+        if copy.parents:
+            raise stage.unsupported("--parents", copy.span)
+    else:
+        if copy.checksum is not None:
+            raise stage.unsupported("ADD --checksum", copy.checksum.span)
+        if copy.unpack is not None or copy.keep_git_dir is not None:
+            raise stage.unsupported("this flag of ADD", copy.span)
+
+
+def _source(stage: StagePlanner, word: Word, copy: Copy | Add) -> Source:
+    path = stage.expand(word)
+    if path.startswith(_REMOTE):
+        if isinstance(copy, Copy):
+            raise stage.error("COPY takes no URL", word.span, "ADD does")
+        raise stage.unsupported("ADD of a URL or a git repository", word.span)
+    return Source(path=path, span=word.span)
+
+
+def _mode(stage: StagePlanner, word: Word | None) -> int | None:
+    if word is None:
+        return None
+    text = stage.expand(word)
+    if not text or set(text) - set("01234567") or int(text, 8) > 0o7777:
+        if text and set(text) <= set("ugoa+-=rwxXst,"):
+            raise stage.unsupported("a symbolic --chmod", word.span)
+        raise stage.error(f"--chmod={text}: an octal mode up to 7777 expected", word.span)
+    return int(text, 8)

@@ -1,0 +1,208 @@
+"""COPY onto a root filesystem (Dockerfile reference, "COPY"; BuildKit where it is silent).
+
+Runs in a child that has the root mounted. Destinations are opened inside the root, so a symlink
+of the image leads nowhere else.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+
+from buildkit.errors import BuildError
+from buildkit.steps import CopyStep
+from runtime.image.layer import kept_xattr
+from runtime.record import Record
+from runtime.sandbox.rootpath import make_directories, open_in_root
+from runtime.sandbox.users import look_up
+
+_CHUNK = 1 << 30
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY
+
+
+class Copied(Record):
+    """What is asked of every file that is copied; None keeps the source's."""
+
+    owner: tuple[int, int] | None
+    mode: int | None
+    mtime: int | None
+
+
+class Copier:
+    """Carries out one COPY step."""
+
+    def __init__(self, step: CopyStep, root: str, *, epoch: int) -> None:
+        """`root` is where the destination filesystem is mounted."""
+        self._step = step
+        self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._epoch = epoch
+        owner = _owner(self._root_fd, step.chown) if step.chown else None
+        if step.origin is None:  # a context's owners and times mean nothing in the image
+            self._as = Copied(owner=owner or (0, 0), mode=step.chmod, mtime=epoch)
+        else:
+            self._as = Copied(owner=owner, mode=step.chmod, mtime=None)
+        self._made_mode = 0o755 if step.chmod is None else step.chmod
+        self._made_owner = owner or (0, 0)
+        self._links: dict[tuple[int, int], tuple[int, str]] = {}
+
+    def copy(self, source_root: str, paths: tuple[str, ...]) -> None:
+        """Copy the selected paths of the origin, then the inline files."""
+        source_fd = os.open(source_root, _DIRECTORY | os.O_CLOEXEC)
+        for path in paths:
+            self._links.clear()
+            fd = open_in_root(source_fd, path)
+            place = f"/proc/self/fd/{fd}"
+            if stat.S_ISDIR(os.stat(place).st_mode):
+                self._copy_directory(place)
+            else:
+                self._copy_file(place, os.path.basename(path))
+            os.close(fd)
+        os.close(source_fd)
+        for inline in self._step.inline:
+            self._write_inline(inline.name, inline.content.encode("utf-8", "surrogateescape"))
+
+    def _copy_directory(self, place: str) -> None:
+        """Copy what is in a directory; the destination itself does not take its attributes."""
+        target = self._make(self._step.destination)
+        self._merge(place, target)
+        os.close(target)
+
+    def _copy_file(self, place: str, name: str) -> None:
+        parent, name = self._place_for(name)
+        if self._is_symlink(parent, name):
+            self._write_through(place, f"{self._step.destination}")
+        else:
+            self._put(place, parent, name)
+        os.close(parent)
+
+    def _write_inline(self, name: str, content: bytes) -> None:
+        parent, name = self._place_for(name)
+        self._remove_file(parent, name)
+        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=parent)
+        while content:
+            content = content[os.write(fd, content) :]
+        os.fchown(fd, *self._made_owner)
+        os.fchmod(fd, 0o644 if self._as.mode is None else self._as.mode)
+        os.utime(fd, (self._epoch, self._epoch))
+        os.close(fd)
+        os.close(parent)
+
+    def _place_for(self, name: str) -> tuple[int, str]:
+        """The directory (made if missing) and the name that a single file goes to."""
+        destination = self._step.destination
+        if destination.endswith("/") or self._is_directory(destination):
+            return self._make(destination), name
+        parent, _, last = destination.rpartition("/")
+        return self._make(parent or "/"), last
+
+    def _make(self, path: str) -> int:
+        try:
+            return make_directories(self._root_fd, path, self._made_mode, self._made_owner)
+        except (NotADirectoryError, FileNotFoundError) as error:
+            raise BuildError(f"destination {path}: {error.strerror}") from error
+
+    def _is_directory(self, path: str) -> bool:
+        try:
+            os.close(open_in_root(self._root_fd, path, _DIRECTORY))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+    def _is_symlink(self, parent: int, name: str) -> bool:
+        try:
+            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return stat.S_ISLNK(status.st_mode) and not self._step.destination.endswith("/")
+
+    def _write_through(self, place: str, destination: str) -> None:
+        """Write to what a symlink at the destination points to, inside the root."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        fd = open_in_root(self._root_fd, destination, flags, mode=0o600)
+        with open(place, "rb", buffering=0) as source:
+            _send(source.fileno(), fd)
+        self._set_attributes(f"/proc/self/fd/{fd}", os.stat(place), place)
+        os.close(fd)
+
+    def _merge(self, source: str, target: int) -> None:
+        """Copy the entries of the directory `source` into the directory `target`."""
+        for name in sorted(os.listdir(source), key=os.fsencode):
+            place = f"{source}/{name}"
+            status = os.lstat(place)
+            if not stat.S_ISDIR(status.st_mode):
+                self._put(place, target, name, follow=False)
+                continue
+            try:
+                os.mkdir(name, 0o700, dir_fd=target)
+            except FileExistsError:
+                self._refuse_unless_directory(target, name)
+            inner = os.open(name, _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
+            self._merge(place, inner)
+            self._set_attributes(f"/proc/self/fd/{inner}", status, place)
+            os.close(inner)
+
+    def _refuse_unless_directory(self, parent: int, name: str) -> None:
+        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
+        if not stat.S_ISDIR(status.st_mode):
+            kind = "a symlink" if stat.S_ISLNK(status.st_mode) else "a file"
+            raise BuildError(f"cannot copy the directory {name} over {kind}")
+
+    def _remove_file(self, parent: int, name: str) -> None:
+        try:
+            os.unlink(name, dir_fd=parent)
+        except FileNotFoundError:
+            pass
+        except IsADirectoryError:
+            raise BuildError(f"cannot copy the file {name} over a directory") from None
+
+    def _put(self, place: str, parent: int, name: str, *, follow: bool = True) -> None:
+        """Make a copy of one entry that is not a directory, replacing what is there."""
+        status = os.stat(place) if follow else os.lstat(place)
+        self._remove_file(parent, name)
+        first = self._links.get((status.st_dev, status.st_ino))
+        if first is not None and status.st_nlink > 1:
+            os.link(first[1], name, src_dir_fd=first[0], dst_dir_fd=parent, follow_symlinks=False)
+            return
+        made = f"/proc/self/fd/{parent}/{name}"
+        match stat.S_IFMT(status.st_mode):
+            case stat.S_IFREG:
+                fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=parent)
+                with open(place, "rb", buffering=0) as source:
+                    _send(source.fileno(), fd)
+                os.close(fd)
+                if status.st_nlink > 1:
+                    self._links[status.st_dev, status.st_ino] = (os.dup(parent), name)
+            case stat.S_IFLNK:
+                os.symlink(os.readlink(place), name, dir_fd=parent)
+            case stat.S_IFIFO | stat.S_IFCHR | stat.S_IFBLK:
+                os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=parent)
+            case _:  # a socket becomes an empty file, as in BuildKit
+                os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=parent))
+        self._set_attributes(made, status, place)
+
+    def _set_attributes(self, made: str, status: os.stat_result, place: str) -> None:
+        link = stat.S_ISLNK(status.st_mode)
+        owner = self._as.owner or (status.st_uid, status.st_gid)
+        os.chown(made, *owner, follow_symlinks=not link)
+        if not link:
+            for key in os.listxattr(place):
+                if kept_xattr(key):
+                    os.setxattr(made, key, os.getxattr(place, key))
+            mode = status.st_mode & 0o7777 if self._as.mode is None else self._as.mode
+            os.chmod(made, mode)
+        mtime = int(status.st_mtime) if self._as.mtime is None else self._as.mtime
+        os.utime(made, (mtime, mtime), follow_symlinks=not link)
+
+
+def _owner(root_fd: int, chown: str) -> tuple[int, int]:
+    """`--chown=user[:group]` by the image's own files; a number alone is the group as well."""
+    user = look_up(root_fd, chown).user
+    if chown.isdigit():
+        return user.uid, user.uid
+    return user.uid, user.gid
+
+
+def _send(source: int, target: int) -> None:
+    offset = 0
+    while count := os.sendfile(target, source, offset, _CHUNK):
+        offset += count

@@ -1,0 +1,56 @@
+"""The exceptions of `buildkit`, each with the exit status of `pybuild` that it leads to.
+
+    BuildError            the Containerfile's own steps failed     1
+      UsageError          command line or Containerfile is wrong   2
+      NetworkError        a repository or registry failed          4
+      DiskError           store or output cannot be written        5
+      HostError           this machine lacks something             6
+
+A Containerfile that cannot be parsed is `grammar.ContainerfileErrors` (status 2).
+"""
+
+from __future__ import annotations
+
+
+class BuildError(Exception):
+    """What went wrong; `place` is rendered before it (a source excerpt), `log` below it."""
+
+    status = 1
+
+    def __init__(self, message: str, *, hint: str | None = None, log: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.log = log
+
+
+class UsageError(BuildError):
+    """The command line or the Containerfile asks for what cannot be."""
+
+    status = 2
+
+
+class NetworkError(BuildError):
+    """Something that is fetched could not be."""
+
+    status = 4
+
+
+class DiskError(BuildError):
+    """The store or the output cannot be written."""
+
+    status = 5
+
+
+class HostError(BuildError):
+    """This machine lacks a program, a right or a kernel feature that the build needs."""
+
+    status = 6
+
+
+class Cancelled(BaseException):
+    """The user or the CI system asked us to stop (SIGINT, SIGTERM, SIGHUP)."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number

@@ -1,0 +1,240 @@
+"""Writing an image: its documents, the name in the store, and the archive.
+
+The archive is an OCI layout (image-layout.md) and a docker archive (`docker save`) at once, both
+views made from the same values: every client that reads either takes it. It is deterministic:
+fixed times and owners, members in an order that a reader can stream.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from buildkit.cache import Layer
+from buildkit.errors import DiskError
+from buildkit.tarwriter import TarWriter
+from runtime.image import tar
+from runtime.oci.digest import digest_of
+from runtime.oci.image import CONFIG, INDEX, MANIFEST, Descriptor, ImageConfig, Manifest
+from runtime.store.store import Store, write_atomically
+
+_MTIME = 0  # of the archive's members; those of the image's files are in its layers
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """An image's manifest and configuration, as bytes and by digest."""
+
+    config: bytes
+    manifest: bytes
+    descriptor: Descriptor  # of the manifest
+    config_descriptor: Descriptor
+    layers: tuple[Layer, ...]
+    architecture: str
+
+
+def make_documents(config: ImageConfig, layers: tuple[Layer, ...]) -> Documents:
+    """Serialise an image's documents canonically."""
+    config_bytes = _json(config.to_json())
+    config_descriptor = Descriptor(
+        media_type=CONFIG, digest=digest_of(config_bytes), size=len(config_bytes)
+    )
+    manifest = Manifest(
+        config=config_descriptor, layers=tuple(layer.descriptor for layer in layers)
+    )
+    manifest_bytes = _json(manifest.to_json())
+    return Documents(
+        config=config_bytes,
+        manifest=manifest_bytes,
+        descriptor=Descriptor(
+            media_type=MANIFEST, digest=digest_of(manifest_bytes), size=len(manifest_bytes)
+        ),
+        config_descriptor=config_descriptor,
+        layers=layers,
+        architecture=config.architecture,
+    )
+
+
+def name_image(store: Store, documents: Documents, names: tuple[str, ...]) -> None:
+    """Put the documents into the store, and the image under its names."""
+    for descriptor, document in (
+        (documents.config_descriptor, documents.config),
+        (documents.descriptor, documents.manifest),
+    ):
+        if not os.path.exists(store.blob(descriptor.digest)):
+            write_atomically(store.blob(descriptor.digest), document)
+    for name in names:
+        write_atomically(store.image_name(name), _json(documents.descriptor.to_json()))
+
+
+def write_archive(
+    store: Store, documents: Documents, path: str, names: tuple[str, ...]
+) -> bool:
+    """Write the image archive to `path`; False if it is there already.
+
+    What was at `path` before is replaced only once the archive is complete. Raises DiskError.
+    """
+    stamp = _Stamp(store, path, documents, names)
+    if stamp.matches():
+        return False
+    try:
+        with _Replacement(path) as fd:
+            _write(TarWriter(fd), store, documents, names)
+        stamp.write()
+    except OSError as error:
+        raise DiskError(f"{path}: {error.strerror}") from error
+    return True
+
+
+def _write(writer: TarWriter, store: Store, documents: Documents, names: tuple[str, ...]) -> None:
+    config, manifest = documents.config_descriptor, documents.descriptor
+    for name, content in (
+        ("oci-layout", _json({"imageLayoutVersion": "1.0.0"})),
+        ("index.json", _index(documents, names)),
+        ("manifest.json", _docker_manifest(documents, names)),
+        (_member(config), documents.config),
+        (_member(manifest), documents.manifest),
+    ):
+        writer.add(_entry(name, len(content)), content)
+    written: set[str] = set()
+    for layer in documents.layers:
+        descriptor = layer.descriptor
+        if descriptor.digest not in written:
+            written.add(descriptor.digest)
+            fd = os.open(store.blob(descriptor.digest), os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                writer.add_file(_entry(_member(descriptor), descriptor.size), fd)
+            finally:
+                os.close(fd)
+    writer.finish()
+
+
+def _index(documents: Documents, names: tuple[str, ...]) -> bytes:
+    """index.json with exactly one descriptor: several clients take no other."""
+    table = documents.descriptor.to_json()
+    table["platform"] = {"architecture": documents.architecture, "os": "linux"}
+    if names:
+        # containerd reads the full name; everybody else takes the tag (image-spec annotations.md).
+        table["annotations"] = {
+            "io.containerd.image.name": _full_name(names[0]),
+            "org.opencontainers.image.ref.name": tagged(names[0]).rpartition(":")[2],
+        }
+    return _json({"schemaVersion": 2, "mediaType": INDEX, "manifests": [table]})
+
+
+def _docker_manifest(documents: Documents, names: tuple[str, ...]) -> bytes:
+    return _json(
+        [
+            {
+                "Config": _member(documents.config_descriptor),
+                "RepoTags": [tagged(name) for name in names] or None,
+                "Layers": [_member(layer.descriptor) for layer in documents.layers],
+            }
+        ]
+    )
+
+
+def tagged(name: str) -> str:
+    """A name with its tag, `latest` where none is given."""
+    return name if ":" in name.rpartition("/")[2] else f"{name}:latest"
+
+
+def _full_name(name: str) -> str:
+    """The name as docker completes it: registry, namespace and tag."""
+    first, slash, _ = name.partition("/")
+    if slash and ("." in first or ":" in first or first == "localhost"):
+        return tagged(name)
+    return tagged(f"docker.io/{name}" if slash else f"docker.io/library/{name}")
+
+
+def _member(descriptor: Descriptor) -> str:
+    return f"blobs/sha256/{descriptor.digest.hex}"
+
+
+def _entry(name: str, size: int) -> tar.Entry:
+    return tar.Entry(
+        name=name, kind=tar.REGULAR, mode=0o644, uid=0, gid=0, size=size, mtime=_MTIME
+    )
+
+
+def _json(document: object) -> bytes:
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+class _Replacement:
+    """A file that takes another's place when it is complete, and else was never there.
+
+    Until then it has no name where the filesystem allows that (O_TMPFILE): nothing is left behind
+    even by kill -9.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._directory = os.path.dirname(path) or "."
+        self._aside = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
+        self._named = False
+        self._fd = -1
+
+    def __enter__(self) -> int:
+        try:
+            self._fd = os.open(self._directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+        except OSError:  # not every filesystem has it
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            self._fd = os.open(self._aside, flags, 0o644)
+            self._named = True
+        return self._fd
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                os.fsync(self._fd)
+                if not self._named:
+                    # linkat(2): how a file without a name gets one; it cannot replace another.
+                    # Given a descriptor (which an absolute path ignores) os.link follows links.
+                    os.link(f"/proc/self/fd/{self._fd}", self._aside, src_dir_fd=self._fd)
+                    self._named = True
+                os.rename(self._aside, self._path)
+                self._named = False
+        finally:
+            os.close(self._fd)
+            if self._named:
+                os.unlink(self._aside)
+
+
+class _Stamp:
+    """What the store remembers of an archive that it wrote, so as not to write it again."""
+
+    def __init__(
+        self, store: Store, path: str, documents: Documents, names: tuple[str, ...]
+    ) -> None:
+        self._path = path
+        self._content = [documents.descriptor.digest, *names]
+        name = digest_of(os.fsencode(os.path.abspath(path))).hex
+        self._record = f"{store.root}/cache/archive-{name}"
+
+    def matches(self) -> bool:
+        """Whether the file is exactly the one that was written, with this content."""
+        try:
+            with open(self._record, encoding="utf-8") as file:
+                return bool(json.load(file) == [self._content, self._status()])
+        except (OSError, ValueError):
+            return False
+
+    def write(self) -> None:
+        """Remember the file that was just written."""
+        write_atomically(self._record, _json([self._content, self._status()]))
+
+    def _status(self) -> list[int]:
+        status = os.stat(self._path)
+        # As git does: a file changed within the clock's grain of its stamp would look the same,
+        # but ctime cannot be set back.
+        return [
+            status.st_dev,
+            status.st_ino,
+            status.st_size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+        ]

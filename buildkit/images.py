@@ -1,0 +1,71 @@
+"""Base images: found by their names, their layers brought into the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from buildkit.cache import Layer
+from buildkit.errors import BuildError
+from runtime.errors import ImageError
+from runtime.image.archive import Image
+from runtime.image.blob import BlobRange
+from runtime.image.source import open_image
+from runtime.oci.image import Descriptor
+from runtime.store.store import Store
+from runtime.store.workspace import Workspace
+
+_CHUNK = 1 << 20
+
+
+def find_image(store: Store, name: str, context: str) -> Image:
+    """The image that FROM names: an archive in the context, or a name in the store.
+
+    Raises BuildError that says where was looked.
+    """
+    path = name if os.path.isabs(name) else os.path.join(context, name)
+    try:
+        if os.path.isfile(path):
+            return open_image(store, path)
+        if os.path.exists(store.image_name(name)):
+            return open_image(store, name)
+    except ImageError as error:
+        raise BuildError(error.message, hint=error.hint) from error
+    raise BuildError(
+        f"no image {name!r}: no such file in the context, no such name in the store",
+        hint="images come from archives and from `pybuild -t NAME`; registries are not read yet",
+    )
+
+
+def import_layers(store: Store, work: Workspace, image: Image) -> tuple[Layer, ...]:
+    """Bring an image's layer blobs into the store, verified; returns the layers, lowest first."""
+    layers = []
+    for blob, descriptor, diff_id in zip(
+        image.blobs, image.manifest.layers, image.config.diff_ids, strict=True
+    ):
+        if not os.path.exists(store.blob(descriptor.digest)):
+            _import_blob(store, work, blob, descriptor, image.name)
+        layers.append(Layer(descriptor=descriptor, diff_id=diff_id))
+    return tuple(layers)
+
+
+def _import_blob(
+    store: Store, work: Workspace, blob: BlobRange, descriptor: Descriptor, name: str
+) -> None:
+    aside = f"{work.path}/blob-{descriptor.digest.hex}"
+    sha = hashlib.sha256()
+    with open(blob.path, "rb") as source, open(aside, "xb") as target:
+        source.seek(blob.offset)
+        left = blob.size
+        while left:
+            chunk = source.read(min(left, _CHUNK))
+            if not chunk:
+                raise BuildError(f"{name}: layer {descriptor.digest}: truncated")
+            sha.update(chunk)
+            target.write(chunk)
+            left -= len(chunk)
+        target.flush()
+        os.fsync(target.fileno())
+    if "sha256:" + sha.hexdigest() != descriptor.digest:
+        raise BuildError(f"{name}: layer {descriptor.digest}: its digest is sha256:{sha.hexdigest()}")
+    os.rename(aside, store.blob(descriptor.digest))

@@ -1,0 +1,211 @@
+"""From a Containerfile to a plan: pure, no files, no clock.
+
+Only stages that the target needs are planned. What the planner must know of the world is given:
+build arguments, and the configuration of each base image (`base_images` says which).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from buildkit.scope import Scope, global_arguments
+from buildkit.stage_plan import StagePlanner
+from buildkit.steps import Base, CopyStep, ImageBase, Plan, PlannedStage, Scratch, StageBase
+from grammar import Containerfile, ContainerfileError, ContainerfileErrors, Copy, Stage
+from runtime.oci.image import ExecutionParameters
+
+
+class Planner:
+    """Plans one Containerfile for one target with one set of build arguments."""
+
+    def __init__(
+        self,
+        containerfile: Containerfile,
+        *,
+        build_args: Mapping[str, str],
+        architecture: str,
+        target: str | None = None,
+    ) -> None:
+        """Find the target and the stages it needs; raises ContainerfileErrors."""
+        self._file = containerfile
+        self._build_args = build_args
+        self._global_args = global_arguments(
+            containerfile.preamble,
+            automatic=_automatic_arguments(architecture, target),
+            build_args=build_args,
+            expand=containerfile.expand,
+        )
+        self._architecture = architecture
+        self._names = {s.name: s.index for s in containerfile.stages if s.name is not None}
+        self._bases: dict[int, Base] = {}
+        self._needed = self._reach(self._target(target))
+
+    def base_images(self) -> tuple[str, ...]:
+        """Names of the images that the needed stages start from or copy from, each once."""
+        names = {base.name: None for base in self._bases.values() if isinstance(base, ImageBase)}
+        for stage in self._needed:
+            for origin in self._copy_origins(stage):
+                if isinstance(origin, ImageBase):
+                    names[origin.name] = None
+        return tuple(names)
+
+    def plan(self, configs: Mapping[str, ExecutionParameters]) -> Plan:
+        """Plan all needed stages, `configs` being the base images'; raises ContainerfileErrors."""
+        planned: dict[int, StagePlanner] = {}
+        stages: list[PlannedStage] = []
+        errors: list[ContainerfileError] = []
+        for stage in self._needed:
+            base = self._bases[stage.index]
+            if isinstance(base, StageBase):
+                parent = planned[base.index]
+                config, arguments = parent.config, parent.scope.arguments
+            else:
+                config = configs[base.name] if isinstance(base, ImageBase) else _EMPTY
+                arguments = {}
+            scope = Scope(
+                env=dict(item.partition("=")[::2] for item in config.env),
+                arguments=arguments,
+                build_args=self._build_args,
+                global_args=self._global_args,
+            )
+            planner = StagePlanner(
+                self._file,
+                scope,
+                config,
+                architecture=self._architecture,
+                origin=lambda copy, stage=stage: self._copy_origin(copy, stage),
+            )
+            errors.extend(planner.read(stage.instructions))
+            planned[stage.index] = planner
+            stages.append(
+                PlannedStage(
+                    index=stage.index,
+                    name=stage.name or str(stage.index),
+                    base=base,
+                    base_span=stage.from_.image.span,
+                    steps=tuple(planner.steps),
+                    config=planner.config,
+                )
+            )
+        if errors:
+            raise ContainerfileErrors(errors)
+        return Plan(stages=tuple(stages))
+
+    def _target(self, target: str | None) -> Stage:
+        stages = self._file.stages
+        if target is None:
+            return stages[-1]
+        if target.lower() in self._names:
+            return stages[self._names[target.lower()]]
+        if target.isdigit() and int(target) < len(stages):
+            return stages[int(target)]
+        names = ", ".join(self._names) or f"0 to {len(stages) - 1}"
+        raise self._error(
+            f"--target {target!r}: no such stage", stages[-1].from_.span, f"stages: {names}"
+        )
+
+    def _reach(self, target: Stage) -> tuple[Stage, ...]:
+        """The stages that the target needs, in file order: a stage can only use earlier ones."""
+        wanted = {target.index}
+        errors: list[ContainerfileError] = []
+        for stage in reversed(self._file.stages[: target.index + 1]):
+            if stage.index not in wanted:
+                continue
+            try:
+                self._bases[stage.index] = self._base(stage)
+                used = [self._bases[stage.index], *self._copy_origins(stage)]
+            except ContainerfileErrors as error:
+                errors.extend(error.errors)
+                continue
+            wanted.update(base.index for base in used if isinstance(base, StageBase))
+        if errors:
+            raise ContainerfileErrors(errors)
+        return tuple(s for s in self._file.stages if s.index in wanted)
+
+    def _base(self, stage: Stage) -> Base:
+        word = stage.from_.image
+        try:
+            name = self._file.expand(word, self._global_args)
+        except ContainerfileError as error:
+            raise ContainerfileErrors([error]) from None
+        if not name:
+            raise self._error("the name of the base image is empty", word.span)
+        if stage.from_.platform is not None:
+            self._check_platform(stage)
+        if name == "scratch":
+            return Scratch()
+        index = self._names_before(stage.index).get(name.lower())
+        return ImageBase(name=name) if index is None else StageBase(index=index)
+
+    def _names_before(self, end: int) -> dict[str, int]:
+        return {s.name: s.index for s in self._file.stages[:end] if s.name is not None}
+
+    def _check_platform(self, stage: Stage) -> None:
+        word = stage.from_.platform
+        assert word is not None
+        platform = self._file.expand(word, self._global_args)
+        if platform != f"linux/{self._architecture}":
+            raise self._error(
+                f"platform {platform!r}: only this machine's, linux/{self._architecture}, "
+                f"can be built",
+                word.span,
+            )
+
+    def _copy_origins(self, stage: Stage) -> list[Base]:
+        origins = [
+            self._copy_origin(instruction, stage)
+            for instruction in stage.instructions
+            if isinstance(instruction, Copy)
+        ]
+        return [origin for origin in origins if origin is not None]
+
+    def _copy_origin(self, copy: Copy, stage: Stage) -> Base | None:
+        word = copy.from_
+        if word is None:
+            return None
+        name = self._file.expand(word, self._global_args)
+        earlier = self._names_before(stage.index)
+        if name.lower() in earlier:
+            return StageBase(index=earlier[name.lower()])
+        if name.isdigit():
+            if int(name) < stage.index:
+                return StageBase(index=int(name))
+            raise self._error(
+                f"--from={name}: this is stage {stage.index}, only earlier ones can be copied from",
+                word.span,
+            )
+        if name.lower() in self._names:
+            raise self._error(f"--from={name}: that stage is not an earlier one", word.span)
+        return ImageBase(name=name)
+
+    def _error(self, message: str, span: object, hint: str | None = None) -> ContainerfileErrors:
+        error = ContainerfileError(message, span=span, source=self._file.source, hint=hint)  # type: ignore[arg-type]
+        return ContainerfileErrors([error])
+
+
+_EMPTY = ExecutionParameters()
+
+
+def _automatic_arguments(architecture: str, target: str | None) -> dict[str, str]:
+    """The platform arguments in global scope (Dockerfile reference, "Automatic platform ARGs")."""
+    return {
+        f"{prefix}{name}": value
+        for prefix in ("TARGET", "BUILD")
+        for name, value in (
+            ("PLATFORM", f"linux/{architecture}"),
+            ("OS", "linux"),
+            ("OSVERSION", ""),
+            ("ARCH", architecture),
+            ("VARIANT", ""),
+        )
+    } | {"TARGETSTAGE": target or "default"}
+
+
+def copies_from(plan: Plan) -> tuple[Base, ...]:
+    """Stages and images that the plan's COPY steps take files from."""
+    return tuple(
+        step.origin
+        for stage in plan.stages
+        for step in stage.steps
+        if isinstance(step, CopyStep) and step.origin is not None
+    )

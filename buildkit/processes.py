@@ -1,0 +1,152 @@
+"""Children of the builder: a process in a container with its output read, or one of our own
+functions in a mount namespace.
+
+Signals that ask us to stop are held back while a child is being started, so that none is lost
+between its birth and the moment that somebody can end it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from buildkit.errors import BuildError, Cancelled, HostError
+from runtime.errors import CommandError, ContainerError
+from runtime.oci.spec import Spec
+from runtime.sandbox import syscalls
+from runtime.sandbox.container import exit_status, start
+from runtime.sandbox.rootfs import make_private
+
+if TYPE_CHECKING:
+    from runtime.sandbox.rootfs import RootFilesystem
+
+_STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+_CHUNK = 1 << 16
+
+
+def stop_on_signals() -> None:
+    """Let SIGINT, SIGTERM and SIGHUP raise Cancelled in the main thread, once."""
+
+    def cancel(number: int, _frame: object) -> None:
+        for other in _STOPPING:  # what cleans up must not be interrupted again
+            signal.signal(other, signal.SIG_IGN)
+        raise Cancelled(number)
+
+    for number in _STOPPING:
+        # What our caller ignores stays ignored: nohup, a job in the background.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, cancel)
+
+
+@contextmanager
+def _signals_held() -> Iterator[None]:
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def run_container(
+    spec: Spec,
+    rootfs: RootFilesystem,
+    *,
+    scratch: str,
+    output: Callable[[bytes], None],
+    devices: tuple[str, ...] = ("/dev",),
+    prepare: Callable[[], None] | None = None,
+) -> int:
+    """Run a container to its end, handing on what it writes; returns its exit status.
+
+    Raises BuildError if its command cannot be executed, HostError if there can be no container.
+    Whatever interrupts the wait kills the container, and nothing of it is left.
+    """
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    container = None
+    try:
+        with _signals_held():
+            container = start(
+                spec,
+                rootfs,
+                scratch=scratch,
+                stdio=(null, write_end, write_end),
+                devices=devices,
+                prepare=prepare,
+                more_to_come=True,
+            )
+        os.close(write_end)
+        write_end = -1
+        while chunk := os.read(read_end, _CHUNK):
+            output(chunk)
+        _, status = os.waitpid(container.pid, 0)
+        container = None
+        return exit_status(status)
+    except CommandError as error:
+        raise BuildError(error.message, hint=error.hint) from error
+    except ContainerError as error:
+        raise HostError(f"the container could not be set up: {error.message}", hint=error.hint) from (
+            error
+        )
+    finally:
+        if container is not None:
+            container.kill()
+        os.close(read_end)
+        os.close(null)
+        if write_end >= 0:
+            os.close(write_end)
+
+
+def call_in_mount_namespace(function: Callable[[], None]) -> None:
+    """Call a function of ours in a child with a mount namespace of its own.
+
+    What it mounts goes with it. A BuildError or OSError that it raises is raised here, as a
+    BuildError; its return value is lost.
+    """
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    with _signals_held():
+        pid = os.fork()
+        if pid == 0:
+            _call_and_exit(function, write_end)
+    os.close(write_end)
+    try:
+        report = b""
+        while chunk := os.read(read_end, _CHUNK):
+            report += chunk
+        _, status = os.waitpid(pid, 0)
+        pid = 0
+    finally:
+        os.close(read_end)
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+    if report:
+        raise BuildError(report.decode("utf-8", "surrogateescape"))
+    if status:
+        raise BuildError(f"a helper process ended with status {exit_status(status)}")
+
+
+def _call_and_exit(function: Callable[[], None], report: int) -> None:
+    message = ""
+    try:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        for number in _STOPPING:  # the builder decides, and kills
+            signal.signal(number, signal.SIG_IGN)
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        make_private()
+        os.umask(0)
+        function()
+    except BuildError as error:
+        message = error.message
+    except ContainerError as error:
+        message = error.message
+    except OSError as error:
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        message = f"{where}{error.strerror}"
+    except BaseException as error:  # must not unwind into the parent's code
+        message = f"internal error: {error!r}"
+    os.write(report, message.encode("utf-8", "surrogateescape"))
+    os._exit(0 if not message else 1)

@@ -1,0 +1,85 @@
+"""RUN: a process on the root filesystem, in the same sandbox that `pyrun` uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from buildkit.errors import BuildError
+from buildkit.processes import run_container
+from buildkit.snapshot import Snapshot, stubs
+from buildkit.steps import RunStep
+from runtime.oci.spec import Mount, Process, Spec
+from runtime.sandbox import capabilities, defaults
+from runtime.store.store import Store
+from runtime.store.workspace import Workspace
+
+HOSTNAME = "pybuild"
+_HOSTS = f"127.0.0.1\tlocalhost\n::1\tlocalhost\n127.0.0.1\t{HOSTNAME}\n"
+
+
+def execute_run(
+    step: RunStep,
+    snapshot: Snapshot,
+    *,
+    store: Store,
+    work: Workspace,
+    output: Callable[[bytes], None],
+) -> None:
+    """Run the step's process; raises BuildError unless it ends with status 0."""
+    spec = Spec(
+        process=Process(
+            args=step.args,
+            env=step.env,
+            cwd=step.cwd,
+            user=step.user,
+            capabilities=capabilities.BUILD_DEFAULT,
+            no_new_privileges=False,  # Dockerfiles rely on sudo and the like
+        ),
+        hostname=HOSTNAME,
+        mounts=(
+            *defaults.mounts(host_network=step.host_network),
+            *_network_files(work, host_network=step.host_network),
+        ),
+        namespaces=defaults.namespaces(host_network=step.host_network),
+        masked_paths=defaults.MASKED_PATHS,
+        readonly_paths=defaults.READONLY_PATHS,
+    )
+    status = run_container(
+        spec, snapshot.rootfs(stubs(work)), scratch=store.scratch, output=output
+    )
+    if status:
+        raise BuildError(f"exited with status {status}", hint=_explain(status))
+
+
+def _network_files(work: Workspace, *, host_network: bool) -> tuple[Mount, ...]:
+    """Name resolution for the step alone: bound over the image's files, so never in the layer."""
+    files = {"hosts": _HOSTS, "resolv.conf": _resolv_conf() if host_network else ""}
+    mounts = []
+    for name, content in files.items():
+        path = f"{work.path}/{name}"
+        with open(path, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(content)
+        mounts.append(Mount(destination=f"/etc/{name}", type="bind", source=path))
+    return tuple(mounts)
+
+
+def _resolv_conf() -> str:
+    try:
+        with open("/etc/resolv.conf", encoding="utf-8", errors="surrogateescape") as file:
+            return file.read()
+    except FileNotFoundError:  # a machine without a network
+        return ""
+
+
+def _explain(status: int) -> str | None:
+    match status:
+        case 126:
+            return "126: a command was found but could not be executed"
+        case 127:
+            return "127: a command was not found"
+        case 137:
+            return "137: killed (SIGKILL); often the machine ran out of memory"
+        case _ if status > 128:
+            return f"{status}: killed by signal {status - 128}"
+        case _:
+            return None

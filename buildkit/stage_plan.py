@@ -1,0 +1,278 @@
+"""Planning one stage: each instruction changes the configuration, and perhaps becomes a step."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import Callable, Iterable, Mapping
+
+from buildkit import bootstrap_plan, copy_plan
+from buildkit.ports import parse_port
+from buildkit.scope import Scope
+from buildkit.steps import AnyStep, Base, ConfigureStep, RunStep, WorkdirStep
+from grammar import (
+    Add,
+    Arg,
+    Bootstrap,
+    Cmd,
+    Command,
+    Containerfile,
+    ContainerfileError,
+    Copy,
+    Entrypoint,
+    Env,
+    ExecForm,
+    Expose,
+    Healthcheck,
+    Heredoc,
+    Instruction,
+    Label,
+    Maintainer,
+    Onbuild,
+    Run,
+    Shell,
+    Span,
+    Stopsignal,
+    User,
+    Volume,
+    Word,
+    Workdir,
+)
+from runtime.oci.image import ExecutionParameters
+from runtime.sandbox import defaults
+
+_DEFAULT_SHELL = ("/bin/sh", "-c")
+
+
+class StagePlanner:
+    """Reads the instructions of one stage in order."""
+
+    def __init__(
+        self,
+        containerfile: Containerfile,
+        scope: Scope,
+        config: ExecutionParameters,
+        *,
+        architecture: str,
+        origin: Callable[[Copy], Base | None],
+    ) -> None:
+        self.scope = scope
+        self.config = config
+        self.steps: list[AnyStep] = []
+        self.architecture = architecture
+        self._file = containerfile
+        self._origin = origin
+        self._author = ""
+        self._own_cmd = False  # the stage itself has a CMD: ENTRYPOINT does not clear it
+
+    def read(self, instructions: Iterable[Instruction]) -> list[ContainerfileError]:
+        """Plan the instructions; returns what is wrong with them, all of it."""
+        errors: list[ContainerfileError] = []
+        for instruction in instructions:
+            try:
+                self._read(instruction)
+            except ContainerfileError as error:
+                errors.append(error)
+        return errors
+
+    def expand(self, word: Word, keep: frozenset[str] = frozenset()) -> str:
+        """Expand a word with what is visible now; names in `keep` stay as they are."""
+        return self._file.expand(word, self.scope.visible, keep=keep)
+
+    def expand_heredoc(self, heredoc: Heredoc) -> str:
+        """The content of an inline file."""
+        return self._file.expand_heredoc(heredoc, self.scope.visible)
+
+    def expand_optional(self, word: Word | None) -> str:
+        """Expand a flag's value; empty if the flag is absent."""
+        return "" if word is None else self.expand(word)
+
+    def error(self, message: str, span: Span, hint: str | None = None) -> ContainerfileError:
+        """An error at a place of the file."""
+        return ContainerfileError(message, span=span, source=self._file.source, hint=hint)
+
+    def unsupported(self, what: str, span: Span) -> ContainerfileError:
+        """The error for what the language has and this version does not build."""
+        return self.error(f"{what} is not supported by this version of pybuild", span)
+
+    def absolute(self, path: str) -> str:
+        """A path in the image, taken relative to the working directory."""
+        joined = posixpath.join(self.config.working_dir or "/", path)
+        return posixpath.normpath("/" + joined.lstrip("/"))
+
+    def _read(self, instruction: Instruction) -> None:
+        match instruction:
+            case Run():
+                self._run(instruction)
+            case Copy() | Add():
+                origin = self._origin(instruction) if isinstance(instruction, Copy) else None
+                self.steps.append(copy_plan.plan_copy(self, instruction, origin))
+            case Bootstrap():
+                self.steps.append(bootstrap_plan.plan_bootstrap(self, instruction))
+            case Workdir():
+                self._workdir(instruction)
+            case Arg():
+                self.scope.declare(instruction, self._file.expand)
+                self._configure(instruction)
+            case _:
+                self._change(instruction)
+                self._configure(instruction)
+
+    def _change(self, instruction: Instruction) -> None:
+        """Take in an instruction that only changes the configuration."""
+        config = self.config
+        match instruction:
+            case Env(pairs=pairs):
+                # All values see the environment from before the instruction.
+                visible = self.scope.visible
+                values = [
+                    (self._file.expand(p.key, visible), self._file.expand(p.value, visible))
+                    for p in pairs
+                ]
+                self.scope.env.update(values)
+                env = tuple(f"{k}={v}" for k, v in self.scope.env.items())
+                self.config = config.replace(env=env)
+            case Label(pairs=pairs):
+                labels = dict(config.labels)
+                labels.update((self.expand(p.key), self.expand(p.value)) for p in pairs)
+                self.config = config.replace(labels=tuple(labels.items()))
+            case Cmd(command=command):
+                self._own_cmd = True
+                self.config = config.replace(cmd=self._arguments(command))
+            case Entrypoint(command=command):
+                cmd = config.cmd if self._own_cmd else None
+                self.config = config.replace(entrypoint=self._arguments(command), cmd=cmd)
+            case User(user=user):
+                self.config = config.replace(user=self.expand(user))
+            case Expose(ports=ports):
+                self._expose(ports)
+            case Volume(paths=paths):
+                more = tuple(self.expand(path) for path in paths)
+                if "" in more:
+                    raise self.error("VOLUME with an empty path", instruction.span)
+                self.config = config.replace(volumes=_merged(config.volumes, more))
+            case Stopsignal(signal=signal):
+                self.config = config.replace(stop_signal=self.expand(signal))
+            case Shell(args=args):
+                self.config = config.replace(shell=args)
+            case Healthcheck():
+                self.config = config.replace(healthcheck=self._healthcheck(instruction))
+            case Maintainer(author=author):
+                self._author = author
+            case Onbuild(trigger=trigger):
+                self.config = config.replace(on_build=(*config.on_build, trigger))
+            case _:
+                raise self.unsupported(type(instruction).__name__.upper(), instruction.span)
+
+    def _configure(self, instruction: Instruction) -> None:
+        self.steps.append(ConfigureStep(**self.common(instruction)))
+
+    def common(self, instruction: Instruction, created_by: str | None = None) -> dict[str, object]:
+        """The members that every step has, for an instruction that has just been taken in."""
+        return {
+            "span": instruction.span,
+            "text": instruction.text,
+            "created_by": created_by or instruction.text,
+            "config": self.config,
+            "author": self._author,
+        }
+
+    def _arguments(self, command: Command) -> tuple[str, ...]:
+        if isinstance(command, ExecForm):
+            return command.args
+        return (*(self.config.shell or _DEFAULT_SHELL), command.text)
+
+    def _run(self, run: Run) -> None:
+        for flags, name in ((run.mounts, "--mount"), (run.devices, "--device")):
+            if flags:
+                raise self.unsupported(f"RUN {name}", flags[0].span)
+        if run.security is not None and self.expand(run.security) != "sandbox":
+            raise self.unsupported("RUN --security", run.security.span)
+        network = self.expand_optional(run.network) or "default"
+        if network not in ("default", "none", "host"):
+            assert run.network is not None
+            raise self.error(f"--network={network}: default, none or host", run.network.span)
+        environment = self.scope.run_environment
+        environment.setdefault("PATH", defaults.PATH)
+        args = self._run_arguments(run)
+        declared = {k: v for k, v in self.scope.arguments.items() if k not in self.scope.env}
+        values = "".join(f" {name}={value}" for name, value in declared.items())
+        prefix = f"|{len(declared)}{values} " if declared else ""
+        self.steps.append(
+            RunStep(
+                **self.common(run, f"RUN {prefix}{' '.join(args)}"),  # type: ignore[arg-type]
+                args=args,
+                env=tuple(f"{name}={value}" for name, value in environment.items()),
+                cwd=self.absolute("."),
+                user=self.config.user,
+                host_network=network != "none",
+            )
+        )
+
+    def _run_arguments(self, run: Run) -> tuple[str, ...]:
+        if isinstance(run.command, ExecForm):
+            if not run.command.args:
+                raise self.error("RUN with an empty command", run.span)
+            return run.command.args
+        shell = self.config.shell or _DEFAULT_SHELL
+        if not run.heredocs:
+            return (*shell, run.command.text)
+        first = run.heredocs[0]
+        if len(run.heredocs) == 1 and _is_only_marker(run.command.text):
+            # The heredoc is the script itself (Dockerfile reference, "Here-Documents").
+            if first.body.startswith("#!"):
+                raise self.unsupported("a heredoc with a #! line", first.span)
+            return (*shell, first.body)
+        bodies = "".join(f"{heredoc.body}{heredoc.name}\n" for heredoc in run.heredocs)
+        return (*shell, f"{run.command.text}\n{bodies}")
+
+    def _workdir(self, workdir: Workdir) -> None:
+        path = self.expand(workdir.path)
+        if not path:
+            raise self.error("WORKDIR with an empty path", workdir.span)
+        self.config = self.config.replace(working_dir=self.absolute(path))
+        if self.config.working_dir == "/":
+            self._configure(workdir)
+            return
+        self.steps.append(
+            WorkdirStep(
+                **self.common(workdir, f"WORKDIR {self.config.working_dir}"),  # type: ignore[arg-type]
+                path=self.config.working_dir,
+                user=self.config.user,
+            )
+        )
+
+    def _expose(self, words: tuple[Word, ...]) -> None:
+        ports: list[str] = []
+        for word in words:
+            for text in self._file.expand_words(word, self.scope.visible):
+                try:
+                    ports.extend(parse_port(text))
+                except ValueError as error:
+                    raise self.error(str(error), word.span) from None
+        merged = _merged(self.config.exposed_ports, tuple(ports))
+        self.config = self.config.replace(exposed_ports=tuple(sorted(merged)))
+
+    def _healthcheck(self, check: Healthcheck) -> tuple[tuple[str, object], ...]:
+        if check.command is None:
+            return (("Test", ["NONE"]),)
+        if isinstance(check.command, ExecForm):
+            test = ["CMD", *check.command.args]
+        else:
+            test = ["CMD-SHELL", check.command.text]
+        times: Mapping[str, int] = {
+            "Interval": check.interval_ns,
+            "Timeout": check.timeout_ns,
+            "StartPeriod": check.start_period_ns,
+            "StartInterval": check.start_interval_ns,
+            "Retries": check.retries,
+        }
+        return (("Test", test), *((name, value) for name, value in times.items() if value))
+
+
+def _merged(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys((*old, *new)))
+
+
+def _is_only_marker(text: str) -> bool:
+    word = text.strip()
+    return word.lstrip("0123456789").startswith("<<") and not any(c.isspace() for c in word)

@@ -1,0 +1,152 @@
+"""What a build does, as values: every variable expanded, every path absolute, nothing done yet.
+
+A step carries the image configuration as it is after it, so executing a plan never has to know
+what an instruction means for the configuration.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from grammar import Span
+from runtime.oci.image import ExecutionParameters
+
+FORMAT = "1"  # part of every cache key: raised when the same key would mean other bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scratch:
+    """The empty base."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageBase:
+    """Another stage of the same file, by its index."""
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageBase:
+    """An image, by the name that was written."""
+
+    name: str
+
+
+Base = Scratch | StageBase | ImageBase
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What all steps have."""
+
+    span: Span  # of the instruction
+    text: str  # the instruction as written, for progress
+    created_by: str  # for the image's history
+    config: ExecutionParameters  # after this step
+    author: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigureStep(Step):
+    """Changes the configuration only: no layer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStep(Step):
+    """Runs a process on the root filesystem."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str
+    user: str
+    host_network: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorkdirStep(Step):
+    """Makes a directory, if it is missing, for the current user."""
+
+    path: str
+    user: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InlineFile:
+    """A file whose content stands in the Containerfile (a heredoc)."""
+
+    name: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One source of a COPY: a path or pattern inside the context, stage or image."""
+
+    path: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CopyStep(Step):
+    """Copies files onto the root filesystem; `origin` None is the build context."""
+
+    sources: tuple[Source, ...]
+    inline: tuple[InlineFile, ...]
+    origin: Base | None
+    destination: str  # absolute; a final slash says that it is a directory
+    chown: str
+    chmod: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """`--repo`: either a .repo file or URL of one (`file`), or a repository by its `url`."""
+
+    id: str
+    url: str = ""
+    file: str = ""
+    key: str = ""
+    priority: int | None = None
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BootstrapStep(Step):
+    """Installs packages from outside the image."""
+
+    packages: tuple[str, ...]
+    excludes: tuple[str, ...]
+    repositories: tuple[Repository, ...]
+    keys: tuple[str, ...]  # paths inside the context, or URLs
+    releasever: str
+    arch: str
+    setopts: tuple[str, ...]
+    dbpath: str
+    langs: str
+    weak: bool
+    docs: bool
+    gpgcheck: bool
+    allow_scriptlet_failure: bool
+
+
+AnyStep = ConfigureStep | RunStep | WorkdirStep | CopyStep | BootstrapStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedStage:
+    """One stage: what it starts from and what is done to it."""
+
+    index: int
+    name: str  # its name, or its number
+    base: Base
+    base_span: Span
+    steps: tuple[AnyStep, ...]
+    config: ExecutionParameters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Stages in the order in which they can be built; the last one is the target."""
+
+    stages: tuple[PlannedStage, ...]

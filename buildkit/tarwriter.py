@@ -1,0 +1,157 @@
+"""Writing deterministic tars: ustar headers, PAX records only for what ustar cannot hold.
+
+Numeric owners, whole-second times, no atime or ctime, no user names: the same entries give the
+same bytes on any machine. `runtime.image.tar` reads what this writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+
+from runtime.image.tar import BLOCK, DIRECTORY, REGULAR, SYMLINK, Entry, padding
+
+_CHUNK = 1 << 20
+_NAME, _PREFIX, _LINK = 100, 155, 100  # bytes of the ustar fields
+_OCTAL_8 = 1 << 21  # first value that seven octal digits cannot hold
+_OCTAL_12 = 1 << 33
+
+
+class TarWriter:
+    """Writes entries to a descriptor, and computes the digest of all that it wrote."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def add(self, entry: Entry, content: bytes = b"") -> None:
+        """Write an entry whose content, if any, is in memory."""
+        self._write(header(entry) + content + bytes(padding(len(content))))
+
+    def add_file(self, entry: Entry, fd: int) -> None:
+        """Write a regular file from a descriptor; raises OSError if it is shorter than its entry."""
+        self._write(header(entry))
+        left = entry.size
+        while left:
+            chunk = os.read(fd, min(left, _CHUNK))
+            if not chunk:
+                raise OSError(5, f"{entry.name}: became shorter while it was read")
+            self._write(chunk)
+            left -= len(chunk)
+        self._write(bytes(padding(entry.size)))
+
+    def finish(self) -> str:
+        """Write the end marker; returns the digest of the whole tar."""
+        self._write(bytes(2 * BLOCK))
+        return "sha256:" + self._hash.hexdigest()
+
+    def _write(self, data: bytes) -> None:
+        self._hash.update(data)
+        self.size += len(data)
+        while data:
+            data = data[os.write(self._fd, data) :]
+
+
+def header(entry: Entry) -> bytes:
+    """The header blocks of one entry, PAX header included where it is needed."""
+    records: dict[str, bytes] = {}
+    name = os.fsencode(entry.name + ("/" if entry.kind == DIRECTORY else ""))
+    link = os.fsencode(entry.link)
+    split = _split(name)
+    if split is None:
+        records["path"] = name
+        split = (b"", name[:_NAME])
+    if len(link) > _LINK:
+        records["linkpath"] = link
+    # A reader must not guess the encoding of a name: what is not ASCII is said to be UTF-8.
+    for key, text in (("path", name), ("linkpath", link)):
+        if not text.isascii():
+            records[key] = text
+    mode = 0o777 if entry.kind == SYMLINK else entry.mode
+    for key, value, limit in (
+        ("uid", entry.uid, _OCTAL_8),
+        ("gid", entry.gid, _OCTAL_8),
+        ("size", entry.size, _OCTAL_12),
+        ("mtime", entry.mtime, _OCTAL_12),
+    ):
+        if not 0 <= value < limit:
+            records[key] = str(value).encode()
+    for key, content in entry.xattrs:
+        records[f"SCHILY.xattr.{key}"] = content
+    main = _block(split, entry, link[:_LINK], mode)
+    if not records:
+        return main
+    body = b"".join(_record(key, records[key]) for key in sorted(records))
+    extension = Entry(
+        name="PaxHeaders/" + entry.name.rsplit("/", 1)[-1][:64],
+        kind="x",
+        mode=0o644,
+        uid=0,
+        gid=0,
+        size=len(body),
+        mtime=0,
+    )
+    pax_name = os.fsencode(extension.name)[:_NAME]
+    return _block((b"", pax_name), extension, b"", 0o644) + body + bytes(padding(len(body))) + main
+
+
+def _split(name: bytes) -> tuple[bytes, bytes] | None:
+    """Divide a name between ustar's prefix and name fields, if it can be."""
+    if len(name) <= _NAME:
+        return b"", name
+    slash = name.rfind(b"/", 0, _PREFIX + 1)
+    if slash > 0 and 0 < len(name) - slash - 1 <= _NAME:
+        return name[:slash], name[slash + 1 :]
+    return None
+
+
+def _record(key: str, value: bytes) -> bytes:
+    """One PAX record; its length counts itself."""
+    rest = b" " + os.fsencode(key) + b"=" + value + b"\n"
+    length = len(rest) + 1
+    while len(str(length)) + len(rest) != length:
+        length = len(str(length)) + len(rest)
+    return str(length).encode() + rest
+
+
+def _block(split: tuple[bytes, bytes], entry: Entry, link: bytes, mode: int) -> bytes:
+    prefix, name = split
+    major, minor = entry.device
+    block = b"".join(
+        (
+            name.ljust(_NAME, b"\0"),
+            _octal(mode, 8, _OCTAL_8),
+            _octal(entry.uid, 8, _OCTAL_8),
+            _octal(entry.gid, 8, _OCTAL_8),
+            _octal(entry.size if entry.kind in (REGULAR, "x") else 0, 12, _OCTAL_12),
+            _octal(entry.mtime, 12, _OCTAL_12),
+            b" " * 8,
+            entry.kind.encode(),
+            link.ljust(_LINK, b"\0"),
+            b"ustar\00000",
+            bytes(64),
+            _octal(major, 8, _OCTAL_8),
+            _octal(minor, 8, _OCTAL_8),
+            prefix.ljust(_PREFIX, b"\0"),
+            bytes(12),
+        )
+    )
+    return block[:148] + f"{sum(block):06o}\0 ".encode() + block[156:]
+
+
+def _octal(value: int, width: int, limit: int) -> bytes:
+    if not 0 <= value < limit:
+        value = 0  # the PAX record says it
+    return f"{value:0{width - 1}o}\0".encode()
+
+
+def write_file(path: str, write: Callable[[int], None]) -> None:
+    """Create a file, let `write` fill it, and make it durable."""
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+    try:
+        write(fd)
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,91 @@
+"""A source text and places in it.
+
+Lines and columns count from 1, columns in characters (code points), not bytes and not
+terminal cells. Nothing here knows what the text means.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass, field
+
+_CLIP = 120  # characters of one line that an excerpt shows at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class Span:
+    """A stretch of source; `end_column` is one past the last character."""
+
+    line: int
+    column: int
+    end_line: int
+    end_column: int
+
+    @staticmethod
+    def within(line: int, column: int, length: int = 1) -> Span:
+        """The span of `length` characters on one line."""
+        return Span(line=line, column=column, end_line=line, end_column=column + length)
+
+    def through(self, other: Span) -> Span:
+        """From the start of this span to the end of `other`."""
+        return Span(
+            line=self.line,
+            column=self.column,
+            end_line=other.end_line,
+            end_column=other.end_column,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Decoded text, without its byte order mark, and the name that errors show for it."""
+
+    name: str
+    text: str = field(repr=False)
+    lines: tuple[str, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        # Not str.splitlines(): it also breaks at form feeds and U+2028, which are data here.
+        lines = tuple(line.removesuffix("\r") for line in self.text.split("\n"))
+        object.__setattr__(self, "lines", lines)
+
+    def slice(self, span: Span) -> str:
+        """The characters of `span`, line ends as LF."""
+        if span.line == span.end_line:
+            return self.lines[span.line - 1][span.column - 1 : span.end_column - 1]
+        first, *middle, last = self.lines[span.line - 1 : span.end_line]
+        return "\n".join((first[span.column - 1 :], *middle, last[: span.end_column - 1]))
+
+    def excerpt(self, span: Span) -> str:
+        """The line where `span` starts, numbered, with carets below the span."""
+        line = self.lines[span.line - 1]
+        start = span.column - 1
+        end = span.end_column - 1 if span.end_line == span.line else len(line)
+        # A hostile or generated line can be 64 KiB long: show a window that holds the start.
+        left = max(0, start - _CLIP // 2) if len(line) > _CLIP else 0
+        shown = line[left : left + _CLIP]
+        before = shown[: start - left]
+        marked = shown[start - left : max(end, start + 1) - left]
+        number = f"{span.line:>5}"
+        padding = "".join("\t" if c == "\t" else " " * _cells(c) for c in before)
+        carets = "^" * max(1, sum(map(_cells, marked)))
+        return f"{number} | {printable(shown)}\n{' ' * len(number)} | {padding}{carets}"
+
+
+def printable(text: str) -> str:
+    """`text` with control characters replaced one for one.
+
+    An escape sequence in a Containerfile must not reach the terminal through our errors.
+    """
+    return "".join(c if c == "\t" or _is_graphic(c) else "\N{REPLACEMENT CHARACTER}" for c in text)
+
+
+def _is_graphic(char: str) -> bool:
+    # Cf holds the bidirectional overrides, which can make an excerpt read differently.
+    return unicodedata.category(char) not in ("Cc", "Cf", "Cs")
+
+
+def _cells(char: str) -> int:
+    if unicodedata.combining(char):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in ("W", "F") else 1
