@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 from buildkit.steps import BootstrapStep, Repository
@@ -13,6 +12,7 @@ if TYPE_CHECKING:
 
 # The package manager replaces these itself, also in `url=`.
 _MANAGER_VARIABLES = frozenset({"releasever", "basearch", "arch"})
+_REPOSITORY_KEYS = frozenset({"id", "url", "key", "priority"})
 _RPM_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 
 
@@ -30,7 +30,7 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
                 "flags stand before the packages; --exclude=NAME leaves one out",
             )
     return BootstrapStep(
-        **stage.common(bootstrap),  # type: ignore[arg-type]
+        about=stage.about(bootstrap),
         packages=packages,
         excludes=tuple(stage.expand(word) for word in bootstrap.excludes),
         repositories=tuple(_repository(stage, word) for word in bootstrap.repos),
@@ -84,22 +84,25 @@ def _repository(stage: StagePlanner, word: Word) -> Repository:
         if not text:
             raise stage.error("--repo is empty", word.span)
         return Repository(id="", file=text, span=word.span)
-    known = {field.name for field in dataclasses.fields(Repository)} - {"file", "span"}
     values: dict[str, str] = {}
     for part in text.split(","):
         name, equals, value = part.partition("=")
-        if name not in known or not equals or not value:
+        if name not in _REPOSITORY_KEYS or not equals or not value:
             raise stage.error(
                 f"--repo: {part!r} is not one of id=, url=, key=, priority=", word.span
             )
         values[name] = value
     if "id" not in values or "url" not in values:
-        raise stage.error("--repo needs id=NAME and url=URL, or the path of a .repo file", word.span)
+        raise stage.error("--repo: id=NAME,url=URL or a .repo file expected", word.span)
     if not values["id"].replace("-", "").replace("_", "").replace(".", "").isalnum():
         raise stage.error(f"--repo: {values['id']!r} is not a repository id", word.span)
     priority = values.pop("priority", None)
     if priority is not None and not priority.isdigit():
         raise stage.error(f"--repo: priority {priority!r} is not a number", word.span)
     return Repository(
-        **values, priority=None if priority is None else int(priority), span=word.span
+        id=values["id"],
+        url=values["url"],
+        key=values.get("key", ""),
+        priority=None if priority is None else int(priority),
+        span=word.span,
     )

@@ -112,7 +112,7 @@ class Builder:
         target = self._plan.stages[-1]
         state = self._states[target.index]
         created = _rfc3339(state.epoch)
-        author = target.steps[-1].author if target.steps else ""
+        author = target.steps[-1].about.author if target.steps else ""
         config = ImageConfig(
             created=created,
             author=author,
@@ -129,7 +129,7 @@ class Builder:
         except BuildError as error:
             raise StepFailure(error, stage.base_span) from error
         for number, step in enumerate(stage.steps, 1):
-            title = f"[{stage.name} {number}/{len(stage.steps)}] {_one_line(step.text)}"
+            title = f"[{stage.name} {number}/{len(stage.steps)}] {_one_line(step.about.text)}"
             state = self._do(step, state, work, title)
         return state
 
@@ -173,13 +173,13 @@ class Builder:
             except LocatedError as error:
                 raise StepFailure(error.error, error.span) from error
             except BuildError as error:
-                raise StepFailure(error, step.span) from error
+                raise StepFailure(error, step.about.span) from error
 
     def _after(self, step: AnyStep, state: State, result: Result) -> State:
         entry = History(
             created=_rfc3339(result.epoch),
-            created_by=step.created_by,
-            author=step.author,
+            created_by=step.about.created_by,
+            author=step.about.author,
             empty_layer=result.layer is None,
         )
         layers = state.layers if result.layer is None else (*state.layers, result.layer)
@@ -282,9 +282,7 @@ class Builder:
         epoch = int(str(prepared.parts["epoch"]))
         match step:
             case RunStep():
-                execute_run(
-                    step, snapshot, store=self._store, work=work, output=progress.output
-                )
+                execute_run(step, snapshot, store=self._store, work=work, output=progress.output)
             case WorkdirStep():
                 call_in_mount_namespace(lambda: _make_workdir(step, snapshot, self._store))
             case CopyStep():
@@ -309,9 +307,7 @@ class Builder:
         parents = tuple(layer.diff_id for layer in state.layers)
         return commit(self._store, work, snapshot, parents, epoch)
 
-    def _copy(
-        self, step: CopyStep, snapshot: Snapshot, prepared: _Prepared, epoch: int
-    ) -> None:
+    def _copy(self, step: CopyStep, snapshot: Snapshot, prepared: _Prepared, epoch: int) -> None:
         scratch = self._store.scratch
 
         def copy() -> None:

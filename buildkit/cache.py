@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from buildkit.steps import FORMAT
-from runtime.oci.digest import Digest, DiffID
+from runtime.oci.digest import DiffID, Digest
 from runtime.oci.image import LAYER, Descriptor
 from runtime.store.store import Store, write_atomically
 

@@ -7,7 +7,7 @@ import sys
 
 from buildkit.command_line import HELP, CommandLine, build_arguments, parse_command_line
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
-from grammar import Containerfile, ContainerfileError, ContainerfileErrors, parse
+from grammar import Containerfile, ContainerfileErrors, Span, parse
 from runtime.errors import PyrunError, StoreError
 
 _LOG_LINES = 20  # of a failed step's output
@@ -69,7 +69,8 @@ def _read(line: CommandLine) -> Containerfile:
             continue
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from error
-    raise UsageError(f"{' and '.join(candidates)}: no such file", hint="-f names the Containerfile")
+    names = " and ".join(candidates)
+    raise UsageError(f"{names}: no such file", hint="-f names the Containerfile")
 
 
 def _build(line: CommandLine, containerfile: Containerfile) -> int:
@@ -135,7 +136,7 @@ def _source_date_epoch() -> int | None:
 
 
 def _complain_about_step(
-    error: BuildError, log: bytes, containerfile: Containerfile, span: object
+    error: BuildError, log: bytes, containerfile: Containerfile, span: Span
 ) -> None:
     """Print a step's last output, then its place in the Containerfile and what happened."""
     lines = log.decode("utf-8", "replace").splitlines()
@@ -143,13 +144,7 @@ def _complain_about_step(
         shown = lines[-_LOG_LINES:]
         rule = "------"
         _complain("\n".join([rule, *(f" > {text}" for text in shown), rule]))
-    located = ContainerfileError(
-        error.message,
-        span=span,  # type: ignore[arg-type]
-        source=containerfile.source,
-        hint=error.hint,
-    )
-    _complain(str(located))
+    _complain(str(containerfile.error(error.message, span, hint=error.hint)))
 
 
 def _complain(text: str, hint: str | None = None) -> None:

@@ -23,7 +23,7 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
     if written.endswith(("/", "/.")) or written in ("", ".") or len(sources) > 1:
         destination = destination.rstrip("/") + "/"
     return CopyStep(
-        **stage.common(copy),  # type: ignore[arg-type]
+        about=stage.about(copy),
         sources=sources,
         inline=tuple(
             InlineFile(name=heredoc.name, content=stage.expand_heredoc(heredoc))

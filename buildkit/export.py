@@ -68,9 +68,7 @@ def name_image(store: Store, documents: Documents, names: tuple[str, ...]) -> No
         write_atomically(store.image_name(name), _json(documents.descriptor.to_json()))
 
 
-def write_archive(
-    store: Store, documents: Documents, path: str, names: tuple[str, ...]
-) -> bool:
+def write_archive(store: Store, documents: Documents, path: str, names: tuple[str, ...]) -> bool:
     """Write the image archive to `path`; False if it is there already.
 
     What was at `path` before is replaced only once the archive is complete. Raises DiskError.

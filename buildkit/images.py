@@ -67,5 +67,6 @@ def _import_blob(
         target.flush()
         os.fsync(target.fileno())
     if "sha256:" + sha.hexdigest() != descriptor.digest:
-        raise BuildError(f"{name}: layer {descriptor.digest}: its digest is sha256:{sha.hexdigest()}")
+        found = f"sha256:{sha.hexdigest()}"
+        raise BuildError(f"{name}: layer {descriptor.digest}: its digest is {found}")
     os.rename(aside, store.blob(descriptor.digest))

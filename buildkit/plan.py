@@ -6,12 +6,13 @@ build arguments, and the configuration of each base image (`base_images` says wh
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 
 from buildkit.scope import Scope, global_arguments
 from buildkit.stage_plan import StagePlanner
-from buildkit.steps import Base, CopyStep, ImageBase, Plan, PlannedStage, Scratch, StageBase
-from grammar import Containerfile, ContainerfileError, ContainerfileErrors, Copy, Stage
+from buildkit.steps import Base, ImageBase, Plan, PlannedStage, Scratch, StageBase
+from grammar import Containerfile, ContainerfileError, ContainerfileErrors, Copy, Span, Stage
 from runtime.oci.image import ExecutionParameters
 
 
@@ -73,7 +74,7 @@ class Planner:
                 scope,
                 config,
                 architecture=self._architecture,
-                origin=lambda copy, stage=stage: self._copy_origin(copy, stage),
+                origin=functools.partial(self._copy_origin, stage),
             )
             errors.extend(planner.read(stage.instructions))
             planned[stage.index] = planner
@@ -153,13 +154,13 @@ class Planner:
 
     def _copy_origins(self, stage: Stage) -> list[Base]:
         origins = [
-            self._copy_origin(instruction, stage)
+            self._copy_origin(stage, instruction)
             for instruction in stage.instructions
             if isinstance(instruction, Copy)
         ]
         return [origin for origin in origins if origin is not None]
 
-    def _copy_origin(self, copy: Copy, stage: Stage) -> Base | None:
+    def _copy_origin(self, stage: Stage, copy: Copy) -> Base | None:
         word = copy.from_
         if word is None:
             return None
@@ -171,15 +172,15 @@ class Planner:
             if int(name) < stage.index:
                 return StageBase(index=int(name))
             raise self._error(
-                f"--from={name}: this is stage {stage.index}, only earlier ones can be copied from",
+                f"--from={name}: this is stage {stage.index}, an earlier one is needed",
                 word.span,
             )
         if name.lower() in self._names:
             raise self._error(f"--from={name}: that stage is not an earlier one", word.span)
         return ImageBase(name=name)
 
-    def _error(self, message: str, span: object, hint: str | None = None) -> ContainerfileErrors:
-        error = ContainerfileError(message, span=span, source=self._file.source, hint=hint)  # type: ignore[arg-type]
+    def _error(self, message: str, span: Span, hint: str | None = None) -> ContainerfileErrors:
+        error = ContainerfileError(message, span=span, source=self._file.source, hint=hint)
         return ContainerfileErrors([error])
 
 
@@ -199,13 +200,3 @@ def _automatic_arguments(architecture: str, target: str | None) -> dict[str, str
             ("VARIANT", ""),
         )
     } | {"TARGETSTAGE": target or "default"}
-
-
-def copies_from(plan: Plan) -> tuple[Base, ...]:
-    """Stages and images that the plan's COPY steps take files from."""
-    return tuple(
-        step.origin
-        for stage in plan.stages
-        for step in stage.steps
-        if isinstance(step, CopyStep) and step.origin is not None
-    )

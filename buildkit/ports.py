@@ -6,7 +6,7 @@ _PROTOCOLS = ("tcp", "udp", "sctp")
 
 
 def parse_port(text: str) -> tuple[str, ...]:
-    """Return the ports as the image configuration names them; raises ValueError with the reason."""
+    """Return the ports as the image configuration names them; raises ValueError that says why."""
     numbers, slash, protocol = text.partition("/")
     protocol = protocol.lower() if slash else "tcp"
     if protocol not in _PROTOCOLS:

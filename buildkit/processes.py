@@ -88,9 +88,8 @@ def run_container(
     except CommandError as error:
         raise BuildError(error.message, hint=error.hint) from error
     except ContainerError as error:
-        raise HostError(f"the container could not be set up: {error.message}", hint=error.hint) from (
-            error
-        )
+        message = f"the container could not be set up: {error.message}"
+        raise HostError(message, hint=error.hint) from error
     finally:
         if container is not None:
             container.kill()

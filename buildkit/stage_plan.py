@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from buildkit import bootstrap_plan, copy_plan
 from buildkit.ports import parse_port
 from buildkit.scope import Scope
-from buildkit.steps import AnyStep, Base, ConfigureStep, RunStep, WorkdirStep
+from buildkit.steps import About, AnyStep, Base, ConfigureStep, RunStep, WorkdirStep
 from grammar import (
     Add,
     Arg,
@@ -164,17 +164,16 @@ class StagePlanner:
                 raise self.unsupported(type(instruction).__name__.upper(), instruction.span)
 
     def _configure(self, instruction: Instruction) -> None:
-        self.steps.append(ConfigureStep(**self.common(instruction)))
+        self.steps.append(ConfigureStep(about=self.about(instruction)))
 
-    def common(self, instruction: Instruction, created_by: str | None = None) -> dict[str, object]:
-        """The members that every step has, for an instruction that has just been taken in."""
-        return {
-            "span": instruction.span,
-            "text": instruction.text,
-            "created_by": created_by or instruction.text,
-            "config": self.config,
-            "author": self._author,
-        }
+    def about(self, instruction: Instruction, created_by: str | None = None) -> About:
+        """What every step says of the instruction that it comes from."""
+        return About(
+            span=instruction.span,
+            text=instruction.text,
+            created_by=created_by or instruction.text,
+            author=self._author,
+        )
 
     def _arguments(self, command: Command) -> tuple[str, ...]:
         if isinstance(command, ExecForm):
@@ -199,7 +198,7 @@ class StagePlanner:
         prefix = f"|{len(declared)}{values} " if declared else ""
         self.steps.append(
             RunStep(
-                **self.common(run, f"RUN {prefix}{' '.join(args)}"),  # type: ignore[arg-type]
+                about=self.about(run, f"RUN {prefix}{' '.join(args)}"),
                 args=args,
                 env=tuple(f"{name}={value}" for name, value in environment.items()),
                 cwd=self.absolute("."),
@@ -235,7 +234,7 @@ class StagePlanner:
             return
         self.steps.append(
             WorkdirStep(
-                **self.common(workdir, f"WORKDIR {self.config.working_dir}"),  # type: ignore[arg-type]
+                about=self.about(workdir, f"WORKDIR {self.config.working_dir}"),
                 path=self.config.working_dir,
                 user=self.config.user,
             )

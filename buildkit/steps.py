@@ -1,7 +1,7 @@
 """What a build does, as values: every variable expanded, every path absolute, nothing done yet.
 
-A step carries the image configuration as it is after it, so executing a plan never has to know
-what an instruction means for the configuration.
+The image configuration that instructions lead to is computed while planning, so executing a plan
+never has to know what an instruction means for it.
 """
 
 from __future__ import annotations
@@ -37,14 +37,20 @@ Base = Scratch | StageBase | ImageBase
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
-    """What all steps have."""
+class About:
+    """What a step is called, and where it comes from."""
 
     span: Span  # of the instruction
     text: str  # the instruction as written, for progress
     created_by: str  # for the image's history
-    config: ExecutionParameters  # after this step
     author: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """What all steps have."""
+
+    about: About
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,7 +31,7 @@ class TarWriter:
         self._write(header(entry) + content + bytes(padding(len(content))))
 
     def add_file(self, entry: Entry, fd: int) -> None:
-        """Write a regular file from a descriptor; raises OSError if it is shorter than its entry."""
+        """Write a regular file from a descriptor; OSError if it is shorter than its entry."""
         self._write(header(entry))
         left = entry.size
         while left:

@@ -31,9 +31,11 @@ class LogicalLine:
     last_line: int  # heredoc bodies included
 
     def span(self, start: int, end: int) -> Span:
-        """Where `text[start:end]` stands; for an empty range, the place it would have."""
+        """Where `text[start:end]` stands; an empty range has an empty span."""
         line, column = self._place(start)
-        end_line, end_column = self._place(end - 1) if end > start else (line, column)
+        if end <= start:
+            return Span.within(line, column, 0)
+        end_line, end_column = self._place(end - 1)
         return Span(line=line, column=column, end_line=end_line, end_column=end_column + 1)
 
     @property

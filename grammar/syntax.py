@@ -44,7 +44,7 @@ def parse_tree(context: Context) -> Tree[Token] | None:
     except UnexpectedInput as error:
         at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
         text = context.line.text
-        start = len(text) if at_end else int(error.pos_in_stream)
+        start: int = len(text) if at_end else getattr(error, "pos_in_stream", 0)
         _report(context, start, expected=_expected(error))
         return None
 

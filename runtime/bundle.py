@@ -1,4 +1,4 @@
-"""From an image and what the user asked for to a runtime-spec `Spec` (image-spec conversion.md)."""
+"""From an image and the user's options to a runtime-spec `Spec` (image-spec conversion.md)."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Options(Record):
 
 
 def to_spec(config: ImageConfig, options: Options) -> Spec:
-    """Combine image configuration and options; raises UsageError for options that make no sense."""
+    """Combine image configuration and options; raises UsageError for what makes no sense."""
     hostname = options.hostname or os.urandom(6).hex()
     # As docker: another entrypoint makes the image's command meaningless.
     if options.entrypoint is not None:

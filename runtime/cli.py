@@ -63,9 +63,7 @@ def run(line: CommandLine) -> int:
     # From here on no signal may be lost, nor act on this process instead of the container.
     signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD})
     stdin = 0 if line.options.interactive else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    container = start(
-        spec, Overlay(lowers=lowers), scratch=store.scratch, stdio=(stdin, 1, 2)
-    )
+    container = start(spec, Overlay(lowers=lowers), scratch=store.scratch, stdio=(stdin, 1, 2))
     if container.master is not None:
         from runtime.sandbox.terminal import attend
 

@@ -1,4 +1,4 @@
-"""`pyrun`'s command line. As with docker, options end at the image: what follows is the command."""
+"""`pyrun`'s command line. As with docker, options end at the image; the command follows."""
 
 from __future__ import annotations
 

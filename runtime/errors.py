@@ -1,11 +1,11 @@
 """The exceptions of `runtime`; every one is a sentence for the user, and may carry a hint.
 
-    PyrunError
-      UsageError        the command line is wrong                     pyrun exits 125
-      ImageError        an image, layer or path in it is not right    125
-      StoreError        the store is unusable, or the disk is full    125
-      ContainerError    the container could not be set up             125
-      CommandError      its command cannot be executed                126 or 127
+PyrunError
+  UsageError        the command line is wrong                     pyrun exits 125
+  ImageError        an image, layer or path in it is not right    125
+  StoreError        the store is unusable, or the disk is full    125
+  ContainerError    the container could not be set up             125
+  CommandError      its command cannot be executed                126 or 127
 """
 
 

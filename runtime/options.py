@@ -24,7 +24,7 @@ class OptionTable:
         lists: Mapping[str, str],
         flags: Mapping[str, str],
     ) -> None:
-        """`values` take one value, the last of several counts; `lists` collect; `flags` are bool."""
+        """`values` take one value, the last counts; `lists` collect; `flags` are bool."""
         self._help = f"{program} --help"
         self._values = values
         self._lists = lists

@@ -20,9 +20,7 @@ else:
 
 @dataclass_transform(eq_default=True, frozen_default=True, kw_only_default=True)
 class _RecordType(type):
-    def __new__(
-        mcls, name: str, bases: tuple[type, ...], body: dict[str, Any]
-    ) -> _RecordType:
+    def __new__(mcls, name: str, bases: tuple[type, ...], body: dict[str, Any]) -> _RecordType:
         fields = tuple(f for f in body.get("__annotations__", {}) if not f.startswith("_"))
         defaults = {f: body.pop(f) for f in fields if f in body}
         body["__slots__"] = fields
@@ -38,6 +36,8 @@ class _RecordType(type):
 
 class Record(metaclass=_RecordType):
     """Base of a value: equal by its fields, hashable, never changed once made."""
+
+    __slots__ = ()
 
     if not TYPE_CHECKING:
 

@@ -19,8 +19,9 @@ class PybuildPlugin(dnf.Plugin):  # type: ignore[misc]
     def resolved(self) -> None:
         """Called by dnf when the transaction is known."""
         packages = sorted(self.base.transaction.install_set)
-        newest = max((package.buildtime for package in packages), default=0)
-        os.environ.setdefault("SOURCE_DATE_EPOCH", str(max(newest, int(os.environ["PYBUILD_EPOCH"]))))
+        times = [int(os.environ["PYBUILD_EPOCH"])]
+        times += [package.buildtime for package in packages]
+        os.environ.setdefault("SOURCE_DATE_EPOCH", str(max(times)))
         chosen = [
             {
                 "nevra": str(package),

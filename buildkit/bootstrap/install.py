@@ -25,7 +25,7 @@ from buildkit.snapshot import Snapshot
 from buildkit.steps import BootstrapStep
 from runtime.oci.spec import Mount, Namespace, Process, Spec
 from runtime.sandbox import capabilities
-from runtime.sandbox.rootfs import Directory
+from runtime.sandbox.rootfs import Bind, Directory
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
@@ -82,7 +82,6 @@ def install(
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
         "LANG": "C.UTF-8",
-        "TMPDIR": f"{_STATE}/tmp",
         "PYBUILD_EPOCH": str(least_epoch),
         "PYBUILD_RESOLVED": f"{_STATE}/resolved.json",
     }
@@ -102,7 +101,7 @@ def install(
             environment,
             mounts=_mounts(root, state, _package_cache(store, repositories)),
         ),
-        Directory(path="/", readonly=True, writable=(root,)),
+        Directory(path="/", readonly=True, binds=_binds(root, state, repositories)),
         scratch=store.scratch,
         devices=("/dev", f"{root}/dev"),
         prepare=prepare,
@@ -142,7 +141,8 @@ def _present_database(snapshot: Snapshot) -> str | None:
 def _configure(step: BootstrapStep, repositories: Repositories, state: str, dbpath: str) -> None:
     write_repositories(repositories, step, _STATE, state)
     # The only way to reach rpm's macros through dnf 4 is the home directory.
-    macros = [f"%_dbpath {dbpath}"]
+    # Packages own /proc and its like too, which are mounted while rpm runs: it must leave them.
+    macros = [f"%_dbpath {dbpath}", "%_netsharedpath /dev:/proc:/sys"]
     if step.langs:
         macros.append(f"%_install_langs {step.langs.replace(',', ':')}")
     with open(f"{state}/home/.rpmmacros", "w", encoding="utf-8") as file:
@@ -157,9 +157,7 @@ def _configure(step: BootstrapStep, repositories: Repositories, state: str, dbpa
         file.write(plugin.read_text(encoding="utf-8"))
 
 
-def _arguments(
-    manager: str, step: BootstrapStep, root: str, *, is_dnf5: bool
-) -> tuple[str, ...]:
+def _arguments(manager: str, step: BootstrapStep, root: str, *, is_dnf5: bool) -> tuple[str, ...]:
     # fmt: off
     arguments = [
         manager,
@@ -202,6 +200,14 @@ def _mounts(root: str, state: str, cache: str) -> tuple[Mount, ...]:
         Mount(destination=f"{root}/proc", type="proc", source="proc", options=closed),
         Mount(destination=f"{root}/sys", type="bind", source="/sys", options=("rbind", "ro")),
     )
+
+
+def _binds(root: str, state: str, repositories: Repositories) -> tuple[Bind, ...]:
+    """What is not read-only, or must be seen although /tmp is the bootstrap's own."""
+    # libdnf takes /tmp whatever TMPDIR says.
+    local = (Bind(destination=p, source=p, readonly=True) for p in repositories.local_paths())
+    tmp = Bind(destination="/tmp", source=f"{state}/tmp")
+    return (tmp, *local, Bind(destination=root, source=root))
 
 
 def _spec(

@@ -9,17 +9,15 @@ import configparser
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
 from urllib.parse import quote, unquote, urlsplit
 
 from buildkit.errors import BuildError, NetworkError
 from buildkit.steps import BootstrapStep, Repository
 from grammar import Span
 from runtime.sandbox.rootpath import open_in_root
-
-T = TypeVar("T")
 
 _TIMEOUT_S = 30
 _MAX_METADATA = 1 << 24
@@ -54,6 +52,18 @@ class Repositories:
     metadata: tuple[tuple[str, str], ...]  # repository id, digest of its repomd.xml
     revision: int  # newest of the repositories' own times, seconds; 0 if none says
 
+    def local_paths(self) -> tuple[str, ...]:
+        """Files and directories of this machine that the sections name and that exist."""
+        urls = [
+            url
+            for section in self.sections
+            for option, value in section.options
+            if option in ("baseurl", "gpgkey", "metalink", "mirrorlist")
+            for url in value.split()
+        ]
+        paths = {unquote(urlsplit(url).path) for url in urls if url.startswith("file:")}
+        return tuple(sorted(path for path in paths if os.path.exists(path)))
+
 
 class LocatedError(Exception):
     """A BuildError about one --repo of the instruction."""
@@ -69,8 +79,8 @@ def read_repositories(step: BootstrapStep, context: str) -> Repositories:
     keys = tuple(_key(name, context) for name in step.keys)
     sections: list[Section] = []
     for repository in step.repositories:
-        with_place = _Located(repository.span)
-        sections.extend(with_place(lambda r=repository: list(_sections(r, context))))
+        with _located(repository.span):
+            sections.extend(_sections(repository, context))
     if not sections:
         raise BuildError(
             "BOOTSTRAP without a repository", hint="--repo=FILE.repo or --repo=id=NAME,url=URL"
@@ -78,10 +88,13 @@ def read_repositories(step: BootstrapStep, context: str) -> Repositories:
     ids = [section.id for section in sections]
     for number, section in enumerate(sections):
         if section.id in ids[:number]:
-            raise LocatedError(BuildError(f"repository {section.id!r} is given twice"), section.span)
+            raise LocatedError(
+                BuildError(f"repository {section.id!r} is given twice"), section.span
+            )
     metadata, revision = [], 0
     for section in sections:
-        document = _Located(section.span)(lambda s=section: _metadata(s, step))
+        with _located(section.span):
+            document = _metadata(section, step)
         metadata.append((section.id, "sha256:" + hashlib.sha256(document).hexdigest()))
         found = _REVISION.search(document)
         revision = max(revision, int(found[1]) if found else 0)
@@ -93,7 +106,7 @@ def read_repositories(step: BootstrapStep, context: str) -> Repositories:
 def write_repositories(
     repositories: Repositories, step: BootstrapStep, seen_as: str, state: str
 ) -> None:
-    """Write `state`/repos/pybuild.repo and the keys that it names; dnf sees `state` as `seen_as`."""
+    """Write a .repo file and the keys that it names below `state`, which dnf has at `seen_as`."""
     os.mkdir(f"{state}/keys")
     key_urls = []
     for number, key in enumerate(repositories.keys):
@@ -121,17 +134,13 @@ def write_repositories(
         config.write(file)
 
 
-class _Located:
-    """Calls a function and gives its BuildError a place."""
-
-    def __init__(self, span: Span) -> None:
-        self._span = span
-
-    def __call__(self, function: Callable[[], T]) -> T:
-        try:
-            return function()
-        except BuildError as error:
-            raise LocatedError(error, self._span) from error
+@contextmanager
+def _located(span: Span) -> Iterator[None]:
+    """Give a BuildError a place."""
+    try:
+        yield
+    except BuildError as error:
+        raise LocatedError(error, span) from error
 
 
 def _parser() -> configparser.RawConfigParser:
@@ -234,7 +243,9 @@ def _fetch(url: str, what: str = "") -> bytes:
             with open(unquote(urlsplit(url).path), "rb") as file:
                 return file.read(_MAX_METADATA)
         except OSError as error:
-            raise NetworkError(f"{what}: {unquote(urlsplit(url).path)}: {error.strerror}") from error
+            raise NetworkError(
+                f"{what}: {unquote(urlsplit(url).path)}: {error.strerror}"
+            ) from error
     import requests
 
     try:

@@ -10,11 +10,15 @@ import re
 
 from buildkit.errors import BuildError, NetworkError
 
-_SCRIPTLET_DNF = re.compile(r"^Error in (?P<kind>\S+) scriptlet in rpm package (?P<name>\S+)", re.M)
+_SCRIPTLET_DNF = re.compile(
+    r"^Error in (?P<kind>\S+) scriptlet in rpm package (?P<name>\S+)", re.M
+)
 _SCRIPTLET_RPM = re.compile(
     r"^(?:warning|error): %(?P<kind>\w+)\((?P<name>[^)]+)\) scriptlet failed, (?P<how>.*)$", re.M
 )
-_OWNER = re.compile(r"^warning: (?P<what>user|group) (?P<name>\S+) does not exist - using root", re.M)
+_OWNER = re.compile(
+    r"^warning: (?P<what>user|group) (?P<name>\S+) does not exist - using root", re.M
+)
 _NETWORK = (
     "Curl error",
     "Cannot download",
@@ -62,7 +66,7 @@ def failure(output: str, status: int) -> BuildError:
         errors = [
             line.removeprefix("Error:").strip(" -")
             for line in output.splitlines()
-            if line.startswith("Error: ") or line.startswith(" Problem")
+            if line.startswith(("Error: ", " Problem"))
         ]
         message = "; ".join(filter(None, errors)) or f"dnf ended with status {status}"
     network = any(text in output for text in _NETWORK)

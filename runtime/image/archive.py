@@ -83,9 +83,7 @@ class _Archive:
         for entry in tar.entries(stream, path):
             if entry.kind == tar.REGULAR:
                 name = entry.name.removeprefix("./")
-                self._members[name] = BlobRange(
-                    path=path, offset=stream.position, size=entry.size
-                )
+                self._members[name] = BlobRange(path=path, offset=stream.position, size=entry.size)
             if len(self._members) > MAX_MEMBERS:
                 raise ImageError(f"{path}: more than {MAX_MEMBERS} members")
             stream.skip(entry.size + tar.padding(entry.size))
@@ -132,9 +130,7 @@ class _Archive:
         where = f"{self._path}: manifest.json"
         document = self._document(member(table, "Config", str, where))
         config = ImageConfig.from_json(document, f"{self._path}: {table['Config']}")
-        blobs = tuple(
-            self._member(layer) for layer in member(table, "Layers", list, where)
-        )
+        blobs = tuple(self._member(layer) for layer in member(table, "Layers", list, where))
         if len(blobs) != len(config.diff_ids):
             raise ImageError(
                 f"{where}: {len(blobs)} layers, the config has {len(config.diff_ids)} diff_ids"
@@ -178,7 +174,9 @@ class _Archive:
     def _docker_table(self) -> Mapping[str, Any]:
         where = f"{self._path}: manifest.json"
         # The document is an array; the reader's top level is an object.
-        tables = parse_json(b'{"images":' + self._document("manifest.json") + b"}", where)["images"]
+        tables = parse_json(b'{"images":' + self._document("manifest.json") + b"}", where)[
+            "images"
+        ]
         if not isinstance(tables, list) or len(tables) != 1 or not isinstance(tables[0], dict):
             raise ImageError(f"{where}: exactly one image expected")
         return tables[0]

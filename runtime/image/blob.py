@@ -42,7 +42,9 @@ class LayerReader:
         self._descriptor = descriptor
         self._diff_id = diff_id
         if blob.size != descriptor.size:
-            raise ImageError(f"{where}: size is {blob.size} bytes, manifest says {descriptor.size}")
+            raise ImageError(
+                f"{where}: size is {blob.size} bytes, manifest says {descriptor.size}"
+            )
         self._left = blob.size
         self._buffer = b""
         self._position = 0

@@ -209,7 +209,7 @@ class _Extraction:
                 os.close(above_fd)
         except FileNotFoundError:
             raise ImageError(
-                f"{self._where}: {entry.name}: hard link to {entry.link}, which is not in the layer"
+                f"{self._where}: {entry.name}: hard link to {entry.link}, not in the layer"
             ) from None
 
     def _make_node(self, parent_fd: int, name: str, entry: tar.Entry) -> None:

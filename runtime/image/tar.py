@@ -1,4 +1,4 @@
-"""Reading tar headers: ustar, PAX (POSIX.1-2001) and GNU long names, from a strictly forward stream.
+"""Reading tar headers: ustar, PAX (POSIX.1-2001) and GNU long names, from a forward stream.
 
 Names are `str` with surrogateescape, as everywhere in Python's `os`: file names need not be
 UTF-8. Writing is `buildkit.tarwriter`. Extraction is not here, and tarfile's is not used: its
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 BLOCK = 512
-REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = "0", "1", "2", "3", "4", "5", "6"
+REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = "0123456"
 _KINDS = frozenset("0123456")
 _MAX_EXTENSION = 1 << 20  # bytes of one PAX header or GNU long name
 _MAX_PATH = 4096  # PATH_MAX

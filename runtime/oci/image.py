@@ -8,7 +8,7 @@ its `config` member.
 from __future__ import annotations
 
 from runtime.errors import ImageError
-from runtime.oci.digest import Digest, DiffID
+from runtime.oci.digest import DiffID, Digest
 from runtime.oci.reader import member, optional, parse_json, strings
 from runtime.record import Record
 
@@ -90,11 +90,11 @@ class Manifest(Record):
             raise ImageError(f"{where}: schemaVersion is {table['schemaVersion']}, 2 expected")
         layers = member(table, "layers", list, where)
         return cls(
-            config=Descriptor.from_json(
-                member(table, "config", dict, where), f"{where}: config"
-            ),
+            config=Descriptor.from_json(member(table, "config", dict, where), f"{where}: config"),
             layers=tuple(
-                Descriptor.from_json(_object(layer, f"{where}: layers[{i}]"), f"{where}: layers[{i}]")
+                Descriptor.from_json(
+                    _object(layer, f"{where}: layers[{i}]"), f"{where}: layers[{i}]"
+                )
                 for i, layer in enumerate(layers)
             ),
         )
@@ -195,7 +195,7 @@ class History(Record):
 
     def to_json(self) -> dict[str, Any]:
         """The entry as a JSON object."""
-        return {f: value for f in self._fields if (value := getattr(self, f))}
+        return {f: value for f in type(self)._fields if (value := getattr(self, f))}
 
 
 class ImageConfig(Record):
@@ -234,7 +234,11 @@ class ImageConfig(Record):
 
     def to_json(self) -> dict[str, Any]:
         """The document as a JSON object."""
-        optional_members = {"created": self.created, "author": self.author, "variant": self.variant}
+        optional_members = {
+            "created": self.created,
+            "author": self.author,
+            "variant": self.variant,
+        }
         return {name: value for name, value in optional_members.items() if value} | {
             "architecture": self.architecture,
             "os": self.os,

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-try:
-    from _json import make_scanner as _make_scanner
-except ImportError:  # not CPython
-    _make_scanner = None
+    _make_scanner: Any
+else:
+    try:
+        from _json import make_scanner as _make_scanner
+    except ImportError:  # not CPython
+        _make_scanner = None
 
 _BLANK = " \t\n\r"
 # A manifest may be 4 MiB at most (distribution-spec); nothing that we read needs more.
@@ -40,7 +42,9 @@ class _Settings:
 def parse_json(document: bytes, where: str) -> Mapping[str, Any]:
     """Parse a document whose top level is an object; raises ImageError with `where`."""
     if len(document) > MAX_DOCUMENT:
-        raise ImageError(f"{where}: {len(document)} bytes of JSON, at most {MAX_DOCUMENT} expected")
+        raise ImageError(
+            f"{where}: {len(document)} bytes of JSON, at most {MAX_DOCUMENT} expected"
+        )
     try:
         value = _decode(document.decode("utf-8"))
     except (ValueError, StopIteration, RecursionError) as error:

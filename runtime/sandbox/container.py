@@ -60,9 +60,9 @@ class Container(Record):
         """Whether the process blocks, ignores or catches a signal (proc(5), /proc/PID/status)."""
         with open(f"/proc/{self.pid}/status", "rb") as status:
             for line in status:
-                if line[:7] in (b"SigBlk:", b"SigIgn:", b"SigCgt:"):
-                    if int(line[7:], 16) >> (number - 1) & 1:
-                        return True
+                name, _, mask = line.partition(b":")
+                if name in (b"SigBlk", b"SigIgn", b"SigCgt") and int(mask, 16) >> number - 1 & 1:
+                    return True
         return False
 
     def kill(self) -> None:
@@ -84,7 +84,8 @@ def start(
     """Start a container and return once its process runs.
 
     `scratch` is an empty directory that the root is mounted on, in a mount namespace of its own.
-    Each of `devices` gets a /dev of the container's own. With `more_to_come` the caller can start further children afterwards.
+    Each of `devices` gets a /dev of the container's own. With `more_to_come` the caller can start
+    further children afterwards.
     Raises ContainerError if it cannot be set up, CommandError if its command cannot be executed;
     nothing is left behind then.
     """

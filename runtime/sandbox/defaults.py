@@ -44,7 +44,7 @@ def namespaces(*, host_network: bool) -> tuple[Namespace, ...]:
 def mounts(*, host_network: bool, shm_bytes: int = 64 << 20) -> tuple[Mount, ...]:
     """The filesystems of a container beside its root; /dev itself is `mounts.attach_devices`."""
     closed = ("nosuid", "noexec", "nodev")
-    pts = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")
+    pts: tuple[str, ...] = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")
     if gid_is_mapped(5):  # the group tty, where the user namespace has it
         pts = (*pts, "gid=5")
     if host_network and in_user_namespace():

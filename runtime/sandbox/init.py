@@ -169,7 +169,7 @@ class _NoImports:
 
 def _block_imports() -> None:
     sys.path[:] = []
-    sys.meta_path[:] = [_NoImports()]  # type: ignore[list-item]
+    sys.meta_path[:] = [_NoImports()]
 
 
 def _change_root(root_fd: int, *, readonly: bool) -> None:

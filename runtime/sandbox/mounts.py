@@ -198,9 +198,7 @@ def make_readonly(paths: tuple[str, ...], root_fd: int) -> None:
         target = _existing(root_fd, path)
         if target is not None:
             tree = syscalls.open_tree(target, "", recursive=True)
-            syscalls.mount_setattr(
-                tree, set_attributes=syscalls.MOUNT_ATTR_RDONLY, recursive=True
-            )
+            syscalls.mount_setattr(tree, set_attributes=syscalls.MOUNT_ATTR_RDONLY, recursive=True)
             syscalls.move_mount(tree, target)
             os.close(tree)
             os.close(target)

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 # redirect_dir and metacopy would put what only overlayfs understands into the upper directory,
 # which becomes a layer. index=off: the same lower directories serve many containers at once.
 _OVERLAY_OPTIONS = "index=off,metacopy=off,redirect_dir=off,xino=off"
+# userxattr says the first two itself, and conflicts with who says them too.
+_USER_OVERLAY_OPTIONS = "index=off,xino=off,userxattr"
 
 
 class Overlay(Record):
@@ -68,9 +70,8 @@ class Overlay(Record):
         lowerdir = ":".join(str(number) for number in range(max(1, len(self.lowers))))
         before = os.open(".", os.O_PATH | os.O_CLOEXEC)
         os.chdir(scratch)
-        options = f"lowerdir={lowerdir},upperdir=upper,workdir=work,{_OVERLAY_OPTIONS}"
-        if in_user_namespace():
-            options += ",userxattr"
+        common = _USER_OVERLAY_OPTIONS if in_user_namespace() else _OVERLAY_OPTIONS
+        options = f"lowerdir={lowerdir},upperdir=upper,workdir=work,{common}"
         mount("overlay", "root", "overlay", 0, options)
         os.fchdir(before)
         os.close(before)
@@ -84,30 +85,50 @@ class Overlay(Record):
             os.chmod(upper, status.st_mode & 0o7777)
 
 
+class Bind(Record):
+    """A directory or file seen at another place (or at its own, with other rights)."""
+
+    destination: str  # absolute; made if it is missing
+    source: str
+    readonly: bool = False
+
+
 class Directory(Record):
-    """A directory as it is, with the mounts below it; with `readonly`, all but `writable` is."""
+    """A directory as it is, with the mounts below it; perhaps read-only but for some binds."""
 
     path: str
     readonly: bool = False
-    writable: tuple[str, ...] = ()  # absolute paths below `path`
+    binds: tuple[Bind, ...] = ()  # made in order, over the rest
 
     def attach(self, scratch: str) -> str:
         """Bind the directory at `scratch`."""
-        tree = open_tree(AT_FDCWD, self.path, recursive=True)
-        if self.readonly:
-            mount_setattr(tree, set_attributes=MOUNT_ATTR_RDONLY, recursive=True)
-        _move(tree, scratch)
-        for path in self.writable:
-            inside = os.path.relpath(path, self.path)
-            _move(open_tree(AT_FDCWD, path, recursive=True), os.path.join(scratch, inside))
+        # All sources are opened first: a bind may hide the source of a later one.
+        sources = [(scratch, self.path, self.readonly)]
+        for bind in self.binds:
+            inside = os.path.relpath(bind.destination, self.path)
+            sources.append((os.path.join(scratch, inside), bind.source, bind.readonly))
+        trees = [_tree(source, readonly=readonly) for _, source, readonly in sources]
+        for (destination, source, _), tree in zip(sources, trees, strict=True):
+            if not os.path.lexists(destination):
+                _make_place(destination, directory=os.path.isdir(source))
+            target = os.open(destination, os.O_PATH | os.O_CLOEXEC)
+            move_mount(tree, target)
+            os.close(target)
+            os.close(tree)
         return scratch
 
 
-def _move(tree: int, path: str) -> None:
-    target = os.open(path, os.O_PATH | os.O_CLOEXEC)
-    move_mount(tree, target)
-    os.close(target)
-    os.close(tree)
+def _tree(path: str, *, readonly: bool) -> int:
+    tree = open_tree(AT_FDCWD, path, recursive=True)
+    if readonly:
+        mount_setattr(tree, set_attributes=MOUNT_ATTR_RDONLY, recursive=True)
+    return tree
+
+
+def _make_place(path: str, *, directory: bool) -> None:
+    os.makedirs(path if directory else os.path.dirname(path), exist_ok=True)
+    if not directory:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
 def make_private() -> None:

@@ -73,7 +73,7 @@ def read_in_root(root_fd: int, path: str, limit: int) -> bytes | None:
         return None
     try:
         status = os.fstat(fd)
-        if not (status.st_mode & 0o170000) == 0o100000:
+        if status.st_mode & 0o170000 != 0o100000:
             return None
         if status.st_size > limit:
             raise OSError(27, f"{path} is {status.st_size} bytes, at most {limit} are read")

@@ -57,7 +57,7 @@ _CLOSE_RANGE, _OPENAT2, _MOUNT_SETATTR = 436, 437, 442
 
 
 def _fail(call: str, *args: object) -> NoReturn:
-    """Raise the error of the call that just failed, printed as the call (OSError picks its kind)."""
+    """Raise the error of the call that just failed, printed as the call."""
     errno = ctypes.get_errno()
     shown = ", ".join(hex(a) if isinstance(a, int) else repr(a) for a in args)
     raise OSError(errno, f"{call}({shown}): {os.strerror(errno)}")

@@ -76,9 +76,8 @@ class _Session:
         for number in os.read(self._wake, 256):
             if number == signal.SIGWINCH:
                 _copy_window_size(self._master)
-            elif number != signal.SIGCHLD:
-                if self._container.send(number):
-                    self._killed_by = number
+            elif number != signal.SIGCHLD and self._container.send(number):
+                self._killed_by = number
         pid, wait_status = os.waitpid(self._container.pid, os.WNOHANG)
         if pid:
             self._status = exit_status(wait_status)

@@ -130,7 +130,7 @@ class Store:
             self.commit_layer(made, chain_id)
 
     def commit_layer(self, made: str, chain_id: ChainID) -> None:
-        """Give a finished layer directory (holding `fs`) its name; another process may be first."""
+        """Give a finished layer directory (holding `fs`) its name, unless it has been given."""
         try:
             os.rename(made, f"{self.root}/layers/{chain_id.hex}")
         except OSError as error:

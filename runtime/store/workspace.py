@@ -65,6 +65,7 @@ def _abandoned(tmp: str) -> list[tuple[str, int]]:
 
 def remove_tree(path: str) -> None:
     """Delete a directory with everything below it; nothing there is no error."""
+
     def ignore_missing(_call: object, _path: str, failure: tuple[object, object, object]) -> None:
         error = failure[1]
         if isinstance(error, BaseException) and not isinstance(error, FileNotFoundError):

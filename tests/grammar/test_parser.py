@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from grammar import (
+    Cmd,
     Containerfile,
     ContainerfileError,
     ContainerfileErrors,
@@ -161,14 +162,8 @@ def test_a_trigger_reads_back_as_the_instruction_it_was() -> None:
 
 
 def test_a_trigger_of_two_instructions_is_refused() -> None:
-    with pytest.raises(ContainerfileErrors, match="1 errors"):
-        raise ContainerfileErrors(_trigger_errors("RUN a\nRUN b"))
-
-
-def _trigger_errors(text: str) -> tuple[ContainerfileError, ...]:
-    with pytest.raises(ContainerfileErrors) as caught:
-        parse_trigger(text, name="trigger")
-    return caught.value.errors
+    with pytest.raises(ContainerfileErrors, match="a trigger is one instruction, found 2"):
+        parse_trigger("RUN a\nRUN b", name="trigger")
 
 
 def test_a_control_sequence_does_not_reach_the_terminal() -> None:
@@ -177,21 +172,23 @@ def test_a_control_sequence_does_not_reach_the_terminal() -> None:
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "message"),
     [
-        "RUN " + "x" * 10_000_000,
-        "CMD " + "[" * 60_000,
-        "ENV A=" + '"${a:-' * 10_000,
-        "ONBUILD " * 8_000 + "RUN x",
-        "RUN cat " + "<<A " * 10_000,
+        ("RUN " + "x" * 10_000_000, "the line is 10000004 bytes long, the limit is 65535"),
+        ("ENV A=" + '"${a:-' * 10_000, "variables nested more than 50 deep"),
+        ("ONBUILD " * 8_000 + "RUN x", "ONBUILD cannot hold ONBUILD"),
+        ("RUN cat " + "<<A " * 10_000, "heredoc 'A' is not closed"),
     ],
-    ids=["long line", "deep json", "deep variables", "deep onbuild", "many heredocs"],
+    ids=["long line", "deep variables", "deep onbuild", "many heredocs"],
 )
-def test_a_hostile_line_is_no_worse_than_an_error(line: str) -> None:
-    try:
-        parse(f"FROM a\n{line}\n", name="f")
-    except ContainerfileErrors as errors:
-        assert len(errors.errors) == 1
+def test_a_hostile_line_is_one_error(line: str, message: str) -> None:
+    assert [error.message for error in _errors(f"FROM a\n{line}\n")] == [message]
+
+
+def test_brackets_without_end_are_text_for_the_shell() -> None:
+    (cmd,) = parse("FROM a\nCMD " + "[" * 60_000, name="f").stages[0].instructions
+    assert isinstance(cmd, Cmd)
+    assert cmd.command == ShellForm(text="[" * 60_000)
 
 
 def test_a_hundred_thousand_bad_lines_are_all_reported() -> None:
