@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from buildkit.steps import BootstrapStep, Repository
+from buildkit.steps import BootstrapStep, Package, Repository
 from grammar import Bootstrap, Word
 
 if TYPE_CHECKING:
@@ -19,16 +19,9 @@ _RPM_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
 def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
     """Expand one BOOTSTRAP; raises ContainerfileError."""
     _refuse_unsupported(stage, bootstrap)
-    packages = tuple(stage.expand(word) for word in bootstrap.packages)
+    packages = tuple(_package(stage, word) for word in bootstrap.packages)
     if not packages:
         raise stage.error("BOOTSTRAP without a package", bootstrap.span)
-    for package, word in zip(packages, bootstrap.packages, strict=True):
-        if not package or package.startswith("-"):
-            raise stage.error(
-                f"{package!r} is not a package",
-                word.span,
-                "flags stand before the packages; --exclude=NAME leaves one out",
-            )
     return BootstrapStep(
         about=stage.about(bootstrap),
         packages=packages,
@@ -45,6 +38,17 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
         gpgcheck=not bootstrap.nogpgcheck,
         allow_scriptlet_failure=bootstrap.allow_scriptlet_failure,
     )
+
+
+def _package(stage: StagePlanner, word: Word) -> Package:
+    text = stage.expand(word)
+    if not text or text.startswith("-"):
+        raise stage.error(
+            f"{text!r} is not a package",
+            word.span,
+            "flags stand before the packages; --exclude=NAME leaves one out",
+        )
+    return Package(text=text, span=word.span)
 
 
 def _refuse_unsupported(stage: StagePlanner, bootstrap: Bootstrap) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from buildkit.command_line import HELP, CommandLine, build_arguments, parse_command_line
-from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
+from buildkit.errors import BuildError, Cancelled, DiskError, LocatedError, UsageError
+from buildkit.progress import Progress
 from grammar import Containerfile, ContainerfileErrors, Span, parse
 from runtime.errors import PyrunError, StoreError
 
@@ -30,6 +32,16 @@ def main() -> int:
     except Cancelled as cancelled:
         _complain("pybuild: stopped")
         return 128 + cancelled.signal_number
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if os.environ.get("PYBUILD_DEBUG"):
+            raise
+        _complain(
+            f"pybuild: internal error: {error!r}",
+            "this is a fault of pybuild; PYBUILD_DEBUG=1 shows where",
+        )
+        return _INTERNAL
 
 
 def _main(arguments: list[str]) -> int:
@@ -74,12 +86,12 @@ def _read(line: CommandLine) -> Containerfile:
 
 
 def _build(line: CommandLine, containerfile: Containerfile) -> int:
-    from buildkit.builder import Builder, Settings, StepFailure
+    from buildkit.builder import Builder
     from buildkit.export import make_documents, name_image, write_archive
     from buildkit.images import find_image
     from buildkit.plan import Planner
     from buildkit.processes import stop_on_signals
-    from buildkit.progress import Progress
+    from buildkit.state import Settings
     from runtime.image.archive import architecture
     from runtime.sandbox.userns import become_root
     from runtime.store.store import Store, default_root
@@ -102,13 +114,12 @@ def _build(line: CommandLine, containerfile: Containerfile) -> int:
     settings = Settings(
         context=context, architecture=architecture(), epoch=epoch, use_cache=not line.no_cache
     )
-    builder = Builder(
-        store, plan, images, settings=settings, source=containerfile.source, progress=progress
-    )
+    _warn_of_ignore_files(progress, line.file, context)
+    builder = Builder(store, plan, images, settings=settings, progress=progress)
     try:
         with Workspace(store) as work:
             config, layers = builder.build(work)
-    except StepFailure as failure:
+    except LocatedError as failure:
         _complain_about_step(failure.error, progress.last_log, containerfile, failure.span)
         return failure.error.status
     except OSError as error:
@@ -124,6 +135,14 @@ def _build(line: CommandLine, containerfile: Containerfile) -> int:
             file.write(documents.config_descriptor.digest)
     sys.stdout.write(f"{documents.descriptor.digest}\n")
     return 0
+
+
+def _warn_of_ignore_files(progress: Progress, file: str, context: str) -> None:
+    """Say that an ignore file is there and not obeyed: the image may hold what it excludes."""
+    names = [os.path.join(context, name) for name in (".containerignore", ".dockerignore")]
+    names += [f"{file}.containerignore", f"{file}.dockerignore"]
+    for name in filter(os.path.exists, names):
+        progress.note(f"warning: {name}: ignore files are not supported by this version")
 
 
 def _source_date_epoch() -> int | None:

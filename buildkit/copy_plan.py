@@ -20,7 +20,11 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
     written = stage.expand(copy.destination)
     destination = stage.absolute(written)
     # Several sources, a final slash and "." all say that the destination is a directory.
-    if written.endswith(("/", "/.")) or written in ("", ".") or len(sources) > 1:
+    if (
+        written.endswith(("/", "/."))
+        or written in ("", ".")
+        or len(sources) + len(copy.heredocs) > 1
+    ):
         destination = destination.rstrip("/") + "/"
     return CopyStep(
         about=stage.about(copy),
@@ -33,6 +37,7 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
         destination=destination,
         chown=stage.expand_optional(copy.chown),
         chmod=_mode(stage, copy.chmod),
+        unpacks=isinstance(copy, Add),
     )
 
 

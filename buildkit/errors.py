@@ -11,6 +11,8 @@ A Containerfile that cannot be parsed is `grammar.ContainerfileErrors` (status 2
 
 from __future__ import annotations
 
+from grammar import Span
+
 
 class BuildError(Exception):
     """What went wrong; `place` is rendered before it (a source excerpt), `log` below it."""
@@ -46,6 +48,15 @@ class HostError(BuildError):
     """This machine lacks a program, a right or a kernel feature that the build needs."""
 
     status = 6
+
+
+class LocatedError(Exception):
+    """A BuildError, and the instruction (or the word of it) that it is about."""
+
+    def __init__(self, error: BuildError, span: Span) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.span = span
 
 
 class Cancelled(BaseException):

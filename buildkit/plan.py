@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from buildkit.scope import Scope, global_arguments
 from buildkit.stage_plan import StagePlanner
 from buildkit.steps import Base, ImageBase, Plan, PlannedStage, Scratch, StageBase
-from grammar import Containerfile, ContainerfileError, ContainerfileErrors, Copy, Span, Stage
+from grammar import (
+    Containerfile,
+    ContainerfileError,
+    ContainerfileErrors,
+    Copy,
+    Span,
+    Stage,
+    Word,
+)
 from runtime.oci.image import ExecutionParameters
 
 
@@ -30,12 +38,15 @@ class Planner:
         """Find the target and the stages it needs; raises ContainerfileErrors."""
         self._file = containerfile
         self._build_args = build_args
-        self._global_args = global_arguments(
-            containerfile.preamble,
-            automatic=_automatic_arguments(architecture, target),
-            build_args=build_args,
-            expand=containerfile.expand,
-        )
+        try:
+            self._global_args = global_arguments(
+                containerfile.preamble,
+                automatic=_automatic_arguments(architecture, target),
+                build_args=build_args,
+                expand=containerfile.expand,
+            )
+        except ContainerfileError as error:
+            raise ContainerfileErrors([error]) from None
         self._architecture = architecture
         self._names = {s.name: s.index for s in containerfile.stages if s.name is not None}
         self._bases: dict[int, Base] = {}
@@ -63,6 +74,13 @@ class Planner:
             else:
                 config = configs[base.name] if isinstance(base, ImageBase) else _EMPTY
                 arguments = {}
+            if config.on_build:
+                errors.append(
+                    self._file.error(
+                        "its ONBUILD triggers are not supported by this version of pybuild",
+                        stage.from_.image.span,
+                    )
+                )
             scope = Scope(
                 env=dict(item.partition("=")[::2] for item in config.env),
                 arguments=arguments,
@@ -125,10 +143,7 @@ class Planner:
 
     def _base(self, stage: Stage) -> Base:
         word = stage.from_.image
-        try:
-            name = self._file.expand(word, self._global_args)
-        except ContainerfileError as error:
-            raise ContainerfileErrors([error]) from None
+        name = self._expand(word)
         if not name:
             raise self._error("the name of the base image is empty", word.span)
         if stage.from_.platform is not None:
@@ -144,7 +159,7 @@ class Planner:
     def _check_platform(self, stage: Stage) -> None:
         word = stage.from_.platform
         assert word is not None
-        platform = self._file.expand(word, self._global_args)
+        platform = self._expand(word)
         if platform != f"linux/{self._architecture}":
             raise self._error(
                 f"platform {platform!r}: only this machine's, linux/{self._architecture}, "
@@ -164,7 +179,7 @@ class Planner:
         word = copy.from_
         if word is None:
             return None
-        name = self._file.expand(word, self._global_args)
+        name = self._expand(word)
         earlier = self._names_before(stage.index)
         if name.lower() in earlier:
             return StageBase(index=earlier[name.lower()])
@@ -178,6 +193,13 @@ class Planner:
         if name.lower() in self._names:
             raise self._error(f"--from={name}: that stage is not an earlier one", word.span)
         return ImageBase(name=name)
+
+    def _expand(self, word: Word) -> str:
+        """Expand a word with what is visible outside of stages."""
+        try:
+            return self._file.expand(word, self._global_args)
+        except ContainerfileError as error:
+            raise ContainerfileErrors([error]) from None
 
     def _error(self, message: str, span: Span, hint: str | None = None) -> ContainerfileErrors:
         error = ContainerfileError(message, span=span, source=self._file.source, hint=hint)

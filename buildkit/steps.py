@@ -103,6 +103,7 @@ class CopyStep(Step):
     destination: str  # absolute; a final slash says that it is a directory
     chown: str
     chmod: int | None
+    unpacks: bool  # ADD: local archives would be unpacked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,10 +119,18 @@ class Repository:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Package:
+    """What is to be installed, in dnf's words: a name, a group, a pattern."""
+
+    text: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BootstrapStep(Step):
     """Installs packages from outside the image."""
 
-    packages: tuple[str, ...]
+    packages: tuple[Package, ...]
     excludes: tuple[str, ...]
     repositories: tuple[Repository, ...]
     keys: tuple[str, ...]  # paths inside the context, or URLs

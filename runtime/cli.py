@@ -26,6 +26,12 @@ def main() -> int:
         return error.status
     except KeyboardInterrupt:
         return 130
+    except Exception as error:
+        if os.environ.get("PYBUILD_DEBUG"):
+            raise
+        hint = "this is a fault of pyrun; PYBUILD_DEBUG=1 shows where"
+        _complain(PyrunError(f"internal error: {error!r}", hint=hint))
+        return PyrunError.status
 
 
 def _main(arguments: list[str]) -> int:

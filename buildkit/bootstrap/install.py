@@ -15,21 +15,20 @@ import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 
-from buildkit.bootstrap import cleaning, transcript
-from buildkit.bootstrap.repositories import Repositories, write_repositories
-from buildkit.errors import BuildError, HostError
+from buildkit.bootstrap import cleaning, dnf, transcript
+from buildkit.bootstrap.repositories import Repositories
+from buildkit.errors import BuildError, LocatedError
 from buildkit.processes import call_in_mount_namespace, run_container
 from buildkit.snapshot import Snapshot
 from buildkit.steps import BootstrapStep
+from grammar import Span
 from runtime.oci.spec import Mount, Namespace, Process, Spec
 from runtime.sandbox import capabilities
 from runtime.sandbox.rootfs import Bind, Directory
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
-_STATE = "/dev/pybuild"  # as dnf sees it
 _DEFAULT_DBPATH = cleaning.DATABASE_PLACES[0]
 _OUTPUT_KEPT = 1 << 22  # bytes of dnf's output that are searched for faults
 
@@ -40,17 +39,6 @@ class Installed:
 
     epoch: int  # newest build time of the packages, seconds; or the given epoch
     packages: int
-
-
-def find_manager() -> str:
-    """Path of the host's dnf; raises HostError with what to install."""
-    path = shutil.which("dnf") or shutil.which("dnf5")
-    if path is None:
-        raise HostError(
-            "BOOTSTRAP needs dnf, and this machine has none",
-            hint="install it (Debian: apt-get install dnf; Fedora, RHEL: dnf install dnf)",
-        )
-    return os.path.realpath(path)
 
 
 def install(
@@ -69,25 +57,26 @@ def install(
     `epoch` is the given one, for install times; without it the packages' own times decide, but
     none before `least_epoch`. Raises BuildError, NetworkError or HostError.
     """
-    manager = find_manager()
+    manager = dnf.find_manager()
     state = work.directory("dnf")
     for name in ("home", "log", "persist", "tmp", "vars", "plugins", "none", "cache"):
         os.mkdir(f"{state}/{name}")
     root, prepare = _root(snapshot, work)
     before = cleaning.present(snapshot.upper)
     dbpath = step.dbpath or _present_database(snapshot) or _DEFAULT_DBPATH
-    _configure(step, repositories, state, dbpath)
-    is_dnf5 = os.path.basename(manager) == "dnf5"
+    dnf.configure(step, repositories, state, dbpath)
     environment = {
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
         "LANG": "C.UTF-8",
         "PYBUILD_EPOCH": str(least_epoch),
-        "PYBUILD_RESOLVED": f"{_STATE}/resolved.json",
+        "PYBUILD_RESOLVED": f"{dnf.STATE}/resolved.json",
     }
     if epoch is not None:
         environment["SOURCE_DATE_EPOCH"] = str(epoch)
-    elif is_dnf5:  # it loads no Python plugin: the repositories' own time is the next best
+    elif dnf.is_dnf5(
+        manager
+    ):  # it loads no Python plugin: the repositories' own time is the next best
         environment["SOURCE_DATE_EPOCH"] = str(max(least_epoch, repositories.revision))
     said = bytearray()
 
@@ -97,7 +86,7 @@ def install(
 
     status = run_container(
         _spec(
-            _arguments(manager, step, root, is_dnf5=is_dnf5),
+            dnf.arguments(manager, step, root),
             environment,
             mounts=_mounts(root, state, _package_cache(store, repositories)),
         ),
@@ -138,64 +127,12 @@ def _present_database(snapshot: Snapshot) -> str | None:
     return None
 
 
-def _configure(step: BootstrapStep, repositories: Repositories, state: str, dbpath: str) -> None:
-    write_repositories(repositories, step, _STATE, state)
-    # The only way to reach rpm's macros through dnf 4 is the home directory.
-    # Packages own /proc and its like too, which are mounted while rpm runs: it must leave them.
-    macros = [f"%_dbpath {dbpath}", "%_netsharedpath /dev:/proc:/sys"]
-    if step.langs:
-        macros.append(f"%_install_langs {step.langs.replace(',', ':')}")
-    with open(f"{state}/home/.rpmmacros", "w", encoding="utf-8") as file:
-        file.write("\n".join(macros) + "\n")
-    with open(f"{state}/dnf.conf", "w", encoding="utf-8") as file:
-        file.write(
-            "[main]\ngpgcheck=1\nbest=1\nskip_if_unavailable=0\nassumeyes=1\nkeepcache=1\n"
-            "plugins=1\nclean_requirements_on_remove=1\n"
-        )
-    plugin = resources.files("buildkit.bootstrap").joinpath("dnf_plugin.py")
-    with open(f"{state}/plugins/pybuild.py", "w", encoding="utf-8") as file:
-        file.write(plugin.read_text(encoding="utf-8"))
-
-
-def _arguments(manager: str, step: BootstrapStep, root: str, *, is_dnf5: bool) -> tuple[str, ...]:
-    # fmt: off
-    arguments = [
-        manager,
-        "--assumeyes",
-        "--config", f"{_STATE}/dnf.conf",
-        "--installroot", root,
-        "--setopt", f"reposdir={_STATE}/repos",
-        "--setopt", f"varsdir={_STATE}/vars",
-        "--setopt", f"pluginconfpath={_STATE}/none",
-        "--setopt", f"pluginpath={_STATE}/plugins",
-        "--setopt", f"cachedir={_STATE}/cache",
-        "--setopt", f"persistdir={_STATE}/persist",
-        "--setopt", f"logdir={_STATE}/log",
-        "--setopt", f"install_weak_deps={int(step.weak)}",
-        "--refresh",  # a changed file: repository would go unnoticed for two days
-    ]
-    # fmt: on
-    if is_dnf5:
-        # As root it would use the system's cache, whatever cachedir says.
-        arguments += ["--setopt", f"system_cachedir={_STATE}/cache"]
-    if not step.docs:
-        arguments += ["--setopt", "tsflags=nodocs"]
-    if step.releasever:
-        arguments += [f"--releasever={step.releasever}"]
-    if not step.gpgcheck:
-        arguments += ["--nogpgcheck" if not is_dnf5 else "--no-gpgchecks"]
-    arguments += [f"--exclude={exclude}" for exclude in step.excludes]
-    for setopt in step.setopts:
-        arguments += ["--setopt", setopt]
-    return (*arguments, "install", *step.packages)
-
-
 def _mounts(root: str, state: str, cache: str) -> tuple[Mount, ...]:
     closed = ("nosuid", "noexec", "nodev")
     return (
         Mount(destination="/proc", type="proc", source="proc", options=closed),
-        Mount(destination=_STATE, type="bind", source=state),
-        Mount(destination=f"{_STATE}/cache", type="bind", source=cache),
+        Mount(destination=dnf.STATE, type="bind", source=state),
+        Mount(destination=f"{dnf.STATE}/cache", type="bind", source=cache),
         Mount(destination="/root", type="bind", source=f"{state}/home"),
         Mount(destination=f"{root}/proc", type="proc", source="proc", options=closed),
         Mount(destination=f"{root}/sys", type="bind", source="/sys", options=("rbind", "ro")),
@@ -237,7 +174,8 @@ def _package_cache(store: Store, repositories: Repositories) -> str:
 def _judge(text: str, status: int, step: BootstrapStep) -> None:
     """Raise for what went wrong, also if dnf itself thought nothing of it."""
     if status:
-        raise transcript.failure(text, status)
+        failure = transcript.failure(text, status)
+        raise LocatedError(failure.error, _place(failure, step))
     scriptlets = transcript.failed_scriptlets(text)
     if scriptlets and not step.allow_scriptlet_failure:
         raise BuildError(
@@ -249,6 +187,19 @@ def _judge(text: str, status: int, step: BootstrapStep) -> None:
             f"files belong to {', '.join(owners)}, which the system does not have",
             hint="packages that count on rpm >= 4.19 to make users need a newer rpm on the host",
         )
+
+
+def _place(failure: transcript.Failure, step: BootstrapStep) -> Span:
+    """The word of the instruction that a failure is about, else the whole instruction."""
+    for repository in step.repositories:
+        if repository.id and repository.id == failure.repository:
+            return repository.span
+    for package in step.packages:
+        # "bash" asked for what failed as "bash-5.2-1.x86_64".
+        for word in failure.words:
+            if word == package.text or re.match(rf"{re.escape(package.text)}-[^-]+-[^-]+$", word):
+                return package.span
+    return step.about.span
 
 
 def _finish(

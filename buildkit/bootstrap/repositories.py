@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
-from buildkit.errors import BuildError, NetworkError
+from buildkit.errors import BuildError, LocatedError, NetworkError
 from buildkit.steps import BootstrapStep, Repository
 from grammar import Span
 from runtime.sandbox.rootpath import open_in_root
@@ -63,15 +63,6 @@ class Repositories:
         ]
         paths = {unquote(urlsplit(url).path) for url in urls if url.startswith("file:")}
         return tuple(sorted(path for path in paths if os.path.exists(path)))
-
-
-class LocatedError(Exception):
-    """A BuildError about one --repo of the instruction."""
-
-    def __init__(self, error: BuildError, span: Span) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.span = span
 
 
 def read_repositories(step: BootstrapStep, context: str) -> Repositories:

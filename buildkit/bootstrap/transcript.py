@@ -1,12 +1,14 @@
 """What dnf said: faults that its exit status hides, and which kind of failure it was.
 
 dnf 4 ends with status 0 when a %post scriptlet fails or an owner is unknown; only its output
-tells.
+tells. Its last line is often the least telling one, so the lines before it are searched for what
+a user needs to know: which package, scriptlet, key or repository.
 """
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from buildkit.errors import BuildError, NetworkError
 
@@ -22,28 +24,99 @@ _OWNER = re.compile(
 _NETWORK = (
     "Curl error",
     "Cannot download",
-    "Failed to download metadata",
     "Cannot prepare internal mirrorlist",
     "Status code:",
-    "All mirrors were tried",
 )
 # These come with "Cannot download" too, but no network would mend them.
 _NOT_NETWORK = ("checksum doesn't match", "GPG signature verification error")
-_EXPLAINED = (
-    ("GPG check FAILED", "a package is not signed by a key that --key or key= gives"),
-    ("Unable to find a match", None),
-    ("nothing provides", "a package that it needs is in none of the repositories"),
-    ("incorrect checksum", "the repository changed after its metadata was made, or is damaged"),
-    ("checksum doesn't match", "the repository's metadata is damaged"),
-    ("No space left on device", "the disk with the store is full"),
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Fault:
+    """A line that tells, and what to say of it; groups `package` and `repo` say of whom."""
+
+    line: re.Pattern[str]
+    message: str
+    hint: str | None = None
+
+
+def _fault(line: str, message: str, hint: str | None = None) -> _Fault:
+    return _Fault(line=re.compile(line, re.MULTILINE), message=message, hint=hint)
+
+
+_REPLACED = "the repository changed after its metadata was made, or is damaged"
+_FAULTS = (
+    _fault(
+        r"^Package (?P<package>\S+?)(?:\.rpm)? is not signed",
+        "package {package} is not signed",
+        "--nogpgcheck would accept it",
+    ),
+    _fault(
+        r"Failing package is: (?P<package>\S+)",
+        "package {package} is signed with another key than the given ones",
+        "--key=FILE or key=FILE of its --repo gives its key",
+    ),
+    _fault(
+        r"^Public key for (?P<package>\S+?)(?:\.rpm)? is not installed",
+        "the key of package {package} is not among the given ones",
+        "--key=FILE or key=FILE of its --repo gives its key",
+    ),
+    _fault(
+        r"^Problem opening package (?P<package>\S+?)(?:\.rpm)?$",
+        "package {package} is damaged: its signature does not fit its content",
+    ),
+    _fault(
+        r'^Package "(?P<package>\S+)" from local repository "(?P<repo>\S+)" has incorrect check',
+        "package {package} is not the one that the metadata of repository {repo!r} promises",
+        _REPLACED,
+    ),
+    _fault(
+        r"file (?P<path>\S+) (?P<how>(?:from install of|conflicts between).*)$",
+        "{path} {how}",
+    ),
+    _fault(
+        r"nothing provides (?P<what>.+) needed by (?P<package>\S+)",
+        "package {package} needs {what}, which no repository provides",
+    ),
+    _fault(
+        r"^(?:Error: )?Unable to find a match: (?P<package>.+)$",
+        "no package {package} in the repositories",
+    ),
+    _fault(
+        r"^No match for argument: (?P<package>\S+)", "no package {package} in the repositories"
+    ),
+    _fault(
+        r"^Module or Group '(?P<group>[^']+)' is not available",
+        "no group @{group} in the repositories",
+    ),
+    _fault(
+        r"repository '(?P<repo>[^']+)'.*\n\s+- Downloading successful, but checksum",
+        "the metadata of repository {repo!r} is damaged: repomd.xml has another checksum for it",
+        _REPLACED,
+    ),
+    _fault(
+        r"Failed to download metadata for repo '(?P<repo>[^']+)': (?P<why>.*)$",
+        "repository {repo!r}: {why}",
+    ),
+    _fault(r"^.*No space left on device", "no space left on the disk with the store"),
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """Why an installation failed, and whom it is about, so that the place can be shown."""
+
+    error: BuildError
+    words: frozenset[str]  # packages and groups as they were asked for
+    repository: str | None
 
 
 def failed_scriptlets(output: str) -> tuple[str, ...]:
     """Scriptlets that failed, as sentences; each once."""
     found: dict[str, str] = {}
     for match in _SCRIPTLET_RPM.finditer(output):
-        found[match["name"]] = f"the %{match['kind']} scriptlet of {match['name']}: {match['how']}"
+        kind = match["kind"].removesuffix("in")  # rpm's %postin is %post in a spec file
+        found[match["name"]] = f"the %{kind} scriptlet of {match['name']}: {match['how']}"
     for match in _SCRIPTLET_DNF.finditer(output):
         name = match["name"]
         if not any(known.startswith(name) or name.startswith(known) for known in found):
@@ -56,19 +129,30 @@ def unknown_owners(output: str) -> tuple[str, ...]:
     return tuple(sorted({f"{m['what']} {m['name']}" for m in _OWNER.finditer(output)}))
 
 
-def failure(output: str, status: int) -> BuildError:
-    """The error for a dnf that ended with another status than 0."""
+def failure(output: str, status: int) -> Failure:
+    """What a dnf that ended with another status than 0 failed for."""
     scriptlets = failed_scriptlets(output)
-    hint = next((hint for text, hint in _EXPLAINED if text in output), None)
     if scriptlets:
-        message = "; ".join(scriptlets)
-    else:
-        errors = [
-            line.removeprefix("Error:").strip(" -")
-            for line in output.splitlines()
-            if line.startswith(("Error: ", " Problem"))
-        ]
-        message = "; ".join(filter(None, errors)) or f"dnf ended with status {status}"
+        return _failure(BuildError("; ".join(scriptlets)))
+    for fault in _FAULTS:
+        match = fault.line.search(output)
+        if match:
+            groups = match.groupdict()
+            return _failure(_error(fault.message.format(**groups), fault.hint, output), groups)
+    lines = [line for line in output.splitlines() if line.startswith("Error: ")]
+    message = "; ".join(line.removeprefix("Error: ").rstrip(": ") for line in lines)
+    return _failure(_error(message or f"dnf ended with status {status}", None, output))
+
+
+def _failure(error: BuildError, groups: dict[str, str] | None = None) -> Failure:
+    groups = groups or {}
+    words = set(groups.get("package", "").split())
+    if "group" in groups:
+        words.add(f"@{groups['group']}")
+    return Failure(error=error, words=frozenset(words), repository=groups.get("repo"))
+
+
+def _error(message: str, hint: str | None, output: str) -> BuildError:
     network = any(text in output for text in _NETWORK)
     if network and not any(text in output for text in _NOT_NETWORK):
         return NetworkError(message, hint=hint)

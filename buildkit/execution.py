@@ -1,0 +1,107 @@
+"""Doing one step: on a snapshot over the layers below it, which then becomes a layer."""
+
+from __future__ import annotations
+
+import os
+from typing import assert_never
+
+from buildkit.bootstrap.install import install
+from buildkit.cache import Result
+from buildkit.copying import Copier
+from buildkit.errors import BuildError
+from buildkit.preparation import Prepared
+from buildkit.processes import call_in_mount_namespace
+from buildkit.progress import StepProgress
+from buildkit.run import execute_run
+from buildkit.selection import select
+from buildkit.snapshot import Snapshot, commit, new_snapshot
+from buildkit.state import Settings, State
+from buildkit.steps import AnyStep, BootstrapStep, ConfigureStep, CopyStep, RunStep, WorkdirStep
+from runtime.sandbox.rootfs import Overlay
+from runtime.sandbox.rootpath import make_directories
+from runtime.sandbox.users import look_up
+from runtime.store.store import Store
+from runtime.store.workspace import Workspace
+
+
+def execute(
+    step: AnyStep,
+    name: str,
+    state: State,
+    prepared: Prepared,
+    *,
+    settings: Settings,
+    store: Store,
+    work: Workspace,
+    progress: StepProgress,
+) -> Result:
+    """Do a step and commit what it changed; `name` is one that no other step of the build has.
+
+    Raises BuildError, or LocatedError for one word of the instruction.
+    """
+    snapshot = new_snapshot(work, name, state.lowers(store))
+    epoch = prepared.epoch
+    match step:
+        case RunStep():
+            execute_run(step, snapshot, store=store, work=work, output=progress.output)
+        case WorkdirStep():
+            call_in_mount_namespace(lambda: _make_workdir(step, snapshot, store.scratch))
+        case CopyStep():
+            call_in_mount_namespace(lambda: _copy(step, snapshot, prepared, settings, store))
+        case BootstrapStep():
+            assert prepared.repositories is not None
+            installed = install(
+                step,
+                prepared.repositories,
+                snapshot,
+                store=store,
+                work=work,
+                epoch=settings.epoch,
+                least_epoch=state.epoch,
+                output=progress.output,
+            )
+            epoch = settings.clamped(max(epoch, installed.epoch))
+        case ConfigureStep():
+            raise AssertionError("a change of the configuration is not executed")
+        case _:
+            assert_never(step)
+    return commit(store, work, snapshot, state.diff_ids, epoch)
+
+
+def _copy(
+    step: CopyStep, snapshot: Snapshot, prepared: Prepared, settings: Settings, store: Store
+) -> None:
+    root = snapshot.rootfs().attach(store.scratch)
+    if prepared.origin is None:
+        source, paths = settings.context, prepared.paths
+    else:
+        scratch = f"{store.scratch}/origin"
+        os.mkdir(scratch)
+        source = Overlay(lowers=prepared.origin.lowers(store)).attach(scratch)
+        paths = _select_all(source, step)
+    Copier(step, root, epoch=prepared.epoch).copy(source, paths)
+
+
+def _select_all(root: str, step: CopyStep) -> tuple[str, ...]:
+    root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    paths: list[str] = []
+    try:
+        for source in step.sources:
+            try:
+                paths.extend(select(root_fd, source.path))
+            except (FileNotFoundError, NotADirectoryError):
+                raise BuildError(f"{source.path}: not found in what --from names") from None
+    finally:
+        os.close(root_fd)
+    return tuple(paths)
+
+
+def _make_workdir(step: WorkdirStep, snapshot: Snapshot, scratch: str) -> None:
+    root = snapshot.rootfs().attach(scratch)
+    root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    owner = (0, 0)
+    if step.user:
+        user = look_up(root_fd, step.user).user
+        owner = (user.uid, user.gid)
+    os.close(make_directories(root_fd, step.path, owner=owner))
+    os.close(root_fd)

@@ -1,0 +1,167 @@
+"""What a step works with, found before anything is done: from it comes the step's key."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tarfile
+from dataclasses import dataclass
+from typing import assert_never
+
+from buildkit.bootstrap.dnf import find_manager
+from buildkit.bootstrap.repositories import Repositories, read_repositories
+from buildkit.cache import Parts
+from buildkit.errors import BuildError, LocatedError
+from buildkit.selection import digest, select
+from buildkit.state import Settings, State
+from buildkit.steps import AnyStep, BootstrapStep, ConfigureStep, CopyStep, RunStep, WorkdirStep
+from grammar import Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A step's inputs. `parts` identify them all, and become the cache key."""
+
+    parts: Parts
+    epoch: int  # seconds; of what the step writes, unless what it installs is newer
+    paths: tuple[str, ...] = ()  # of a COPY from the context
+    origin: State | None = None  # of a COPY from elsewhere
+    repositories: Repositories | None = None
+
+
+def prepare(step: AnyStep, state: State, settings: Settings, origin: State | None) -> Prepared:
+    """Find a step's inputs; `origin` is what a COPY --from takes files from.
+
+    Raises BuildError, or LocatedError for one word of the instruction.
+    """
+    match step:
+        case RunStep():
+            parts: dict[str, object] = {
+                "kind": "run",
+                "args": step.args,
+                "env": step.env,
+                "cwd": step.cwd,
+                "user": step.user,
+                "host_network": step.host_network,
+            }
+            return _prepared(parts, state)
+        case WorkdirStep():
+            parts = {"kind": "workdir", "path": step.path, "user": step.user}
+            return _prepared(parts, state)
+        case CopyStep():
+            return _prepare_copy(step, state, settings, origin)
+        case BootstrapStep():
+            return _prepare_bootstrap(step, state, settings)
+        case ConfigureStep():
+            raise AssertionError("a change of the configuration has no inputs")
+        case _:
+            assert_never(step)
+
+
+def _prepared(
+    parts: dict[str, object],
+    state: State,
+    *,
+    epoch: int | None = None,
+    paths: tuple[str, ...] = (),
+    origin: State | None = None,
+    repositories: Repositories | None = None,
+) -> Prepared:
+    epoch = state.epoch if epoch is None else epoch
+    return Prepared(
+        parts=parts | {"parent": state.parent, "epoch": epoch},
+        epoch=epoch,
+        paths=paths,
+        origin=origin,
+        repositories=repositories,
+    )
+
+
+def _prepare_copy(
+    step: CopyStep, state: State, settings: Settings, origin: State | None
+) -> Prepared:
+    parts: dict[str, object] = {
+        "kind": "copy",
+        "destination": step.destination,
+        "chown": step.chown,
+        "chmod": step.chmod,
+        "inline": [[inline.name, inline.content] for inline in step.inline],
+    }
+    if origin is not None:
+        parts |= {"origin": origin.parent, "sources": [source.path for source in step.sources]}
+        epoch = settings.clamped(max(state.epoch, origin.epoch))
+        return _prepared(parts, state, epoch=epoch, origin=origin)
+    paths: list[str] = []
+    root_fd = os.open(settings.context, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        for source in step.sources:
+            found = _select(root_fd, source.path, source.span, settings.context)
+            if step.unpacks:
+                _refuse_archives(settings.context, found, source.span)
+            paths.extend(found)
+        parts["sources"] = [[os.path.basename(p), digest(root_fd, p)] for p in paths]
+    except OSError as error:
+        raise BuildError(f"context: {error.filename or ''}: {error.strerror}") from error
+    finally:
+        os.close(root_fd)
+    return _prepared(parts, state, paths=tuple(paths))
+
+
+def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) -> Prepared:
+    manager = find_manager()
+    repositories = read_repositories(step, settings.context)
+    parts: dict[str, object] = {
+        "kind": "bootstrap",
+        "packages": [package.text for package in step.packages],
+        "excludes": step.excludes,
+        "repositories": [[s.id, s.options] for s in repositories.sections],
+        "metadata": repositories.metadata,
+        "keys": [key.content.decode("latin-1") for key in repositories.keys],
+        "releasever": step.releasever,
+        "arch": step.arch,
+        "setopts": step.setopts,
+        "dbpath": step.dbpath,
+        "langs": step.langs,
+        "weak": step.weak,
+        "docs": step.docs,
+        "gpgcheck": step.gpgcheck,
+        "manager": os.path.basename(manager),
+    }
+    return _prepared(parts, state, repositories=repositories)
+
+
+def _select(root_fd: int, path: str, span: Span, context: str) -> tuple[str, ...]:
+    try:
+        return select(root_fd, path)
+    except (FileNotFoundError, NotADirectoryError):
+        near = _near(path, context)
+        hint = f"did you mean {near}?" if near else None
+        error = BuildError(f"{path}: not found in the context {context}", hint=hint)
+        raise LocatedError(error, span) from None
+
+
+def _refuse_archives(context: str, paths: tuple[str, ...], span: Span) -> None:
+    """ADD unpacks local archives; a copy of one as it is would be another image in silence."""
+    for path in paths:
+        place = os.path.join(context, path)
+        if os.path.isfile(place) and (tarfile.is_tarfile(place) or _is_zstd(place)):
+            error = BuildError(
+                f"{path}: ADD of an archive is not supported by this version of pybuild",
+                hint="COPY takes it as it is; RUN tar can unpack it",
+            )
+            raise LocatedError(error, span)
+
+
+def _is_zstd(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x28\xb5\x2f\xfd"
+
+
+def _near(path: str, context: str) -> str | None:
+    directory, _, name = path.strip("/").rpartition("/")
+    try:
+        names = os.listdir(os.path.join(context, directory))
+    except OSError:
+        return None
+    near = difflib.get_close_matches(name, names, 1)
+    return os.path.join(directory, near[0]) if near else None

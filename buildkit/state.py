@@ -1,0 +1,54 @@
+"""What a build knows of a filesystem between two steps, and what was asked of the build."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from buildkit.cache import Layer
+from runtime.oci.digest import DiffID, chain_ids
+from runtime.oci.image import History
+from runtime.store.store import Store
+
+LEAST_EPOCH = 315532800  # 1 January 1980: zip files and others can hold no earlier time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class State:
+    """A root filesystem and its past: what a step starts from and what it leads to."""
+
+    layers: tuple[Layer, ...] = ()  # lowest first
+    history: tuple[History, ...] = ()
+    epoch: int = LEAST_EPOCH  # seconds; nothing in a new layer is later
+
+    @property
+    def diff_ids(self) -> tuple[DiffID, ...]:
+        """The layers' uncompressed digests, lowest first."""
+        return tuple(layer.diff_id for layer in self.layers)
+
+    @property
+    def parent(self) -> str:
+        """Identity of the filesystem, as cache keys name it."""
+        return str(chain_ids(self.diff_ids)[-1]) if self.layers else "scratch"
+
+    def lowers(self, store: Store) -> tuple[str, ...]:
+        """Directories of the layers, highest first."""
+        return tuple(store.layer(chain_id) for chain_id in reversed(chain_ids(self.diff_ids)))
+
+    def is_applied(self, store: Store) -> bool:
+        """Whether the directory of the highest layer is there (those below it came before)."""
+        return not self.layers or os.path.isdir(self.lowers(store)[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What is asked of a build beside its plan."""
+
+    context: str  # path of the build context
+    architecture: str
+    epoch: int | None = None  # SOURCE_DATE_EPOCH, if it was given
+    use_cache: bool = True
+
+    def clamped(self, epoch: int) -> int:
+        """The epoch to use where the inputs say `epoch`."""
+        return epoch if self.epoch is None else self.epoch
