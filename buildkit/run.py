@@ -45,7 +45,7 @@ def execute_run(
         readonly_paths=defaults.READONLY_PATHS,
     )
     status = run_container(
-        spec, snapshot.rootfs(stubs(work)), scratch=store.scratch, output=output
+        spec, snapshot.rootfs(stubs(snapshot)), scratch=store.scratch, output=output
     )
     if status:
         raise BuildError(f"exited with status {status}", hint=_explain(status))

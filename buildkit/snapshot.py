@@ -17,7 +17,7 @@ from runtime.store.workspace import Workspace
 # What RUN needs to mount on, as the lowest directory of all: an image that lacks a mount point
 # gets it from here, so none is ever made in the upper directory, which becomes the layer.
 _STUBS = ("dev", "proc", "sys", "etc")
-_STUB_FILES = ("etc/resolv.conf", "etc/hosts")
+NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,15 +49,30 @@ def new_snapshot(work: Workspace, name: str, lowers: tuple[str, ...]) -> Snapsho
     return snapshot
 
 
-def stubs(work: Workspace) -> str:
+def stubs(snapshot: Snapshot) -> str:
     """A directory of empty mount points, to lie under the layers of a RUN."""
-    path = f"{work.path}/stubs"
-    if not os.path.isdir(path):
-        os.mkdir(path, 0o755)
-        for name in _STUBS:
-            os.mkdir(f"{path}/{name}", 0o755)
-        for name in _STUB_FILES:
-            os.close(os.open(f"{path}/{name}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    path = f"{snapshot.work}.stubs"
+    os.mkdir(path, 0o755)
+    for name in _STUBS:
+        os.mkdir(f"{path}/{name}", 0o755)
+    for name in NETWORK_FILES:
+        place = f"{path}{_link_target(snapshot.lowers, name)}"
+        os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
+        os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    return path
+
+
+def _link_target(lowers: tuple[str, ...], path: str) -> str:
+    """Where a symlink at `path` leads inside the layers; `path` itself if it is none.
+
+    Distributions link resolv.conf to what a service makes at run time below /run.
+    """
+    for lower in lowers:
+        if os.path.lexists(lower + path):
+            if os.path.islink(lower + path):
+                target = os.path.join(os.path.dirname(path), os.readlink(lower + path))
+                return os.path.normpath(f"/{target}").replace("//", "/")
+            break
     return path
 
 

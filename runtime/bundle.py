@@ -54,6 +54,7 @@ def to_spec(config: ImageConfig, options: Options) -> Spec:
         ),
         hostname=hostname,
         mounts=defaults.mounts(host_network=options.host_network)
+        + (_name_resolution() if options.host_network else ())
         + tuple(_volume(text) for text in options.volumes),
         namespaces=defaults.namespaces(host_network=options.host_network),
         masked_paths=defaults.MASKED_PATHS,
@@ -98,6 +99,16 @@ def _capabilities(options: Options) -> frozenset[str]:
 
 def _capability(text: str) -> str:
     return capabilities.parse_capability(text)
+
+
+def _name_resolution() -> tuple[Mount, ...]:
+    """The host's own files, for a container that shares its network."""
+    paths = ("/etc/resolv.conf", "/etc/hosts")
+    return tuple(
+        Mount(destination=path, type="bind", source=path, options=("bind", "ro"))
+        for path in paths
+        if os.path.exists(path)
+    )
 
 
 def _volume(text: str) -> Mount:

@@ -20,6 +20,7 @@ from buildkit.bootstrap import cleaning, dnf, transcript
 from buildkit.bootstrap.repositories import Repositories
 from buildkit.errors import BuildError, LocatedError
 from buildkit.processes import call_in_mount_namespace, run_container
+from buildkit.scope import PROXIES
 from buildkit.snapshot import Snapshot
 from buildkit.steps import BootstrapStep
 from grammar import Span
@@ -69,6 +70,7 @@ def install(
         "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
         "HOME": "/root",
         "LANG": "C.UTF-8",
+        **{name: os.environ[name] for name in PROXIES if name in os.environ},
         "PYBUILD_EPOCH": str(least_epoch),
         "PYBUILD_RESOLVED": f"{dnf.STATE}/resolved.json",
     }

@@ -213,11 +213,19 @@ def _give_up_privileges(process: Process, user: User) -> None:
     held = capabilities.held_capabilities()
     mask &= held
     capabilities.limit_bounding(mask, held)
-    if _setgroups_allowed():
-        os.setgroups(user.additional_gids)
-    syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
-    os.setresgid(user.gid, user.gid, user.gid)
-    os.setresuid(user.uid, user.uid, user.uid)
+    try:
+        if _setgroups_allowed():
+            os.setgroups(user.additional_gids)
+        syscalls.prctl(syscalls.PR_SET_KEEPCAPS, 1)
+        os.setresgid(user.gid, user.gid, user.gid)
+        os.setresuid(user.uid, user.uid, user.uid)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise ContainerError(
+            f"user {user.uid}:{user.gid} does not exist in this user namespace: "
+            "without root, ids other than 0 need a range in /etc/subuid and /etc/subgid"
+        ) from error
     # A user other than root gets none (capabilities(7), "Effect of user ID changes").
     capabilities.set_capabilities(mask if user.uid == 0 else 0)
     # The change of ids cleared this one (prctl(2), PR_SET_PDEATHSIG).

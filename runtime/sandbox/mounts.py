@@ -11,7 +11,7 @@ import os
 from runtime.errors import ContainerError
 from runtime.record import Record
 from runtime.sandbox import syscalls
-from runtime.sandbox.rootpath import make_directories, open_in_root
+from runtime.sandbox.rootpath import make_directories, make_file, open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -117,13 +117,7 @@ def mount_point(root_fd: int, path: str, *, directory: bool, exact: bool = False
         return open_in_root(root_fd, path, follow=not exact)
     except FileNotFoundError:
         pass
-    if directory:
-        return make_directories(root_fd, path)
-    parent, _, name = path.rpartition("/")
-    parent_fd = make_directories(root_fd, parent or "/")
-    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644, dir_fd=parent_fd))
-    os.close(parent_fd)
-    return open_in_root(root_fd, path)
+    return make_directories(root_fd, path) if directory else make_file(root_fd, path)
 
 
 def attach_devices(root_fd: int, path: str) -> None:

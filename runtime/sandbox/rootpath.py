@@ -16,6 +16,7 @@ from runtime.sandbox.syscalls import (
     openat2,
 )
 
+_MAX_LINKS = 40  # as the kernel's own limit (path_resolution(7))
 _EAGAIN_TRIES = 128  # a rename or mount raced with the walk (openat2(2) EAGAIN)
 
 
@@ -60,6 +61,29 @@ def make_directories(
             os.close(fd)
         fd = open_in_root(root_fd, "/".join(parts[: end + 1]), flags)
     return fd
+
+
+def make_file(root_fd: int, path: str) -> int:
+    """Open the file `path` inside the root, making it if it is missing; returns an O_PATH fd.
+
+    A dangling symlink is followed, inside the root: what it points to is made.
+    """
+    for _ in range(_MAX_LINKS):
+        try:
+            return open_in_root(root_fd, path)
+        except FileNotFoundError:
+            pass
+        parent, _, name = path.rpartition("/")
+        parent_fd = make_directories(root_fd, parent or "/")
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+            os.close(os.open(name, flags, 0o644, dir_fd=parent_fd))
+        except FileExistsError:
+            # A name that is there and cannot be opened: a link to nothing. An absolute one wins.
+            path = os.path.join(parent, os.readlink(name, dir_fd=parent_fd))
+        finally:
+            os.close(parent_fd)
+    raise OSError(40, os.strerror(40), path)  # ELOOP
 
 
 def read_in_root(root_fd: int, path: str, limit: int) -> bytes | None:
