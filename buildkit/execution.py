@@ -50,7 +50,7 @@ def execute(
             call_in_mount_namespace(lambda: _copy(step, snapshot, prepared, settings, store))
         case BootstrapStep():
             assert prepared.repositories is not None
-            installed = install(
+            newest = install(
                 step,
                 prepared.repositories,
                 snapshot,
@@ -60,7 +60,7 @@ def execute(
                 least_epoch=state.epoch,
                 output=progress.output,
             )
-            epoch = settings.clamped(max(epoch, installed.epoch))
+            epoch = settings.clamped(max(epoch, newest))
         case ConfigureStep():
             raise AssertionError("a change of the configuration is not executed")
         case _:

@@ -15,17 +15,15 @@ DATABASE_PLACES = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
 _REMOVED = (
     "root/.rpmdb",
     ".rpmdb",
-    "var/lib/dnf",
     "var/log/dnf*.log*",
     "var/log/hawkey.log*",
-    "var/cache/dnf",
-    "var/cache/libdnf5",
     "var/cache/ldconfig/aux-cache",  # inode numbers and times of the build machine
     "var/lib/systemd/random-seed",
     "etc/.pwd.lock",
 )
 _BACKUPS = ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")
-_EMPTY_IF_OURS = ("etc/dnf/modules.d", "etc/dnf", "var/lib/dnf")
+# dnf makes these; they stay if the system has a dnf of its own, whose package owns them.
+_MADE_BY_DNF = ("etc/dnf/modules.d", "etc/dnf", "var/lib/dnf", "var/cache/dnf")
 
 
 def clean(root: str, *, dbpath: str, before: frozenset[str]) -> None:
@@ -42,15 +40,16 @@ def clean(root: str, *, dbpath: str, before: frozenset[str]) -> None:
             _remove(path)
     for name in _BACKUPS:
         _remove(f"{root}/etc/{name}-")
-    for path in _EMPTY_IF_OURS:
-        if path not in before and _is_empty(f"{root}/{path}"):
-            os.rmdir(f"{root}/{path}")
+    if not glob.glob(f"{root}/usr/bin/*dnf*"):
+        for path in _MADE_BY_DNF:
+            if path not in before and _is_empty(f"{root}/{path}"):
+                os.rmdir(f"{root}/{path}")
     settle_database(f"{root}{dbpath}")
 
 
 def present(root: str) -> frozenset[str]:
     """Which of the directories that dnf makes the root has."""
-    return frozenset(path for path in _EMPTY_IF_OURS if os.path.isdir(f"{root}/{path}"))
+    return frozenset(path for path in _MADE_BY_DNF if os.path.isdir(f"{root}/{path}"))
 
 
 def settle_database(directory: str) -> None:

@@ -1,14 +1,15 @@
 """A plugin that `dnf` 4 loads in the bootstrap's own process; it runs under the host's Python.
 
 Once the packages are chosen it sets SOURCE_DATE_EPOCH to the newest build time among them, where
-rpm takes the install times from, so that they depend on the packages and not on the clock; and it
-writes the choice down for the builder.
+rpm takes the install times from, so that they depend on the packages and not on the clock. After
+the transaction it writes down what the builder must know of the packages.
 """
 
 import json
 import os
 
 import dnf  # type: ignore[import-not-found]
+import rpm  # type: ignore[import-not-found]
 
 
 class PybuildPlugin(dnf.Plugin):  # type: ignore[misc]
@@ -22,15 +23,14 @@ class PybuildPlugin(dnf.Plugin):  # type: ignore[misc]
         times = [int(os.environ["PYBUILD_EPOCH"])]
         times += [package.buildtime for package in packages]
         os.environ.setdefault("SOURCE_DATE_EPOCH", str(max(times)))
-        chosen = [
-            {
-                "nevra": str(package),
-                "repo": package.repoid,
-                "size": package.downloadsize,
-                "buildtime": package.buildtime,
-            }
-            for package in packages
-        ]
-        document = {"epoch": int(os.environ["SOURCE_DATE_EPOCH"]), "packages": chosen}
-        with open(os.environ["PYBUILD_RESOLVED"], "w") as file:
+
+    def transaction(self) -> None:
+        """Called by dnf when the packages are installed."""
+        # A file may be newer than its package claims to be; to clamp it would make `rpm -V`
+        # report it. Ghosts count too: what they say comes from the packages as well.
+        newest_file = 0
+        for header in rpm.TransactionSet(self.base.conf.installroot).dbMatch():
+            newest_file = max([newest_file, *header["filemtimes"]])
+        document = {"epoch": int(os.environ["SOURCE_DATE_EPOCH"]), "newest_file": newest_file}
+        with open(os.environ["PYBUILD_INSTALLED"], "w") as file:
             json.dump(document, file)

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from buildkit.bootstrap import cleaning, dnf, transcript
 from buildkit.bootstrap.repositories import Repositories
@@ -34,14 +33,6 @@ _DEFAULT_DBPATH = cleaning.DATABASE_PLACES[0]
 _OUTPUT_KEPT = 1 << 22  # bytes of dnf's output that are searched for faults
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
-    """What an installation put there."""
-
-    epoch: int  # newest build time of the packages, seconds; or the given epoch
-    packages: int
-
-
 def install(
     step: BootstrapStep,
     repositories: Repositories,
@@ -52,8 +43,8 @@ def install(
     epoch: int | None,
     least_epoch: int,
     output: Callable[[bytes], None],
-) -> Installed:
-    """Install the step's packages into a snapshot.
+) -> int:
+    """Install the step's packages into a snapshot; returns the newest time among them, in seconds.
 
     `epoch` is the given one, for install times; without it the packages' own times decide, but
     none before `least_epoch`. Raises BuildError, NetworkError or HostError.
@@ -72,7 +63,7 @@ def install(
         "LANG": "C.UTF-8",
         **{name: os.environ[name] for name in PROXIES if name in os.environ},
         "PYBUILD_EPOCH": str(least_epoch),
-        "PYBUILD_RESOLVED": f"{dnf.STATE}/resolved.json",
+        "PYBUILD_INSTALLED": f"{dnf.STATE}/installed.json",
     }
     if epoch is not None:
         environment["SOURCE_DATE_EPOCH"] = str(epoch)
@@ -101,7 +92,7 @@ def install(
     text = said.decode("utf-8", "replace")
     _judge(text, status, step)
     call_in_mount_namespace(lambda: _finish(root, prepare, dbpath, step.dbpath, before))
-    return _result(state, environment)
+    return _newest(state, environment)
 
 
 def _root(snapshot: Snapshot, work: Workspace) -> tuple[str, Callable[[], None] | None]:
@@ -237,11 +228,10 @@ def _move_database(dbpath: str) -> None:
     os.rmdir(dbpath)
 
 
-def _result(state: str, environment: dict[str, str]) -> Installed:
+def _newest(state: str, environment: dict[str, str]) -> int:
     try:
-        with open(f"{state}/resolved.json", encoding="utf-8") as file:
-            resolved = json.load(file)
+        with open(f"{state}/installed.json", encoding="utf-8") as file:
+            installed = json.load(file)
     except FileNotFoundError:  # dnf5, or nothing was left to install
-        epoch = environment.get("SOURCE_DATE_EPOCH", environment["PYBUILD_EPOCH"])
-        return Installed(epoch=int(epoch), packages=0)
-    return Installed(epoch=resolved["epoch"], packages=len(resolved["packages"]))
+        return int(environment.get("SOURCE_DATE_EPOCH", environment["PYBUILD_EPOCH"]))
+    return max(int(installed["epoch"]), int(installed["newest_file"]))

@@ -66,7 +66,8 @@ def become(start: Start) -> NoReturn:
     except PyrunError as error:
         message = f"{error.status} {error.message}"
     except OSError as error:
-        message = f"125 {error.strerror}"
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        message = f"125 {where}{error.strerror}"
     except BaseException as error:  # what is not foreseen must not unwind into the parent's code
         message = f"125 internal error: {error!r}"
     os.write(start.report, os.fsencode(message)[:4000])
@@ -87,7 +88,7 @@ def _become(start: Start) -> NoReturn:
     _furnish(start, root_fd)
     process = start.spec.process
     account = _account(process, root_fd)
-    os.close(make_directories(root_fd, process.cwd))
+    _make_working_directory(root_fd, process.cwd)
     stdio = _open_terminal(start, root_fd) if process.terminal else start.stdio
     if "network" in wanted:
         _loopback_up()
@@ -130,6 +131,13 @@ def _account(process: Process, root_fd: int) -> Account:
     if isinstance(process.user, User):
         return Account(user=process.user)
     return look_up(root_fd, process.user)
+
+
+def _make_working_directory(root_fd: int, path: str) -> None:
+    try:
+        os.close(make_directories(root_fd, path))
+    except OSError as error:
+        raise ContainerError(f"working directory {path}: {error.strerror}") from error
 
 
 def _open_terminal(start: Start, root_fd: int) -> tuple[int, int, int]:

@@ -6,6 +6,7 @@ descriptor inside the root. So no path is resolved twice, and no half-made mount
 
 from __future__ import annotations
 
+import errno
 import os
 
 from runtime.errors import ContainerError
@@ -117,6 +118,10 @@ def mount_point(root_fd: int, path: str, *, directory: bool, exact: bool = False
         return open_in_root(root_fd, path, follow=not exact)
     except FileNotFoundError:
         pass
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise ContainerError(f"mount {path}: the image has a symbolic link there") from error
     return make_directories(root_fd, path) if directory else make_file(root_fd, path)
 
 

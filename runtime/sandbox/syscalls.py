@@ -141,8 +141,9 @@ def openat2(dirfd: int, path: str, flags: int, *, resolve: int, mode: int = 0) -
         how,
         ctypes.c_size_t(ctypes.sizeof(how)),
     )
-    if fd < 0:
-        _fail("openat2", dirfd, path, flags, resolve)
+    if fd < 0:  # like os.open: the path is what the caller's user knows
+        errno = ctypes.get_errno()
+        raise OSError(errno, os.strerror(errno), path)
     return fd
 
 
