@@ -9,6 +9,7 @@ from buildkit.cache import Layer, Result, cache_key, look_up, record
 from buildkit.errors import BuildError, LocatedError
 from buildkit.execution import execute
 from buildkit.images import import_layers
+from buildkit.inputs import Input, image_input
 from buildkit.preparation import prepare
 from buildkit.progress import Progress, StepProgress
 from buildkit.state import LEAST_EPOCH, Settings, State
@@ -48,6 +49,12 @@ class Builder:
         self._states: dict[int, State] = {}
         self._image_states: dict[str, State] = {}
         self._steps_done = 0
+        self._inputs: list[Input] = []
+
+    @property
+    def inputs(self) -> tuple[Input, ...]:
+        """All that the build took from outside the store."""
+        return tuple(self._inputs)
 
     def build(self, work: Workspace) -> tuple[ImageConfig, tuple[Layer, ...]]:
         """Build all stages; returns the target's configuration and layers.
@@ -93,6 +100,7 @@ class Builder:
 
     def _image_state(self, name: str, work: Workspace) -> State:
         image = self._images[name]
+        self._inputs.append(image_input(image, image.name))
         self._store.layers_of(image)
         return State(
             layers=import_layers(self._store, work, image),
@@ -116,6 +124,7 @@ class Builder:
         if isinstance(step, CopyStep) and step.origin is not None:
             origin = self._base_state(step.origin, work)
         prepared = prepare(step, state, self._settings, origin)
+        self._inputs.extend(prepared.inputs)
         key = cache_key(prepared.parts)
         found = look_up(self._store, key) if self._settings.use_cache else None
         if found is not None and self._after(step, state, found).is_applied(self._store):

@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from buildkit.steps import FORMAT
+from buildkit.recorded import FORMAT
 from runtime.oci.digest import DiffID, Digest
 from runtime.oci.image import LAYER, Descriptor
 from runtime.store.store import Store, write_atomically

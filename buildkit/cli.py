@@ -1,18 +1,19 @@
-"""`pybuild`: from the command line to the exit status. Only this module and `progress` print."""
+"""`pybuild`: from the command line to the exit status. Only the command line and `progress` print.
+
+A build that is recorded, and whose inputs are unchanged, is answered without loading the parser:
+what a build needs beyond that is imported by `build`.
+"""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 
 from buildkit.command_line import HELP, CommandLine, build_arguments, parse_command_line
-from buildkit.errors import BuildError, Cancelled, DiskError, LocatedError, UsageError
-from buildkit.progress import Progress
-from grammar import Containerfile, ContainerfileErrors, Span, parse
+from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
+from buildkit.printing import complain, complain_of
 from runtime.errors import PyrunError, StoreError
 
-_LOG_LINES = 20  # of a failed step's output
 _INTERNAL = 125
 
 
@@ -20,24 +21,21 @@ def main() -> int:
     """Run `pybuild` with the process's arguments; returns the exit status."""
     try:
         return _main(sys.argv[1:])
-    except ContainerfileErrors as error:
-        _complain(str(error))
-        return UsageError.status
     except BuildError as error:
-        _complain(f"pybuild: {error.message}", error.hint)
+        complain_of(error)
         return error.status
     except PyrunError as error:
-        _complain(f"pybuild: {error.message}", error.hint)
+        complain(f"pybuild: {error.message}", error.hint)
         return DiskError.status if isinstance(error, StoreError) else BuildError.status
     except Cancelled as cancelled:
-        _complain("pybuild: stopped")
+        complain("pybuild: stopped")
         return 128 + cancelled.signal_number
     except KeyboardInterrupt:
-        return 128 + signal.SIGINT
+        return 130
     except Exception as error:
         if os.environ.get("PYBUILD_DEBUG"):
             raise
-        _complain(
+        complain(
             f"pybuild: internal error: {error!r}",
             "this is a fault of pybuild; PYBUILD_DEBUG=1 shows where",
         )
@@ -56,18 +54,18 @@ def _main(arguments: list[str]) -> int:
         return 0
     if not os.path.isdir(line.context):
         raise UsageError(f"context {line.context}: not a directory")
-    containerfile = _read(line)
+    name, text = _read(line)
     if line.call != "build":
-        from grammar.dump import to_json, to_sexpr
+        from buildkit.views import show
 
-        sys.stdout.write((to_json if line.call == "ast" else to_sexpr)(containerfile) + "\n")
-        return 0
-    return _build(line, containerfile)
+        return show(line.call, text, name)
+    return _build(line, name, text)
 
 
-def _read(line: CommandLine) -> Containerfile:
+def _read(line: CommandLine) -> tuple[str, bytes]:
+    """Name and content of the Containerfile."""
     if line.file == "-":
-        return parse(sys.stdin.buffer.read(), name="<stdin>")
+        return "<stdin>", sys.stdin.buffer.read()
     candidates = (
         [line.file]
         if line.file
@@ -76,7 +74,7 @@ def _read(line: CommandLine) -> Containerfile:
     for path in candidates:
         try:
             with open(path, "rb") as file:
-                return parse(file.read(), name=os.path.normpath(path))
+                return os.path.normpath(path), file.read()
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -85,64 +83,72 @@ def _read(line: CommandLine) -> Containerfile:
     raise UsageError(f"{names}: no such file", hint="-f names the Containerfile")
 
 
-def _build(line: CommandLine, containerfile: Containerfile) -> int:
-    from buildkit.builder import Builder
-    from buildkit.export import make_documents, name_image, write_archive
-    from buildkit.images import find_image
-    from buildkit.plan import Planner
-    from buildkit.processes import stop_on_signals
-    from buildkit.state import Settings
-    from runtime.image.archive import architecture
-    from runtime.sandbox.userns import become_root
+def _build(line: CommandLine, name: str, text: bytes) -> int:
+    from buildkit import recorded
+    from buildkit.contents import StatCache
     from runtime.store.store import Store, default_root
-    from runtime.store.workspace import Workspace
 
     epoch = _source_date_epoch()
-    planner = Planner(
-        containerfile,
-        build_args=build_arguments(line.build_args),
-        architecture=architecture(),
-        target=line.target,
-    )
-    stop_on_signals()
-    root, context = line.root or default_root(), os.path.realpath(line.context)
-    become_root()
-    store = Store(root)
-    images = {name: find_image(store, name, context) for name in planner.base_images()}
-    plan = planner.plan({name: image.config.config for name, image in images.items()})
-    progress = Progress(quiet=line.quiet)
-    settings = Settings(
-        context=context, architecture=architecture(), epoch=epoch, use_cache=not line.no_cache
-    )
-    _warn_of_ignore_files(progress, line.file, context)
-    builder = Builder(store, plan, images, settings=settings, progress=progress)
-    try:
-        with Workspace(store) as work:
-            config, layers = builder.build(work)
-    except LocatedError as failure:
-        _complain_about_step(failure.error, progress.last_log, containerfile, failure.span)
-        return failure.error.status
-    except OSError as error:
-        raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
-    documents = make_documents(config, layers)
-    name_image(store, documents, line.tags)
+    build_args = build_arguments(line.build_args)
     output = line.output or ("" if line.tags else "image.tar")
-    if output:
-        fresh = write_archive(store, documents, output, line.tags)
-        progress.note(f"{output}: {'written' if fresh else 'up to date'}")
+    root, context = line.root or default_root(), os.path.realpath(line.context)
+    key = recorded.build_key(
+        text,
+        context=context,
+        output=output,
+        tags=line.tags,
+        target=line.target,
+        build_args=build_args,
+        epoch=epoch,
+    )
+    store = Store(root)
+    known = StatCache(f"{store.root}/cache/stat-{key}")
+    found = None
+    if not line.no_cache:
+        found = recorded.look_up(store, key, context=context, output=output, known=known)
+    if found is None:
+        from buildkit.build import Request, build
+        from runtime.sandbox.userns import become_root
+
+        become_root()
+
+        request = Request(
+            name=name,
+            text=text,
+            context=context,
+            output=output,
+            tags=line.tags,
+            target=line.target,
+            build_args=build_args,
+            epoch=epoch,
+            use_cache=not line.no_cache,
+            quiet=line.quiet,
+        )
+        found = build(request, store, known)
+        recorded.write(store, key, found)
+    elif not line.quiet:
+        _repeat(found.titles, output)
+    known.save()
     if line.iidfile:
-        with open(line.iidfile, "w", encoding="ascii") as file:
-            file.write(documents.config_descriptor.digest)
-    sys.stdout.write(f"{documents.descriptor.digest}\n")
+        _write_iid(line.iidfile, found.config_digest)
+    sys.stdout.write(f"{found.digest}\n")
     return 0
 
 
-def _warn_of_ignore_files(progress: Progress, file: str, context: str) -> None:
-    """Say that an ignore file is there and not obeyed: the image may hold what it excludes."""
-    names = [os.path.join(context, name) for name in (".containerignore", ".dockerignore")]
-    names += [f"{file}.containerignore", f"{file}.dockerignore"]
-    for name in filter(os.path.exists, names):
-        progress.note(f"warning: {name}: ignore files are not supported by this version")
+def _repeat(titles: tuple[str, ...], output: str) -> None:
+    """Say of each step that it has been done, as the build would."""
+    for number, title in enumerate(titles, 1):
+        complain(f"#{number} {title}\n#{number} CACHED")
+    if output:
+        complain(f"{output}: up to date")
+
+
+def _write_iid(path: str, digest: str) -> None:
+    try:
+        with open(path, "w", encoding="ascii") as file:
+            file.write(digest)
+    except OSError as error:
+        raise DiskError(f"--iidfile {path}: {error.strerror}") from error
 
 
 def _source_date_epoch() -> int | None:
@@ -152,22 +158,3 @@ def _source_date_epoch() -> int | None:
     if not (text.isascii() and text.isdigit()):
         raise UsageError(f"SOURCE_DATE_EPOCH {text!r}: seconds since 1970 expected")
     return int(text)
-
-
-def _complain_about_step(
-    error: BuildError, log: bytes, containerfile: Containerfile, span: Span
-) -> None:
-    """Print a step's last output, then its place in the Containerfile and what happened."""
-    lines = log.decode("utf-8", "replace").splitlines()
-    if lines:
-        shown = lines[-_LOG_LINES:]
-        rule = "------"
-        _complain("\n".join([rule, *(f" > {text}" for text in shown), rule]))
-    _complain(str(containerfile.error(error.message, span, hint=error.hint)))
-
-
-def _complain(text: str, hint: str | None = None) -> None:
-    if hint:
-        text += f"\nhint: {hint}"
-    sys.stderr.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
-    sys.stderr.buffer.flush()

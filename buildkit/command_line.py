@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from buildkit.errors import UsageError
 from runtime.errors import UsageError as OptionError
 from runtime.options import OptionTable
+from runtime.record import Record
 
 HELP = """\
 usage: pybuild [OPTIONS] [CONTEXT]
@@ -60,8 +60,7 @@ _TABLE = OptionTable(
 _CALLS = ("build", "ast", "sexpr")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CommandLine:
+class CommandLine(Record):
     """A parsed command line."""
 
     context: str = "."

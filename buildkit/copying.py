@@ -11,7 +11,7 @@ import stat
 
 from buildkit.errors import BuildError
 from buildkit.steps import CopyStep
-from runtime.image.layer import kept_xattr
+from runtime.image.xattrs import kept_xattr
 from runtime.record import Record
 from runtime.sandbox.rootpath import make_directories, open_in_root
 from runtime.sandbox.users import look_up
@@ -43,7 +43,8 @@ class Copier:
             self._as = Copied(owner=owner, mode=step.chmod, mtime=None)
         self._made_mode = 0o755 if step.chmod is None else step.chmod
         self._made_owner = owner or (0, 0)
-        self._links: dict[tuple[int, int], tuple[int, str]] = {}
+        self._top = -1  # the destination of the directory that is being copied
+        self._links: dict[tuple[int, int], str] = {}  # a file's first path below it
 
     def copy(self, source_root: str, paths: tuple[str, ...]) -> None:
         """Copy the selected paths of the origin, then the inline files."""
@@ -63,14 +64,15 @@ class Copier:
 
     def _copy_directory(self, place: str) -> None:
         """Copy what is in a directory; the destination itself does not take its attributes."""
-        target = self._make(self._step.destination)
-        self._merge(place, target)
-        os.close(target)
+        self._top = self._make(self._step.destination)
+        self._merge(place, self._top, "")
+        os.close(self._top)
 
     def _copy_file(self, place: str, name: str) -> None:
         parent, name = self._place_for(name)
-        if self._is_symlink(parent, name):
-            self._write_through(place, f"{self._step.destination}")
+        # Only a path that the instruction names is followed; what lies in a directory is replaced.
+        if not self._into_directory() and self._is_symlink(parent, name):
+            self._write_through(place, self._step.destination)
         else:
             self._put(place, parent, name)
         os.close(parent)
@@ -90,16 +92,21 @@ class Copier:
     def _place_for(self, name: str) -> tuple[int, str]:
         """The directory (made if missing) and the name that a single file goes to."""
         destination = self._step.destination
-        if destination.endswith("/") or self._is_directory(destination):
+        if self._into_directory():
             return self._make(destination), name
         parent, _, last = destination.rpartition("/")
         return self._make(parent or "/"), last
+
+    def _into_directory(self) -> bool:
+        destination = self._step.destination
+        return destination.endswith("/") or self._is_directory(destination)
 
     def _make(self, path: str) -> int:
         try:
             return make_directories(self._root_fd, path, self._made_mode, self._made_owner)
         except (NotADirectoryError, FileNotFoundError) as error:
-            raise BuildError(f"destination {path}: {error.strerror}") from error
+            reason = os.strerror(error.errno or 0)
+            raise BuildError(f"destination {path}: {reason}") from error
 
     def _is_directory(self, path: str) -> bool:
         try:
@@ -113,7 +120,7 @@ class Copier:
             status = os.stat(name, dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return False
-        return stat.S_ISLNK(status.st_mode) and not self._step.destination.endswith("/")
+        return stat.S_ISLNK(status.st_mode)
 
     def _write_through(self, place: str, destination: str) -> None:
         """Write to what a symlink at the destination points to, inside the root."""
@@ -124,20 +131,20 @@ class Copier:
         self._set_attributes(f"/proc/self/fd/{fd}", os.stat(place), place)
         os.close(fd)
 
-    def _merge(self, source: str, target: int) -> None:
-        """Copy the entries of the directory `source` into the directory `target`."""
+    def _merge(self, source: str, target: int, below: str) -> None:
+        """Copy the entries of the directory `source` into `target`, which is `below` the top."""
         for name in sorted(os.listdir(source), key=os.fsencode):
             place = f"{source}/{name}"
             status = os.lstat(place)
             if not stat.S_ISDIR(status.st_mode):
-                self._put(place, target, name, follow=False)
+                self._put(place, target, name, f"{below}{name}")
                 continue
             try:
                 os.mkdir(name, 0o700, dir_fd=target)
             except FileExistsError:
                 self._refuse_unless_directory(target, name)
             inner = os.open(name, _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
-            self._merge(place, inner)
+            self._merge(place, inner, f"{below}{name}/")
             self._set_attributes(f"/proc/self/fd/{inner}", status, place)
             os.close(inner)
 
@@ -155,13 +162,16 @@ class Copier:
         except IsADirectoryError:
             raise BuildError(f"cannot copy the file {name} over a directory") from None
 
-    def _put(self, place: str, parent: int, name: str, *, follow: bool = True) -> None:
-        """Make a copy of one entry that is not a directory, replacing what is there."""
-        status = os.stat(place) if follow else os.lstat(place)
+    def _put(self, place: str, parent: int, name: str, inside: str | None = None) -> None:
+        """Make a copy of one entry that is not a directory, replacing what is there.
+
+        `inside` is its path below the top; a file that the instruction names has none.
+        """
+        status = os.stat(place) if inside is None else os.lstat(place)
         self._remove_file(parent, name)
         first = self._links.get((status.st_dev, status.st_ino))
-        if first is not None and status.st_nlink > 1:
-            os.link(first[1], name, src_dir_fd=first[0], dst_dir_fd=parent, follow_symlinks=False)
+        if first is not None:
+            os.link(first, name, src_dir_fd=self._top, dst_dir_fd=parent, follow_symlinks=False)
             return
         made = f"/proc/self/fd/{parent}/{name}"
         match stat.S_IFMT(status.st_mode):
@@ -170,8 +180,8 @@ class Copier:
                 with open(place, "rb", buffering=0) as source:
                     _send(source.fileno(), fd)
                 os.close(fd)
-                if status.st_nlink > 1:
-                    self._links[status.st_dev, status.st_ino] = (os.dup(parent), name)
+                if inside is not None and status.st_nlink > 1:
+                    self._links[status.st_dev, status.st_ino] = inside
             case stat.S_IFLNK:
                 os.symlink(os.readlink(place), name, dir_fd=parent)
             case stat.S_IFIFO | stat.S_IFCHR | stat.S_IFBLK:

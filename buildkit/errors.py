@@ -11,19 +11,24 @@ A Containerfile that cannot be parsed is `grammar.ContainerfileErrors` (status 2
 
 from __future__ import annotations
 
-from grammar import Span
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from grammar import Span
 
 
 class BuildError(Exception):
-    """What went wrong; `place` is rendered before it (a source excerpt), `log` below it."""
+    """What went wrong, and what to do about it if that is known.
+
+    Once `located`, the message begins with its place in the Containerfile.
+    """
 
     status = 1
+    located = False
 
-    def __init__(self, message: str, *, hint: str | None = None, log: str = "") -> None:
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
-        self.log = log
 
 
 class UsageError(BuildError):

@@ -65,24 +65,24 @@ def name_image(store: Store, documents: Documents, names: tuple[str, ...]) -> No
         if not os.path.exists(store.blob(descriptor.digest)):
             write_atomically(store.blob(descriptor.digest), document)
     for name in names:
-        write_atomically(store.image_name(name), _json(documents.descriptor.to_json()))
+        write_atomically(store.image_name(name), name_record(documents))
 
 
-def write_archive(store: Store, documents: Documents, path: str, names: tuple[str, ...]) -> bool:
-    """Write the image archive to `path`; False if it is there already.
+def name_record(documents: Documents) -> bytes:
+    """What the store keeps under an image's name: the descriptor of its manifest."""
+    return _json(documents.descriptor.to_json())
+
+
+def write_archive(store: Store, documents: Documents, path: str, names: tuple[str, ...]) -> None:
+    """Write the image archive to `path`.
 
     What was at `path` before is replaced only once the archive is complete. Raises DiskError.
     """
-    stamp = _Stamp(store, path, documents, names)
-    if stamp.matches():
-        return False
     try:
         with _Replacement(path) as fd:
             _write(TarWriter(fd), store, documents, names)
-        stamp.write()
     except OSError as error:
         raise DiskError(f"{path}: {error.strerror}") from error
-    return True
 
 
 def _write(writer: TarWriter, store: Store, documents: Documents, names: tuple[str, ...]) -> None:
@@ -200,39 +200,3 @@ class _Replacement:
             os.close(self._fd)
             if self._named:
                 os.unlink(self._aside)
-
-
-class _Stamp:
-    """What the store remembers of an archive that it wrote, so as not to write it again."""
-
-    def __init__(
-        self, store: Store, path: str, documents: Documents, names: tuple[str, ...]
-    ) -> None:
-        self._path = path
-        self._content = [documents.descriptor.digest, *names]
-        name = digest_of(os.fsencode(os.path.abspath(path))).hex
-        self._record = f"{store.root}/cache/archive-{name}"
-
-    def matches(self) -> bool:
-        """Whether the file is exactly the one that was written, with this content."""
-        try:
-            with open(self._record, encoding="utf-8") as file:
-                return bool(json.load(file) == [self._content, self._status()])
-        except (OSError, ValueError):
-            return False
-
-    def write(self) -> None:
-        """Remember the file that was just written."""
-        write_atomically(self._record, _json([self._content, self._status()]))
-
-    def _status(self) -> list[int]:
-        status = os.stat(self._path)
-        # As git does: a file changed within the clock's grain of its stamp would look the same,
-        # but ctime cannot be set back.
-        return [
-            status.st_dev,
-            status.st_ino,
-            status.st_size,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-        ]

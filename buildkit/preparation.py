@@ -12,9 +12,17 @@ from buildkit.bootstrap.dnf import find_manager
 from buildkit.bootstrap.repositories import Repositories, read_repositories
 from buildkit.cache import Parts
 from buildkit.errors import BuildError, LocatedError
-from buildkit.selection import digest, select
+from buildkit.inputs import Input, context_input, find_program
 from buildkit.state import Settings, State
-from buildkit.steps import AnyStep, BootstrapStep, ConfigureStep, CopyStep, RunStep, WorkdirStep
+from buildkit.steps import (
+    AnyStep,
+    BootstrapStep,
+    ConfigureStep,
+    CopyStep,
+    RunStep,
+    Source,
+    WorkdirStep,
+)
 from grammar import Span
 
 
@@ -27,6 +35,7 @@ class Prepared:
     paths: tuple[str, ...] = ()  # of a COPY from the context
     origin: State | None = None  # of a COPY from elsewhere
     repositories: Repositories | None = None
+    inputs: tuple[Input, ...] = ()  # what it takes from outside the store
 
 
 def prepare(step: AnyStep, state: State, settings: Settings, origin: State | None) -> Prepared:
@@ -66,6 +75,7 @@ def _prepared(
     paths: tuple[str, ...] = (),
     origin: State | None = None,
     repositories: Repositories | None = None,
+    inputs: tuple[Input, ...] = (),
 ) -> Prepared:
     epoch = state.epoch if epoch is None else epoch
     return Prepared(
@@ -74,6 +84,7 @@ def _prepared(
         paths=paths,
         origin=origin,
         repositories=repositories,
+        inputs=inputs,
     )
 
 
@@ -92,19 +103,15 @@ def _prepare_copy(
         epoch = settings.clamped(max(state.epoch, origin.epoch))
         return _prepared(parts, state, epoch=epoch, origin=origin)
     paths: list[str] = []
-    root_fd = os.open(settings.context, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        for source in step.sources:
-            found = _select(root_fd, source.path, source.span, settings.context)
-            if step.unpacks:
-                _refuse_archives(settings.context, found, source.span)
-            paths.extend(found)
-        parts["sources"] = [[os.path.basename(p), digest(root_fd, p)] for p in paths]
-    except OSError as error:
-        raise BuildError(f"context: {error.filename or ''}: {error.strerror}") from error
-    finally:
-        os.close(root_fd)
-    return _prepared(parts, state, paths=tuple(paths))
+    inputs: list[Input] = []
+    for source in step.sources:
+        found, named = _select(source, settings)
+        if step.unpacks:
+            _refuse_archives(settings.context, named, source.span)
+        inputs.append(found)
+        paths.extend(named)
+    parts["sources"] = [list(digests) for _, _, digests in inputs]
+    return _prepared(parts, state, paths=tuple(paths), inputs=tuple(inputs))
 
 
 def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) -> Prepared:
@@ -127,17 +134,24 @@ def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) ->
         "gpgcheck": step.gpgcheck,
         "manager": os.path.basename(manager),
     }
-    return _prepared(parts, state, repositories=repositories)
+    programs = tuple(("program", name, find_program(name)) for name in ("dnf", "dnf5"))
+    return _prepared(
+        parts, state, repositories=repositories, inputs=(*programs, *repositories.inputs)
+    )
 
 
-def _select(root_fd: int, path: str, span: Span, context: str) -> tuple[str, ...]:
+def _select(source: Source, settings: Settings) -> tuple[Input, tuple[str, ...]]:
     try:
-        return select(root_fd, path)
+        return context_input(settings.context, (source.path,), settings.known)
     except (FileNotFoundError, NotADirectoryError):
-        near = _near(path, context)
+        near = _near(source.path, settings.context)
         hint = f"did you mean {near}?" if near else None
-        error = BuildError(f"{path}: not found in the context {context}", hint=hint)
-        raise LocatedError(error, span) from None
+        error = BuildError(
+            f"{source.path}: not found in the context {settings.context}", hint=hint
+        )
+    except OSError as reason:
+        error = BuildError(f"{reason.filename or source.path}: {reason.strerror}")
+    raise LocatedError(error, source.span)
 
 
 def _refuse_archives(context: str, paths: tuple[str, ...], span: Span) -> None:

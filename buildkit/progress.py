@@ -15,14 +15,14 @@ class Progress:
 
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
-        self._count = 0
+        self.titles: list[str] = []  # of all steps so far
         self.last_log = b""  # the end of the output of the step that ran last
 
     @contextmanager
     def step(self, title: str) -> Iterator[StepProgress]:
         """Announce a step and how it ended."""
-        self._count += 1
-        step = StepProgress(self._count, quiet=self._quiet)
+        self.titles.append(title)
+        step = StepProgress(len(self.titles), quiet=self._quiet)
         step.say(title)
         try:
             yield step

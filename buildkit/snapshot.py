@@ -52,13 +52,17 @@ def new_snapshot(work: Workspace, name: str, lowers: tuple[str, ...]) -> Snapsho
 def stubs(snapshot: Snapshot) -> str:
     """A directory of empty mount points, to lie under the layers of a RUN."""
     path = f"{snapshot.work}.stubs"
-    os.mkdir(path, 0o755)
-    for name in _STUBS:
-        os.mkdir(f"{path}/{name}", 0o755)
-    for name in NETWORK_FILES:
-        place = f"{path}{_link_target(snapshot.lowers, name)}"
-        os.makedirs(os.path.dirname(place), mode=0o755, exist_ok=True)
-        os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    before = os.umask(0o022)  # a step that writes below a stub gets it into its layer
+    try:
+        os.mkdir(path)
+        for name in _STUBS:
+            os.mkdir(f"{path}/{name}")
+        for name in NETWORK_FILES:
+            place = f"{path}{_link_target(snapshot.lowers, name)}"
+            os.makedirs(os.path.dirname(place), exist_ok=True)
+            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
+    finally:
+        os.umask(before)
     return path
 
 

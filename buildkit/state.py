@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 
 from buildkit.cache import Layer
+from buildkit.contents import StatCache
 from runtime.oci.digest import DiffID, chain_ids
 from runtime.oci.image import History
 from runtime.store.store import Store
@@ -48,6 +49,7 @@ class Settings:
     architecture: str
     epoch: int | None = None  # SOURCE_DATE_EPOCH, if it was given
     use_cache: bool = True
+    known: StatCache | None = None  # saves reading unchanged files of the context
 
     def clamped(self, epoch: int) -> int:
         """The epoch to use where the inputs say `epoch`."""

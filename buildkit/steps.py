@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from grammar import Span
 from runtime.oci.image import ExecutionParameters
 
-FORMAT = "1"  # part of every cache key: raised when the same key would mean other bytes
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scratch:

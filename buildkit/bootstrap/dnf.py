@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
 from importlib import resources
 
 from buildkit.bootstrap.repositories import Repositories, write_repositories
 from buildkit.errors import HostError
+from buildkit.inputs import find_program
 from buildkit.steps import BootstrapStep
 
 STATE = "/dev/pybuild"  # where dnf sees the directory that `configure` fills
 
 
 def find_manager() -> str:
-    """Path of the host's dnf; raises HostError with what to install."""
-    path = shutil.which("dnf") or shutil.which("dnf5")
+    """Real path of the host's dnf; raises HostError with what to install."""
+    path = find_program("dnf") or find_program("dnf5")
     if path is None:
         raise HostError(
             "BOOTSTRAP needs dnf, and this machine has none",
             hint="install it (Debian: apt-get install dnf; Fedora, RHEL: dnf install dnf)",
         )
-    return os.path.realpath(path)
+    return path
 
 
 def is_dnf5(manager: str) -> bool:

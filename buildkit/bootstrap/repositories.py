@@ -12,16 +12,17 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from urllib.parse import quote, unquote, urlsplit
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
-from buildkit.errors import BuildError, LocatedError, NetworkError
+from buildkit.bootstrap.fetching import SCHEMES, Reader, local_path
+from buildkit.errors import BuildError, LocatedError
 from buildkit.steps import BootstrapStep, Repository
 from grammar import Span
-from runtime.sandbox.rootpath import open_in_root
 
-_TIMEOUT_S = 30
-_MAX_METADATA = 1 << 24
-_SCHEMES = ("http://", "https://", "ftp://", "file:")
+if TYPE_CHECKING:
+    from buildkit.inputs import Input
+
 _REVISION = re.compile(rb"<revision>(\d{1,11})</revision>")
 
 
@@ -51,6 +52,7 @@ class Repositories:
     keys: tuple[Key, ...]
     metadata: tuple[tuple[str, str], ...]  # repository id, digest of its repomd.xml
     revision: int  # newest of the repositories' own times, seconds; 0 if none says
+    inputs: tuple[Input, ...]  # all documents that were read
 
     def local_paths(self) -> tuple[str, ...]:
         """Files and directories of this machine that the sections name and that exist."""
@@ -61,17 +63,18 @@ class Repositories:
             if option in ("baseurl", "gpgkey", "metalink", "mirrorlist")
             for url in value.split()
         ]
-        paths = {unquote(urlsplit(url).path) for url in urls if url.startswith("file:")}
+        paths = {local_path(url) for url in urls if url.startswith("file:")}
         return tuple(sorted(path for path in paths if os.path.exists(path)))
 
 
 def read_repositories(step: BootstrapStep, context: str) -> Repositories:
     """Read .repo files, keys and the metadata's digests; raises BuildError or LocatedError."""
-    keys = tuple(_key(name, context) for name in step.keys)
+    reader = Reader(context)
+    keys = tuple(_key(name, reader) for name in step.keys)
     sections: list[Section] = []
     for repository in step.repositories:
         with _located(repository.span):
-            sections.extend(_sections(repository, context))
+            sections.extend(_sections(repository, reader))
     if not sections:
         raise BuildError(
             "BOOTSTRAP without a repository", hint="--repo=FILE.repo or --repo=id=NAME,url=URL"
@@ -85,12 +88,16 @@ def read_repositories(step: BootstrapStep, context: str) -> Repositories:
     metadata, revision = [], 0
     for section in sections:
         with _located(section.span):
-            document = _metadata(section, step)
+            document = _metadata(section, step, reader)
         metadata.append((section.id, "sha256:" + hashlib.sha256(document).hexdigest()))
         found = _REVISION.search(document)
         revision = max(revision, int(found[1]) if found else 0)
     return Repositories(
-        sections=tuple(sections), keys=keys, metadata=tuple(metadata), revision=revision
+        sections=tuple(sections),
+        keys=keys,
+        metadata=tuple(metadata),
+        revision=revision,
+        inputs=tuple(reader.inputs),
     )
 
 
@@ -140,11 +147,11 @@ def _parser() -> configparser.RawConfigParser:
     return parser
 
 
-def _sections(repository: Repository, context: str) -> Iterator[Section]:
+def _sections(repository: Repository, reader: Reader) -> Iterator[Section]:
     if repository.url:
-        options = {"name": repository.id, "baseurl": _base_url(repository.url, context)}
+        options = {"name": repository.id, "baseurl": _url(repository.url, "repository", reader)}
         if repository.key:
-            options["gpgkey"] = _key_url(repository.key, context)
+            options["gpgkey"] = _url(repository.key, "key", reader)
         if repository.priority is not None:
             options["priority"] = str(repository.priority)
         yield Section(
@@ -155,7 +162,7 @@ def _sections(repository: Repository, context: str) -> Iterator[Section]:
         )
         return
     name = repository.file
-    text = _fetch(name) if name.startswith(_SCHEMES) else _read(name, context, "repository file")
+    text = reader.read(name, "repository file")
     parser = _parser()
     try:
         parser.read_string(text.decode("utf-8"), source=name)
@@ -169,86 +176,29 @@ def _sections(repository: Repository, context: str) -> Iterator[Section]:
             yield Section(id=section, options=tuple(parser.items(section)), span=repository.span)
 
 
-def _base_url(url: str, context: str) -> str:
-    """A URL without a scheme is a directory of the context."""
-    if url.startswith(_SCHEMES):
-        return url
-    return "file://" + quote(_inside(url, context, "repository"))
+def _url(url: str, what: str, reader: Reader) -> str:
+    """A URL without a scheme is a place in the context."""
+    return url if url.startswith(SCHEMES) else "file://" + quote(reader.place(url, what))
 
 
-def _key_url(key: str, context: str) -> str:
-    return key if key.startswith(_SCHEMES) else "file://" + quote(_inside(key, context, "key"))
-
-
-def _inside(path: str, context: str, what: str) -> str:
-    """The real path of something in the context, which it cannot leave."""
-    context_fd = os.open(context, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fd = open_in_root(context_fd, path)
-    except OSError as error:
-        raise BuildError(f"{what} {path!r}: {error.strerror} in the context {context}") from error
-    finally:
-        os.close(context_fd)
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}")
-    finally:
-        os.close(fd)
-
-
-def _read(path: str, context: str, what: str) -> bytes:
-    real = _inside(path, context, what)
-    if not os.path.isfile(real):
-        raise BuildError(f"{what} {path!r}: not a file")
-    with open(real, "rb") as file:
-        return file.read(_MAX_METADATA)
-
-
-def _key(name: str, context: str) -> Key:
-    content = _fetch(name) if name.startswith(_SCHEMES) else _read(name, context, "key")
+def _key(name: str, reader: Reader) -> Key:
+    content = reader.read(name, "key")
     if b"BEGIN PGP PUBLIC KEY BLOCK" not in content:
         raise BuildError(f"key {name!r}: not an armored public key (-----BEGIN PGP PUBLIC KEY…)")
     return Key(name=name, content=content)
 
 
-def _metadata(section: Section, step: BootstrapStep) -> bytes:
+def _metadata(section: Section, step: BootstrapStep, reader: Reader) -> bytes:
     """What identifies the repository's content now: its repomd.xml, or its metalink's text."""
     options = dict(section.options)
     for option in ("baseurl", "metalink", "mirrorlist"):
         urls = options.get(option, "").split()
         if urls:
             url = urls[0].rstrip("/") + ("/repodata/repomd.xml" if option == "baseurl" else "")
-            return _fetch(_substitute(url, step), what=f"repository {section.id!r}")
+            return reader.fetch(_substitute(url, step), f"repository {section.id!r}")
     raise BuildError(f"repository {section.id!r} has no baseurl, metalink or mirrorlist")
 
 
 def _substitute(url: str, step: BootstrapStep) -> str:
     values = {"releasever": step.releasever, "basearch": step.arch, "arch": step.arch}
     return re.sub(r"\$(\w+)|\$\{(\w+)\}", lambda m: values.get(m[1] or m[2], m[0]), url)
-
-
-def _fetch(url: str, what: str = "") -> bytes:
-    """Content of a URL; raises NetworkError that says what was wanted, and why not."""
-    what = what or url
-    if url.startswith("file:"):
-        try:
-            with open(unquote(urlsplit(url).path), "rb") as file:
-                return file.read(_MAX_METADATA)
-        except OSError as error:
-            raise NetworkError(
-                f"{what}: {unquote(urlsplit(url).path)}: {error.strerror}"
-            ) from error
-    import requests
-
-    try:
-        response = requests.get(url, timeout=_TIMEOUT_S)
-        response.raise_for_status()
-    except requests.RequestException as error:
-        raise NetworkError(f"{what}: {url}: {_reason(error)}") from error
-    return response.content
-
-
-def _reason(error: Exception) -> str:
-    """The innermost words of an exception of requests, without its object dumps."""
-    text = str(error)
-    found = re.search(r"(\[Errno -?\d+\] [^'\")]+|\d{3} (?:Client|Server) Error: [^:]+)", text)
-    return found[1] if found else type(error).__name__

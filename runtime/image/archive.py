@@ -14,7 +14,7 @@ from runtime.image import tar
 from runtime.image.blob import BlobRange
 from runtime.oci.digest import Digest, digest_of
 from runtime.oci.image import INDEX, LAYER, Descriptor, ImageConfig, Manifest, canonical_media_type
-from runtime.oci.reader import MAX_DOCUMENT, member, parse_json
+from runtime.oci.reader import MAX_DOCUMENT, member, parse_json, parse_json_value
 from runtime.record import Record
 
 TYPE_CHECKING = False
@@ -163,7 +163,8 @@ class _Archive:
         Readers differ in which view they take, so such an archive shows each its own image.
         """
         table = self._docker_table()
-        layers = [str(layer).removeprefix("blobs/sha256/") for layer in table.get("Layers") or ()]
+        names = member(table, "Layers", list, f"{self._path}: manifest.json")
+        layers = [str(name).removeprefix("blobs/sha256/") for name in names]
         config = str(table.get("Config")).removeprefix("blobs/sha256/").removesuffix(".json")
         expected = [layer.digest.hex for layer in image.manifest.layers]
         if config != image.manifest.config.digest.hex or layers != expected:
@@ -173,10 +174,7 @@ class _Archive:
 
     def _docker_table(self) -> Mapping[str, Any]:
         where = f"{self._path}: manifest.json"
-        # The document is an array; the reader's top level is an object.
-        tables = parse_json(b'{"images":' + self._document("manifest.json") + b"}", where)[
-            "images"
-        ]
+        tables = parse_json_value(self._document("manifest.json"), where)
         if not isinstance(tables, list) or len(tables) != 1 or not isinstance(tables[0], dict):
             raise ImageError(f"{where}: exactly one image expected")
         return tables[0]

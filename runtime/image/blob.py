@@ -5,9 +5,7 @@ The reader, not its callers, turns a wrong size, digest or diff_id into an error
 
 from __future__ import annotations
 
-import hashlib
 import os
-import zlib
 
 from runtime.errors import ImageError
 from runtime.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Descriptor, canonical_media_type
@@ -15,7 +13,7 @@ from runtime.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterator
 
     from runtime.oci.digest import DiffID
 
@@ -38,6 +36,8 @@ class LayerReader:
     """
 
     def __init__(self, blob: BlobRange, descriptor: Descriptor, diff_id: DiffID, where: str):
+        import hashlib  # OpenSSL: only a layer that is not applied yet is worth its loading
+
         self._where = where
         self._descriptor = descriptor
         self._diff_id = diff_id
@@ -50,9 +50,12 @@ class LayerReader:
         self._position = 0
         self._stored = hashlib.sha256()
         kind = canonical_media_type(descriptor.media_type)
-        self._decompress = _decompressor(kind, where)
-        self._content = self._stored if self._decompress is None else hashlib.sha256()
-        self._fd = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
+        self._content = self._stored if kind == LAYER else hashlib.sha256()
+        self._pieces = _decompressed(kind, self._chunks(), where)
+        try:
+            self._fd = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ImageError(f"{where}: {blob.path}: {error.strerror}") from error
         os.lseek(self._fd, blob.offset, os.SEEK_SET)
 
     def __enter__(self) -> LayerReader:
@@ -101,70 +104,77 @@ class LayerReader:
 
     def _fill(self) -> bool:
         """Replace the buffer by the next bytes; False at the end of the blob."""
+        for piece in self._pieces:
+            if piece:
+                if self._content is not self._stored:
+                    self._content.update(piece)
+                self._buffer, self._position = piece, 0
+                return True
+        self._buffer, self._position = b"", 0
+        return False
+
+    def _chunks(self) -> Iterator[bytes]:
+        """The blob as it is stored."""
         while self._left:
             chunk = os.read(self._fd, min(self._left, _CHUNK))
             if not chunk:
                 raise ImageError(f"{self._where}: truncated: {self._left} bytes are missing")
             self._left -= len(chunk)
             self._stored.update(chunk)
-            if self._decompress is not None:
-                chunk = self._decompress(chunk)
-                self._content.update(chunk)
-            if chunk:
-                self._buffer, self._position = chunk, 0
-                return True
-        self._buffer, self._position = b"", 0
-        return False
+            yield chunk
 
 
-def _decompressor(media_type: str, where: str) -> Callable[[bytes], bytes] | None:
+def _decompressed(media_type: str, chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """Unpack a stream, never more than `_CHUNK` bytes at once: a blob may swell a thousandfold."""
     if media_type == LAYER:
-        return None
+        return chunks
     if media_type == LAYER_GZIP:
-        return _gunzip(where)
+        return _gunzip(chunks, where)
     if media_type == LAYER_ZSTD:
-        return _unzstd(where)
+        return _unzstd(chunks, where)
     raise ImageError(f"{where}: layer of media type {media_type!r} is not supported")
 
 
-def _gunzip(where: str) -> Callable[[bytes], bytes]:
+def _gunzip(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
+    import zlib
+
     # A gzip stream may consist of several members (RFC 1952 section 2.2).
     state = zlib.decompressobj(wbits=31)
+    try:
+        for chunk in chunks:
+            while chunk:
+                if state.eof:
+                    state = zlib.decompressobj(wbits=31)
+                yield state.decompress(chunk, _CHUNK)
+                chunk = state.unused_data if state.eof else state.unconsumed_tail
+        while not state.eof:
+            piece = state.decompress(b"", _CHUNK)
+            if not piece:
+                raise ImageError(f"{where}: truncated: the gzip stream has no end")
+            yield piece
+    except zlib.error as error:
+        raise ImageError(f"{where}: not valid gzip: {error}") from error
 
-    def decompress(chunk: bytes) -> bytes:
-        nonlocal state
-        pieces = []
-        while chunk:
-            if state.eof:
-                state = zlib.decompressobj(wbits=31)
-            try:
-                pieces.append(state.decompress(chunk))
-            except zlib.error as error:
-                raise ImageError(f"{where}: not valid gzip: {error}") from error
-            chunk = state.unused_data
-        return b"".join(pieces)
 
-    return decompress
-
-
-def _unzstd(where: str) -> Callable[[bytes], bytes]:
+def _unzstd(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
     import zstandard
 
     # A frame may ask for a window of gigabytes; 128 MiB is what `zstd -d` grants too.
     context = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    state = context.decompressobj()
+    source = _Source(chunks)
+    reader = context.stream_reader(source, read_size=_CHUNK, read_across_frames=True)
+    try:
+        while piece := reader.read(_CHUNK):
+            yield piece
+    except zstandard.ZstdError as error:
+        raise ImageError(f"{where}: not valid zstd: {error}") from error
 
-    def decompress(chunk: bytes) -> bytes:
-        nonlocal state
-        pieces = []
-        while chunk:
-            if state.eof:
-                state = context.decompressobj()
-            try:
-                pieces.append(state.decompress(chunk))
-            except zstandard.ZstdError as error:
-                raise ImageError(f"{where}: not valid zstd: {error}") from error
-            chunk = state.unused_data
-        return b"".join(pieces)
 
-    return decompress
+class _Source:
+    """Chunks as the file that zstandard reads from."""
+
+    def __init__(self, chunks: Iterator[bytes]):
+        self._chunks = chunks
+
+    def read(self, _size: int) -> bytes:
+        return next(self._chunks, b"")

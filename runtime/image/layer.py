@@ -11,8 +11,9 @@ import os
 
 from runtime.errors import ImageError
 from runtime.image import tar
+from runtime.image.xattrs import kept_xattr
 from runtime.sandbox.rootpath import open_in_root
-from runtime.sandbox.userns import in_user_namespace
+from runtime.sandbox.userns import in_user_namespace, mapped_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,18 +30,13 @@ def opaque_xattr() -> str:
     return ("user" if in_user_namespace() else "trusted") + ".overlay.opaque"
 
 
-def kept_xattr(name: str) -> bool:
-    """Whether an xattr belongs to an image: overlay's own and the host's labels do not."""
-    if name.startswith("user."):
-        return not name.startswith("user.overlay.")
-    return name == "security.capability"
-
-
 def apply_layer(layer: LayerReader, root: str, lowers: tuple[str, ...], where: str) -> None:
     """Extract a layer into the empty directory `root`, which is to lie over `lowers`.
 
     `lowers` (highest first) give directories that the layer implies without listing them their
-    attributes. Raises ImageError; what came before the error stays extracted.
+    attributes. In a user namespace, device nodes are left out, and what belongs to ids that the
+    namespace does not have belongs to its root, without set-id bits.
+    Raises ImageError; what came before the error stays extracted.
     """
     root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     before = os.umask(0)
@@ -57,6 +53,8 @@ class _Extraction:
         self._root_fd = root_fd
         self._lowers = lowers
         self._where = where
+        self._uids = mapped_ids("uid")
+        self._gids = mapped_ids("gid")
         self._directory_times: dict[str, int] = {}
         self._whiteouts: list[str] = []
         self._parent = ""
@@ -65,7 +63,7 @@ class _Extraction:
     def run(self) -> None:
         for entry in tar.entries(self._layer, self._where):
             try:
-                self._extract(entry)
+                self._extract(self._with_known_owner(entry))
             except OSError as error:
                 if error.errno in (28, 122):  # ENOSPC, EDQUOT
                     raise
@@ -75,9 +73,19 @@ class _Extraction:
             self._white_out(path)
         # Last, and deepest first: making an entry changes its directory's time.
         for path, mtime in sorted(self._directory_times.items(), reverse=True):
-            fd = open_in_root(self._root_fd, path or ".", _DIRECTORY, follow=False)
+            try:
+                fd = open_in_root(self._root_fd, path or ".", _DIRECTORY)
+            except OSError:  # was reached through a symlink that a later entry replaced
+                continue
             os.utime(f"/proc/self/fd/{fd}", (mtime, mtime))
             os.close(fd)
+
+    def _with_known_owner(self, entry: tar.Entry) -> tar.Entry:
+        if any(entry.uid in ids for ids in self._uids) and any(
+            entry.gid in ids for ids in self._gids
+        ):
+            return entry
+        return entry.replace(uid=0, gid=0, mode=entry.mode & 0o1777)
 
     def _extract(self, entry: tar.Entry) -> None:
         path = self._normalise(entry.name)
@@ -108,16 +116,23 @@ class _Extraction:
         return self._parent_fd
 
     def _open_directory(self, path: str) -> int:
-        try:
-            return open_in_root(self._root_fd, path or ".", _DIRECTORY)
-        except FileNotFoundError:
-            pass
-        above, _, name = path.rpartition("/")
-        above_fd = self._open_directory(above)
-        os.mkdir(name, 0o755, dir_fd=above_fd)
-        fd = os.open(name, _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above_fd)
-        os.close(above_fd)
-        self._inherit(fd, path)
+        parts = path.split("/") if path else []
+        have = len(parts)
+        while True:
+            try:
+                fd = open_in_root(self._root_fd, "/".join(parts[:have]) or ".", _DIRECTORY)
+                break
+            except FileNotFoundError:
+                have -= 1  # ends at the root itself
+        for end in range(have, len(parts)):
+            above_fd = fd
+            try:
+                os.mkdir(parts[end], 0o755, dir_fd=above_fd)
+                flags = _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+                fd = os.open(parts[end], flags, dir_fd=above_fd)
+            finally:
+                os.close(above_fd)
+            self._inherit(fd, "/".join(parts[: end + 1]))
         return fd
 
     def _inherit(self, fd: int, path: str) -> None:
@@ -155,7 +170,12 @@ class _Extraction:
                 self._make_hard_link(parent_fd, name, entry)
                 return
             case _:
-                self._make_node(parent_fd, name, entry)
+                try:
+                    self._make_node(parent_fd, name, entry)
+                except PermissionError:
+                    if in_user_namespace():  # the container's /dev has the devices it may have
+                        return
+                    raise
         self._set_attributes(parent_fd, name, entry)
 
     def _clear(self, parent_fd: int, name: str, *, keep_directory: bool) -> None:

@@ -99,10 +99,10 @@ def _number(field: bytes, where: str) -> int:
             value -= 1 << (8 * len(field) - 1)
         return value
     digits = field.strip(b" \0")
-    try:
+    # int() alone would take signs and underscores, which other readers do not.
+    if not digits.strip(b"01234567"):
         return int(digits, 8) if digits else 0
-    except ValueError:
-        raise ImageError(f"{where}: malformed number {field!r} in a tar header") from None
+    raise ImageError(f"{where}: malformed number {field!r} in a tar header")
 
 
 def _text(field: bytes) -> str:
@@ -133,6 +133,8 @@ def _pax_records(content: bytes, where: str) -> dict[str, bytes]:
         if blank < 0 or equals < 0 or not start < end <= len(content) or content[end - 1] != 10:
             raise ImageError(f"{where}: malformed PAX record")
         key = content[blank + 1 : equals].decode("utf-8", "surrogateescape")
+        if "\0" in key:
+            raise ImageError(f"{where}: malformed PAX record {key!r}")
         records[key] = content[equals + 1 : end - 1]
         start = end
     return records
@@ -167,6 +169,11 @@ def _entry(
         raise ImageError(f"{where}: {name}: owner {uid}:{gid} is out of range")
     if not 0 <= size < 1 << 62:
         raise ImageError(f"{where}: {name}: size {size} is out of range")
+    device = (0, 0)
+    if kind in (CHARACTER, BLOCKDEV):
+        device = (_number(header[329:337], where), _number(header[337:345], where))
+        if not (0 <= device[0] < 1 << 12 and 0 <= device[1] < 1 << 20):  # the kernel's dev_t
+            raise ImageError(f"{where}: {name}: device {device[0]}:{device[1]} is out of range")
     mtime = _decimal(pax, "mtime", _number(header[136:148], where), where)
     return Entry(
         name=name,
@@ -177,9 +184,7 @@ def _entry(
         size=size if kind == REGULAR else 0,
         mtime=max(-(1 << 31), min(mtime, 1 << 33)),
         link=link,
-        device=(_number(header[329:337], where), _number(header[337:345], where))
-        if kind in "34"
-        else (0, 0),
+        device=device,
         xattrs=tuple(
             (key[len(_XATTR) :], value) for key, value in pax.items() if key.startswith(_XATTR)
         ),
@@ -189,7 +194,7 @@ def _entry(
 def _decimal(pax: dict[str, bytes], key: str, otherwise: int, where: str) -> int:
     if key not in pax:
         return otherwise
-    try:
-        return int(pax[key].split(b".", 1)[0])
-    except ValueError:
-        raise ImageError(f"{where}: PAX {key} is {pax[key]!r}") from None
+    text = pax[key].split(b".", 1)[0]
+    if not text.removeprefix(b"-").isdigit() or len(text) > 20:
+        raise ImageError(f"{where}: PAX {key} is {pax[key][:40]!r}")
+    return int(text)

@@ -4,15 +4,22 @@ from __future__ import annotations
 
 from runtime.errors import ImageError
 
+TYPE_CHECKING = False
+
 # hashlib loads OpenSSL (3 ms), which pays for itself only on layers. Documents of a few kilobytes
 # take the interpreter's own implementation; its module was renamed in Python 3.12.
-try:
-    from _sha2 import sha256 as _small_sha256  # type: ignore[import-not-found,unused-ignore]
-except ImportError:
+if TYPE_CHECKING:
+    from hashlib import sha256 as _sha256
+else:
     try:
-        from _sha256 import sha256 as _small_sha256  # type: ignore[import-not-found,unused-ignore]
-    except ImportError:  # a build without either
-        from hashlib import sha256 as _small_sha256
+        from _sha2 import sha256 as _sha256
+    except ImportError:
+        try:
+            from _sha256 import sha256 as _sha256
+        except ImportError:  # a build without either
+            from hashlib import sha256 as _sha256
+
+small_sha256 = _sha256
 
 _HEX = frozenset("0123456789abcdef")
 
@@ -23,12 +30,15 @@ class Digest(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, text: object) -> Digest:
+    def parse(cls, text: object, where: str = "") -> Digest:
         """Return `text` as a digest; raises ImageError for anything but a sha256 digest."""
+        prefix = f"{where}: " if where else ""
         if not isinstance(text, str) or not text.startswith("sha256:"):
-            raise ImageError(f"not a sha256 digest: {text!r}")
+            raise ImageError(f"{prefix}not a sha256 digest: {text!r}")
         if len(text) != 71 or not _HEX.issuperset(text[7:]):
-            raise ImageError(f"not a sha256 digest: {text!r} (want 64 hexadecimal digits)")
+            raise ImageError(
+                f"{prefix}not a sha256 digest: {text!r} (want 64 hexadecimal digits)"
+            )
         return cls(text)
 
     @property
@@ -51,7 +61,7 @@ class ChainID(Digest):
 
 def digest_of(document: bytes) -> Digest:
     """Digest of a document held in memory."""
-    return Digest("sha256:" + _small_sha256(document).hexdigest())
+    return Digest("sha256:" + small_sha256(document).hexdigest())
 
 
 def chain_ids(diff_ids: tuple[DiffID, ...]) -> tuple[ChainID, ...]:

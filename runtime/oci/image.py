@@ -59,7 +59,7 @@ class Descriptor(Record):
         annotations = optional(table, "annotations", dict, where) or {}
         return cls(
             media_type=member(table, "mediaType", str, where),
-            digest=Digest.parse(table.get("digest")),
+            digest=Digest.parse(table.get("digest"), where),
             size=size,
             annotations=tuple((str(k), str(v)) for k, v in annotations.items()),
         )
@@ -225,7 +225,7 @@ class ImageConfig(Record):
             variant=optional(table, "variant", str, where) or "",
             os=optional(table, "os", str, where) or "linux",
             config=ExecutionParameters.from_json(config, f"{where}: config"),
-            diff_ids=tuple(DiffID(Digest.parse(d)) for d in diff_ids),
+            diff_ids=tuple(DiffID(Digest.parse(d, f"{where}: rootfs")) for d in diff_ids),
             history=tuple(
                 History.from_json(_object(h, f"{where}: history[{i}]"), f"{where}: history[{i}]")
                 for i, h in enumerate(history)

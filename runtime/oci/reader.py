@@ -41,17 +41,22 @@ class _Settings:
 
 def parse_json(document: bytes, where: str) -> Mapping[str, Any]:
     """Parse a document whose top level is an object; raises ImageError with `where`."""
+    value = parse_json_value(document, where)
+    if not isinstance(value, dict):
+        raise ImageError(f"{where}: a JSON object was expected, not {type(value).__name__}")
+    return value
+
+
+def parse_json_value(document: bytes, where: str) -> object:
+    """Parse a document of any type; raises ImageError with `where`."""
     if len(document) > MAX_DOCUMENT:
         raise ImageError(
             f"{where}: {len(document)} bytes of JSON, at most {MAX_DOCUMENT} expected"
         )
     try:
-        value = _decode(document.decode("utf-8"))
+        return _decode(document.decode("utf-8"))
     except (ValueError, StopIteration, RecursionError) as error:
         raise ImageError(f"{where}: not valid JSON") from error
-    if not isinstance(value, dict):
-        raise ImageError(f"{where}: a JSON object was expected, not {type(value).__name__}")
-    return value
 
 
 def _decode(text: str) -> object:

@@ -55,6 +55,8 @@ def make_directories(
             os.mkdir(parts[end], mode, dir_fd=fd)
             if owner != (0, 0):
                 os.chown(parts[end], *owner, dir_fd=fd, follow_symlinks=False)
+            if mode & 0o6000:  # mkdir(2) ignores these, and chown(2) clears them
+                os.chmod(parts[end], mode, dir_fd=fd)
         except FileExistsError:
             pass  # a dangling symlink or a race: opening it tells
         finally:

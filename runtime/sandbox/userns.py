@@ -24,14 +24,19 @@ def in_user_namespace() -> bool:
         return False
 
 
+def mapped_ids(kind: str) -> tuple[range, ...]:
+    """The ids of a kind ("uid" or "gid") that mean anything in the caller's user namespace."""
+    try:
+        with open(f"/proc/self/{kind}_map", encoding="ascii") as id_map:
+            lines = [tuple(map(int, line.split())) for line in id_map]
+    except FileNotFoundError:  # a kernel without user namespaces
+        return (range(1 << 32),)
+    return tuple(range(first, first + count) for first, _, count in lines)
+
+
 def gid_is_mapped(gid: int) -> bool:
     """Whether a group id means anything in the caller's user namespace."""
-    try:
-        with open("/proc/self/gid_map", encoding="ascii") as gid_map:
-            ranges = [tuple(map(int, line.split())) for line in gid_map]
-    except FileNotFoundError:
-        return True
-    return any(first <= gid < first + count for first, _, count in ranges)
+    return any(gid in ids for ids in mapped_ids("gid"))
 
 
 def become_root() -> None:

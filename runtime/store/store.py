@@ -51,8 +51,8 @@ class Store:
         """Open the store at `root`, making it if it is missing; raises StoreError."""
         self.root = os.path.realpath(root)
         try:
-            with open(f"{self.root}/version", encoding="ascii") as version:
-                found = version.read().strip()
+            with open(f"{self.root}/version", encoding="ascii", errors="replace") as version:
+                found = version.read(80).strip()
         except FileNotFoundError:
             self._create()
         except OSError as error:
@@ -65,6 +65,11 @@ class Store:
 
     def _create(self) -> None:
         try:
+            if os.path.isdir(self.root) and (strange := _strange(os.listdir(self.root))):
+                raise StoreError(
+                    f"{self.root}: not a store, and not empty: it holds {strange}",
+                    hint="PYBUILD_ROOT or --root must name a store or a new directory",
+                )
             for folder in _FOLDERS:
                 os.makedirs(f"{self.root}/{folder}", mode=0o755, exist_ok=True)
             # The layers hold set-uid programs of strangers: nobody else may reach them.
@@ -136,6 +141,12 @@ class Store:
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
+
+
+def _strange(names: list[str]) -> str:
+    """A name that no process which was just making a store can have left there, or ""."""
+    known = {folder.partition("/")[0] for folder in _FOLDERS}
+    return next((n for n in sorted(names) if n not in known and n[:8] != "version."), "")
 
 
 def write_atomically(path: str, content: bytes) -> None:

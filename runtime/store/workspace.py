@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import shutil
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _abandoned(tmp: str) -> list[tuple[str, int]]:
     for name in os.listdir(tmp):
         try:
             fd = os.open(f"{tmp}/{name}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:  # its owner just finished
+        except (FileNotFoundError, NotADirectoryError):  # its owner just finished; not ours
             continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,11 +64,45 @@ def _abandoned(tmp: str) -> list[tuple[str, int]]:
 
 
 def remove_tree(path: str) -> None:
-    """Delete a directory with everything below it; nothing there is no error."""
+    """Delete a directory with everything below it; nothing there is no error.
 
-    def ignore_missing(_call: object, _path: str, failure: tuple[object, object, object]) -> None:
-        error = failure[1]
-        if isinstance(error, BaseException) and not isinstance(error, FileNotFoundError):
-            raise error
+    Not by recursion, as shutil.rmtree: an image may nest its directories deeper than Python calls.
+    What is not empty moves up to `path`, so two descriptors are enough for any depth.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        top = os.open(path, flags)
+    except FileNotFoundError:
+        return
+    token = os.urandom(8).hex()
+    moved = 0
+    waiting = _remove_files(top)
+    while waiting:
+        folder = waiting.pop()
+        fd = os.open(folder, flags, dir_fd=top)
+        for name in _remove_files(fd):
+            os.rename(name, f"{token}-{moved}", src_dir_fd=fd, dst_dir_fd=top)
+            waiting.append(f"{token}-{moved}")
+            moved += 1
+        os.close(fd)
+        os.rmdir(folder, dir_fd=top)
+    os.close(top)
+    os.rmdir(path)
 
-    shutil.rmtree(path, onerror=ignore_missing)
+
+def _remove_files(fd: int) -> list[str]:
+    """Delete what can be deleted from a directory at once; the names of what cannot."""
+    with os.scandir(fd) as found:
+        entries = list(found)
+    full = []
+    for entry in entries:
+        if not entry.is_dir(follow_symlinks=False):
+            os.unlink(entry.name, dir_fd=fd)
+            continue
+        try:
+            os.rmdir(entry.name, dir_fd=fd)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            full.append(entry.name)
+    return full

@@ -1,0 +1,101 @@
+"""Documents that a BOOTSTRAP needs: from the context, this machine or a server.
+
+requests is loaded only for a server: a build from local repositories does without.
+"""
+
+from __future__ import annotations
+
+import os
+
+from buildkit.errors import BuildError, NetworkError
+from runtime.oci.digest import digest_of
+from runtime.sandbox.rootpath import open_in_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from buildkit.inputs import Input
+
+SCHEMES = ("http://", "https://", "ftp://", "file:")
+_TIMEOUT_S = 30
+_MAX_DOCUMENT = 1 << 24  # bytes
+
+
+class Reader:
+    """Reads documents and remembers what they were."""
+
+    def __init__(self, context: str) -> None:
+        """`context` is the directory that names without a scheme are looked for in."""
+        self._context = context
+        self.inputs: list[Input] = []
+
+    def read(self, name: str, what: str) -> bytes:
+        """Content of a URL or of a file of the context; `what` is how errors call it."""
+        if name.startswith(SCHEMES):
+            return self.fetch(name, what)
+        path = self.place(name, what)
+        if not os.path.isfile(path):
+            raise BuildError(f"{what} {name!r}: not a file")
+        return self._file(path, what)
+
+    def fetch(self, url: str, what: str) -> bytes:
+        """Content of a URL; raises NetworkError that says what was wanted, and why not."""
+        if url.startswith("file:"):
+            return self._file(local_path(url), what)
+        try:
+            content = fetch(url)
+        except NetworkError as error:
+            raise NetworkError(f"{what}: {error.message}", hint=error.hint) from error
+        self.inputs.append(("url", url, str(digest_of(content))))
+        return content
+
+    def place(self, path: str, what: str) -> str:
+        """The real path of something in the context, which it cannot leave."""
+        context_fd = os.open(self._context, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fd = open_in_root(context_fd, path)
+        except OSError as error:
+            message = f"{what} {path!r}: {error.strerror} in the context {self._context}"
+            raise BuildError(message) from error
+        finally:
+            os.close(context_fd)
+        try:
+            return os.readlink(f"/proc/self/fd/{fd}")
+        finally:
+            os.close(fd)
+
+    def _file(self, path: str, what: str) -> bytes:
+        try:
+            with open(path, "rb") as file:
+                content = file.read(_MAX_DOCUMENT)
+        except OSError as error:
+            raise NetworkError(f"{what}: {path}: {error.strerror}") from error
+        self.inputs.append(("file", path, str(digest_of(content))))
+        return content
+
+
+def fetch(url: str) -> bytes:
+    """Content of an http, https or ftp URL; raises NetworkError."""
+    import requests
+
+    try:
+        response = requests.get(url, timeout=_TIMEOUT_S)
+        response.raise_for_status()
+    except requests.RequestException as error:
+        raise NetworkError(f"{url}: {_reason(error)}") from error
+    return response.content
+
+
+def local_path(url: str) -> str:
+    """The path of a file: URL."""
+    from urllib.parse import unquote, urlsplit
+
+    return unquote(urlsplit(url).path)
+
+
+def _reason(error: Exception) -> str:
+    """The innermost words of an exception of requests, without its object dumps."""
+    import re
+
+    text = str(error)
+    found = re.search(r"(\[Errno -?\d+\] [^'\")]+|\d{3} (?:Client|Server) Error: [^:]+)", text)
+    return found[1] if found else type(error).__name__

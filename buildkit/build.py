@@ -1,0 +1,130 @@
+"""One build, from the text of a Containerfile to the image in the store and in its archive."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from buildkit.builder import Builder
+from buildkit.contents import StatCache
+from buildkit.errors import BuildError, DiskError, LocatedError, UsageError
+from buildkit.export import Documents, make_documents, name_image, name_record, write_archive
+from buildkit.images import find_image
+from buildkit.plan import Planner
+from buildkit.printing import complain
+from buildkit.processes import stop_on_signals
+from buildkit.progress import Progress
+from buildkit.recorded import Recorded, archive_status
+from buildkit.state import Settings
+from grammar import Containerfile, ContainerfileErrors, parse
+from runtime.image.archive import architecture
+from runtime.oci.digest import chain_ids, digest_of
+from runtime.store.store import Store
+from runtime.store.workspace import Workspace
+
+_LOG_LINES = 20  # of a failed step's output
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be built, how, and where to."""
+
+    name: str  # of the Containerfile, for errors
+    text: bytes
+    context: str  # real path
+    output: str  # path of the archive; empty for none
+    tags: tuple[str, ...]
+    target: str | None
+    build_args: Mapping[str, str]
+    epoch: int | None  # SOURCE_DATE_EPOCH, seconds
+    use_cache: bool
+    quiet: bool
+
+
+def build(request: Request, store: Store, known: StatCache) -> Recorded:
+    """Build, and write what was asked for; raises BuildError, its place in its message."""
+    try:
+        containerfile = parse(request.text, name=request.name)
+        planner = Planner(
+            containerfile,
+            build_args=request.build_args,
+            architecture=architecture(),
+            target=request.target,
+        )
+        stop_on_signals()
+        images = {name: find_image(store, name, request.context) for name in planner.base_images()}
+        plan = planner.plan({name: image.config.config for name, image in images.items()})
+    except ContainerfileErrors as errors:
+        raise _located(UsageError(str(errors))) from errors
+    progress = Progress(quiet=request.quiet)
+    _warn_of_ignore_files(progress, request)
+    settings = Settings(
+        context=request.context,
+        architecture=architecture(),
+        epoch=request.epoch,
+        use_cache=request.use_cache,
+        known=known,
+    )
+    builder = Builder(store, plan, images, settings=settings, progress=progress)
+    try:
+        with Workspace(store) as work:
+            config, layers = builder.build(work)
+    except LocatedError as failure:
+        _show_log(progress.last_log)
+        raise _at_its_place(failure, containerfile) from failure
+    except OSError as error:
+        raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
+    documents = make_documents(config, layers)
+    name_image(store, documents, request.tags)
+    if request.output:
+        write_archive(store, documents, request.output, request.tags)
+        progress.note(f"{request.output}: written")
+    return _recorded(request, store, documents, builder, progress)
+
+
+def _recorded(
+    request: Request, store: Store, documents: Documents, builder: Builder, progress: Progress
+) -> Recorded:
+    descriptors = [documents.descriptor, documents.config_descriptor]
+    descriptors += [layer.descriptor for layer in documents.layers]
+    chain = chain_ids(tuple(layer.diff_id for layer in documents.layers))
+    files = [(store.blob(d.digest), d.size) for d in descriptors]
+    name = str(digest_of(name_record(documents)))
+    return Recorded(
+        inputs=builder.inputs,
+        titles=tuple(progress.titles),
+        paths=(*files, *((store.layer(chain_id), -1) for chain_id in chain)),
+        names=tuple((store.image_name(tag), name) for tag in request.tags),
+        digest=str(documents.descriptor.digest),
+        config_digest=str(documents.config_descriptor.digest),
+        archive=archive_status(request.output) if request.output else (),
+    )
+
+
+def _at_its_place(failure: LocatedError, containerfile: Containerfile) -> BuildError:
+    """The error with its place and the source text there in its message, ready to be printed."""
+    error = failure.error
+    located = containerfile.error(error.message, failure.span, hint=error.hint)
+    return _located(type(error)(str(located)))
+
+
+def _located(error: BuildError) -> BuildError:
+    error.located = True
+    return error
+
+
+def _show_log(log: bytes) -> None:
+    lines = log.decode("utf-8", "replace").splitlines()
+    if lines:
+        shown = [f" > {text}" for text in lines[-_LOG_LINES:]]
+        complain("\n".join(["------", *shown, "------"]))
+
+
+def _warn_of_ignore_files(progress: Progress, request: Request) -> None:
+    """Say that an ignore file is there and not obeyed: the image may hold what it excludes."""
+    names = (".containerignore", ".dockerignore")
+    paths = [os.path.join(request.context, name) for name in names]
+    paths += [f"{request.name}{name}" for name in names]
+    for path in filter(os.path.exists, paths):
+        progress.note(f"warning: {path}: ignore files are not supported by this version")

@@ -1,0 +1,82 @@
+"""What a build was made from, in a form that can be looked at again without planning the build.
+
+An input is a tuple whose first member says its kind:
+
+    ("context", (pattern, ...), ((name, digest), ...))   what COPY took from the context
+    ("file", path, digest)                               a file of this machine
+    ("url", url, digest)                                 a document of a server
+    ("program", name, path)                              a program on PATH
+    ("image", name, (digest, ...))                       a base image: its config and layers
+"""
+
+from __future__ import annotations
+
+import os
+
+from buildkit.contents import StatCache, digest
+from buildkit.selection import select
+from runtime.oci.digest import digest_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from runtime.image.archive import Image
+    from runtime.store.store import Store
+
+Input = tuple["Any", ...]
+
+
+def context_input(
+    context: str, patterns: tuple[str, ...], known: StatCache | None
+) -> tuple[Input, tuple[str, ...]]:
+    """What some COPY sources are now, and their paths; OSError for one that is not there."""
+    root_fd = os.open(context, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        paths = tuple(path for pattern in patterns for path in select(root_fd, pattern))
+        named = tuple((os.path.basename(path), digest(root_fd, path, known)) for path in paths)
+    finally:
+        os.close(root_fd)
+    return ("context", patterns, named), paths
+
+
+def are_unchanged(inputs: tuple[Input, ...], store: Store, context: str, known: StatCache) -> bool:
+    """Whether every input is what it was; one that cannot be looked at is not."""
+    try:
+        return all(_now(item, store, context, known) == item for item in inputs)
+    except Exception:  # whatever it is: the build itself will meet it, and say so at its place
+        return False
+
+
+def _now(item: Input, store: Store, context: str, known: StatCache) -> Input:
+    """The same input as it is at present."""
+    kind, name = item[:2]
+    if kind == "context":
+        return context_input(context, name, known)[0]
+    if kind == "file":
+        with open(name, "rb") as file:
+            return kind, name, str(digest_of(file.read()))
+    if kind == "url":
+        from buildkit.bootstrap.fetching import fetch
+
+        return kind, name, str(digest_of(fetch(name)))
+    if kind == "program":
+        return kind, name, find_program(name)
+    from runtime.image.source import open_image
+
+    return image_input(open_image(store, name), name)
+
+
+def image_input(image: Image, name: str) -> Input:
+    """A base image, found under `name` (a path, or a name in the store)."""
+    layers = tuple(str(layer.digest) for layer in image.manifest.layers)
+    return "image", name, (str(image.manifest.config.digest), *layers)
+
+
+def find_program(name: str) -> str | None:
+    """The real path of a program on PATH."""
+    for directory in os.environ.get("PATH", os.defpath).split(":"):
+        path = os.path.join(directory, name)
+        if directory and os.access(path, os.X_OK) and os.path.isfile(path):
+            return os.path.realpath(path)
+    return None

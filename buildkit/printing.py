@@ -1,0 +1,23 @@
+"""Printing on standard error: messages, and errors with their hints."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from buildkit.errors import BuildError
+
+
+def complain(text: str, hint: str | None = None) -> None:
+    """Print a message, and a hint below it."""
+    if hint:
+        text += f"\nhint: {hint}"
+    sys.stderr.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
+    sys.stderr.buffer.flush()
+
+
+def complain_of(error: BuildError) -> None:
+    """Print an error: as it is where it knows its place, else after the program's name."""
+    text = error.message if error.located else f"pybuild: {error.message}"
+    complain(text, error.hint)
