@@ -57,6 +57,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         plan = planner.plan({name: image.config.config for name, image in images.items()})
     except ContainerfileErrors as errors:
         raise _located(UsageError(str(errors))) from errors
+    _check_output(request.output)
     progress = Progress(quiet=request.quiet)
     _warn_of_ignore_files(progress, request)
     settings = Settings(
@@ -70,17 +71,28 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
     try:
         with Workspace(store) as work:
             config, layers = builder.build(work)
+        documents = make_documents(config, layers)
+        name_image(store, documents, request.tags)
     except LocatedError as failure:
         _show_log(progress.last_log)
         raise _at_its_place(failure, containerfile) from failure
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
-    documents = make_documents(config, layers)
-    name_image(store, documents, request.tags)
     if request.output:
         write_archive(store, documents, request.output, request.tags)
         progress.note(f"{request.output}: written")
     return _recorded(request, store, documents, builder, progress)
+
+
+def _check_output(path: str) -> None:
+    """Find out before the build, not after it, that its result has no place to go to."""
+    directory = os.path.dirname(path) or "."
+    if path and not os.path.isdir(directory):
+        raise DiskError(f"{path}: no such directory")
+    if path and os.path.isdir(path):
+        raise DiskError(f"{path}: is a directory")
+    if path and not os.access(directory, os.W_OK):
+        raise DiskError(f"{path}: the directory cannot be written to")
 
 
 def _recorded(

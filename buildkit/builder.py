@@ -23,6 +23,7 @@ from buildkit.steps import (
     Scratch,
     StageBase,
 )
+from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.oci.image import History, ImageConfig
 from runtime.store.store import Store
@@ -82,8 +83,14 @@ class Builder:
             state = self._base_state(stage.base, work)
         except BuildError as error:
             raise LocatedError(error, stage.base_span) from error
-        for number, step in enumerate(stage.steps, 1):
-            title = f"[{stage.name} {number}/{len(stage.steps)}] {_one_line(step.about.text)}"
+        except ImageError as error:
+            found = BuildError(error.message, hint=error.hint)
+            raise LocatedError(found, stage.base_span) from error
+        count = sum(not isinstance(step, ConfigureStep) for step in stage.steps)
+        number = 0
+        for step in stage.steps:
+            number += not isinstance(step, ConfigureStep)
+            title = f"[{stage.name} {number}/{count}] {_one_line(step.about.text)}"
             state = self._do(step, state, work, title)
         return state
 

@@ -12,9 +12,23 @@ import sys
 from buildkit.command_line import HELP, CommandLine, build_arguments, parse_command_line
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
 from buildkit.printing import complain, complain_of
+from runtime import VERSION
 from runtime.errors import PyrunError, StoreError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 _INTERNAL = 125
+_LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
+
+
+def run_and_exit() -> NoReturn:
+    """Run `pybuild` and end the process at once: all that it made is in place by then."""
+    status = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def main() -> int:
@@ -48,9 +62,7 @@ def _main(arguments: list[str]) -> int:
         sys.stdout.write(HELP)
         return 0
     if line.version:
-        from importlib.metadata import version
-
-        sys.stdout.write(f"pybuild {version('pybuild')}\n")
+        sys.stdout.write(f"pybuild {VERSION}\n")
         return 0
     if not os.path.isdir(line.context):
         raise UsageError(f"context {line.context}: not a directory")
@@ -102,7 +114,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         epoch=epoch,
     )
     store = Store(root)
-    known = StatCache(f"{store.root}/cache/stat-{key}")
+    known = StatCache(store, context)
     found = None
     if not line.no_cache:
         found = recorded.look_up(store, key, context=context, output=output, known=known)
@@ -155,6 +167,6 @@ def _source_date_epoch() -> int | None:
     text = os.environ.get("SOURCE_DATE_EPOCH")
     if not text:
         return None
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit()) or int(text) > _LAST_SECOND:
         raise UsageError(f"SOURCE_DATE_EPOCH {text!r}: seconds since 1970 expected")
     return int(text)

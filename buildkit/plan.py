@@ -99,7 +99,7 @@ class Planner:
             stages.append(
                 PlannedStage(
                     index=stage.index,
-                    name=stage.name or str(stage.index),
+                    name=stage.name or f"stage-{stage.index}",
                     base=base,
                     base_span=stage.from_.image.span,
                     steps=tuple(planner.steps),

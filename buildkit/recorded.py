@@ -13,6 +13,7 @@ import os
 
 from buildkit.contents import StatCache
 from buildkit.inputs import are_unchanged
+from runtime import VERSION
 from runtime.oci.digest import digest_of
 from runtime.record import Record
 
@@ -51,6 +52,7 @@ def build_key(
     """Identity of what a command line asks for: the name of its record."""
     asked = (
         FORMAT,
+        VERSION,
         containerfile,
         context,
         os.path.abspath(output) if output else "",
@@ -69,7 +71,7 @@ def look_up(
     """The recorded build, if doing it again would change nothing."""
     try:
         with open(_path(store, key), "rb") as file:
-            recorded = Recorded(**marshal.load(file))
+            recorded = Recorded(**marshal.loads(file.read()))
     except (OSError, ValueError, EOFError, TypeError):  # none, or one of another version
         return None
     if output and archive_status(output) != recorded.archive:

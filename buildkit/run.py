@@ -29,7 +29,7 @@ def execute_run(
     spec = Spec(
         process=Process(
             args=step.args,
-            env=step.env,
+            env=(*step.proxies, *step.env),
             cwd=step.cwd,
             user=step.user,
             capabilities=capabilities.BUILD_DEFAULT,

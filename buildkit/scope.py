@@ -41,10 +41,10 @@ class Scope:
         return self.arguments | self.env
 
     @property
-    def run_environment(self) -> dict[str, str]:
-        """Environment of a RUN."""
-        proxies = {k: v for k, v in self._build_args.items() if k in PROXIES}
-        return proxies | self.visible
+    def proxies(self) -> dict[str, str]:
+        """Proxies that a RUN uses although nobody declared them."""
+        given = {k: v for k, v in self._build_args.items() if k in PROXIES}
+        return {k: v for k, v in given.items() if k not in self.visible}
 
     def declare(self, instruction: Arg, expand: Expand) -> None:
         """Take one ARG instruction in; later names on one line see the earlier ones."""

@@ -190,7 +190,7 @@ class StagePlanner:
         if network not in ("default", "none", "host"):
             assert run.network is not None
             raise self.error(f"--network={network}: default, none or host", run.network.span)
-        environment = self.scope.run_environment
+        environment = self.scope.visible
         environment.setdefault("PATH", defaults.PATH)
         args = self._run_arguments(run)
         declared = {k: v for k, v in self.scope.arguments.items() if k not in self.scope.env}
@@ -201,6 +201,7 @@ class StagePlanner:
                 about=self.about(run, f"RUN {prefix}{' '.join(args)}"),
                 args=args,
                 env=tuple(f"{name}={value}" for name, value in environment.items()),
+                proxies=tuple(f"{name}={value}" for name, value in self.scope.proxies.items()),
                 cwd=self.absolute("."),
                 user=self.config.user,
                 host_network=network != "none",

@@ -62,6 +62,7 @@ class RunStep(Step):
 
     args: tuple[str, ...]
     env: tuple[str, ...]
+    proxies: tuple[str, ...]  # more of the environment, no part of the cache key
     cwd: str
     user: str
     host_network: bool
@@ -151,7 +152,7 @@ class PlannedStage:
     """One stage: what it starts from and what is done to it."""
 
     index: int
-    name: str  # its name, or its number
+    name: str  # its name, or `stage-N`
     base: Base
     base_span: Span
     steps: tuple[AnyStep, ...]

@@ -50,7 +50,7 @@ def install(
     none before `least_epoch`. Raises BuildError, NetworkError or HostError.
     """
     manager = dnf.find_manager()
-    state = work.directory("dnf")
+    state = work.directory(f"{os.path.basename(snapshot.made)}.dnf")
     for name in ("home", "log", "persist", "tmp", "vars", "plugins", "none", "cache"):
         os.mkdir(f"{state}/{name}")
     root, prepare = _root(snapshot, work)
@@ -103,7 +103,7 @@ def _root(snapshot: Snapshot, work: Workspace) -> tuple[str, Callable[[], None] 
             os.mkdir(f"{snapshot.upper}/{name}")
             os.chmod(f"{snapshot.upper}/{name}", mode)
         return snapshot.upper, None
-    scratch = work.directory("install")
+    scratch = work.directory(f"{os.path.basename(snapshot.made)}.install")
     rootfs = snapshot.rootfs()
 
     def prepare() -> None:

@@ -36,9 +36,7 @@ class Digest(str):
         if not isinstance(text, str) or not text.startswith("sha256:"):
             raise ImageError(f"{prefix}not a sha256 digest: {text!r}")
         if len(text) != 71 or not _HEX.issuperset(text[7:]):
-            raise ImageError(
-                f"{prefix}not a sha256 digest: {text!r} (want 64 hexadecimal digits)"
-            )
+            raise ImageError(f"{prefix}not a sha256 digest: {text!r} (want 64 hexadecimal digits)")
         return cls(text)
 
     @property

@@ -134,14 +134,22 @@ class ExecutionParameters(Record):
         """Check the `config` member of an image configuration."""
         healthcheck = optional(table, "Healthcheck", dict, where)
         labels = optional(table, "Labels", dict, where) or {}
+        user = optional(table, "User", str, where) or ""
+        working_dir = optional(table, "WorkingDir", str, where) or ""
+        env = _words(table, "Env", where) or ()
+        for text in (user, working_dir):
+            _check_word(text, where)
+        for item in env:
+            if item.startswith("="):
+                raise ImageError(f"{where}: Env holds {item!r}, a variable without a name")
         return cls(
-            user=optional(table, "User", str, where) or "",
+            user=user,
             exposed_ports=tuple(optional(table, "ExposedPorts", dict, where) or ()),
-            env=strings(table, "Env", where) or (),
-            entrypoint=strings(table, "Entrypoint", where),
-            cmd=strings(table, "Cmd", where),
+            env=env,
+            entrypoint=_words(table, "Entrypoint", where),
+            cmd=_words(table, "Cmd", where),
             volumes=tuple(optional(table, "Volumes", dict, where) or ()),
-            working_dir=optional(table, "WorkingDir", str, where) or "",
+            working_dir=working_dir,
             labels=tuple((str(k), str(v)) for k, v in labels.items()),
             stop_signal=optional(table, "StopSignal", str, where) or "",
             healthcheck=None if healthcheck is None else tuple(healthcheck.items()),
@@ -246,6 +254,19 @@ class ImageConfig(Record):
             "rootfs": {"type": "layers", "diff_ids": [str(d) for d in self.diff_ids]},
             "history": [entry.to_json() for entry in self.history],
         }
+
+
+def _words(table: Mapping[str, Any], name: str, where: str) -> tuple[str, ...] | None:
+    words = strings(table, name, where)
+    for word in words or ():
+        _check_word(word, f"{where}: {name}")
+    return words
+
+
+def _check_word(text: str, where: str) -> None:
+    """Refuse what JSON can say and execve(2) cannot: a NUL, or half of a UTF-16 pair."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise ImageError(f"{where}: {text!r} is no text that a process can be given")
 
 
 def _object(value: object, where: str) -> Mapping[str, Any]:

@@ -108,11 +108,13 @@ def _leave_parent(report: int) -> None:
         os._exit(125)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     os.setsid()
-    # Python ignores these, and what is ignored stays so across exec: `yes | head` would not end.
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):
-        signal.signal(number, signal.SIG_DFL)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGWINCH, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
+    # What is ignored stays so across exec: by Python SIGPIPE (`yes | head` would not end), by our
+    # caller perhaps others.
+    for number in range(1, signal.NSIG):
+        try:
+            signal.signal(number, signal.SIG_DFL)
+        except OSError:  # SIGKILL, SIGSTOP, and two that are libc's own
+            pass
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -73,6 +73,7 @@ def new_filesystem(
     """Return a detached mount of a new filesystem."""
     context = syscalls.fsopen(fstype)
     try:
+        syscalls.fsconfig_set(context, "source", fstype)  # what /proc/mounts will call it
         for key, value in data:
             syscalls.fsconfig_set(context, key, value)
         syscalls.fsconfig_create(context)

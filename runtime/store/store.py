@@ -145,7 +145,7 @@ class Store:
 
 def _strange(names: list[str]) -> str:
     """A name that no process which was just making a store can have left there, or ""."""
-    known = {folder.partition("/")[0] for folder in _FOLDERS}
+    known = {folder.partition("/")[0] for folder in _FOLDERS} | {"lost+found"}
     return next((n for n in sorted(names) if n not in known and n[:8] != "version."), "")
 
 
