@@ -10,7 +10,9 @@ from buildkit.builder import Builder
 from buildkit.contents import StatCache
 from buildkit.errors import BuildError, DiskError, LocatedError, UsageError
 from buildkit.export import Documents, make_documents, name_image, name_record, write_archive
+from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
+from buildkit.inputs import Input
 from buildkit.plan import Planner
 from buildkit.printing import complain
 from buildkit.processes import stop_on_signals
@@ -55,16 +57,18 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         stop_on_signals()
         images = {name: find_image(store, name, request.context) for name in planner.base_images()}
         plan = planner.plan({name: image.config.config for name, image in images.items()})
+        ignore_file, ignoring = find_ignore_file(request.name, request.context)
+        read_ignore_file(ignore_file)
     except ContainerfileErrors as errors:
         raise _located(UsageError(str(errors))) from errors
     _check_output(request.output)
     progress = Progress(quiet=request.quiet)
-    _warn_of_ignore_files(progress, request)
     settings = Settings(
         context=request.context,
         architecture=architecture(),
         epoch=request.epoch,
         use_cache=request.use_cache,
+        ignore_file=ignore_file,
         known=known,
     )
     builder = Builder(store, plan, images, settings=settings, progress=progress)
@@ -81,7 +85,8 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
     if request.output:
         write_archive(store, documents, request.output, request.tags)
         progress.note(f"{request.output}: written")
-    return _recorded(request, store, documents, builder, progress)
+    inputs = (*builder.inputs, *ignoring)
+    return _recorded(request, store, documents, inputs, progress)
 
 
 def _check_output(path: str) -> None:
@@ -96,7 +101,11 @@ def _check_output(path: str) -> None:
 
 
 def _recorded(
-    request: Request, store: Store, documents: Documents, builder: Builder, progress: Progress
+    request: Request,
+    store: Store,
+    documents: Documents,
+    inputs: tuple[Input, ...],
+    progress: Progress,
 ) -> Recorded:
     descriptors = [documents.descriptor, documents.config_descriptor]
     descriptors += [layer.descriptor for layer in documents.layers]
@@ -104,7 +113,7 @@ def _recorded(
     files = [(store.blob(d.digest), d.size) for d in descriptors]
     name = str(digest_of(name_record(documents)))
     return Recorded(
-        inputs=builder.inputs,
+        inputs=inputs,
         titles=tuple(progress.titles),
         paths=(*files, *((store.layer(chain_id), -1) for chain_id in chain)),
         names=tuple((store.image_name(tag), name) for tag in request.tags),
@@ -131,12 +140,3 @@ def _show_log(log: bytes) -> None:
     if lines:
         shown = [f" > {text}" for text in lines[-_LOG_LINES:]]
         complain("\n".join(["------", *shown, "------"]))
-
-
-def _warn_of_ignore_files(progress: Progress, request: Request) -> None:
-    """Say that an ignore file is there and not obeyed: the image may hold what it excludes."""
-    names = (".containerignore", ".dockerignore")
-    paths = [os.path.join(request.context, name) for name in names]
-    paths += [f"{request.name}{name}" for name in names]
-    for path in filter(os.path.exists, paths):
-        progress.note(f"warning: {path}: ignore files are not supported by this version")

@@ -7,6 +7,7 @@ import os
 import stat
 import time
 
+from buildkit.ignoring import ALL_VISIBLE
 from runtime.image.xattrs import kept_xattr
 from runtime.oci.digest import digest_of, small_sha256
 from runtime.sandbox.rootpath import open_in_root
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from hashlib import _Hash as Hash
 
+    from buildkit.ignoring import Visible
     from runtime.store.store import Store
 
     Stamp = tuple[int, int, int]  # size in bytes, mtime and ctime in nanoseconds
@@ -77,9 +79,11 @@ def _stamp(status: os.stat_result) -> Stamp:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def digest(root_fd: int, path: str, known: StatCache | None = None) -> str:
-    """Digest of a file or of a directory's whole content: names, types, modes, xattrs and bytes,
-    and which names are hard links to one file.
+def digest(
+    root_fd: int, path: str, known: StatCache | None = None, visible: Visible = ALL_VISIBLE
+) -> str:
+    """Digest of a file or of a directory's visible content: names, types, modes, xattrs and
+    bytes, and which names are hard links to one file.
 
     Times and owners are no part of it: COPY gives files from the context its own.
     """
@@ -88,7 +92,7 @@ def digest(root_fd: int, path: str, known: StatCache | None = None) -> str:
     fd = open_in_root(root_fd, path)  # a source that is a symlink is followed
     real = f"/proc/self/fd/{fd}"
     try:
-        for name, place, status in _walk(real):
+        for name, place, status in _walk(real, path, visible):
             line = f"{name}\0{stat.S_IFMT(status.st_mode):o}\0{status.st_mode & 0o7777:o}\0"
             sha.update(os.fsencode(line))
             _add_xattrs(sha, place, status)
@@ -110,14 +114,16 @@ def digest(root_fd: int, path: str, known: StatCache | None = None) -> str:
     return sha.hexdigest()
 
 
-def _walk(real: str) -> Iterator[tuple[str, str, os.stat_result]]:
-    """Name, place and status of everything below `real`, in a fixed order, itself first."""
+def _walk(real: str, path: str, visible: Visible) -> Iterator[tuple[str, str, os.stat_result]]:
+    """Name, place and status of what is visible below `real`, in a fixed order, itself first."""
     status = os.stat(real)
     yield ".", real, status
     stack = [(".", real)] if stat.S_ISDIR(status.st_mode) else []
     while stack:
         above, directory = stack.pop()
-        for name in sorted(os.listdir(directory), key=os.fsencode):
+        inside = os.path.normpath(f"{path}/{above}")
+        names = visible.names(directory, inside, os.listdir(directory))
+        for name in sorted(names, key=os.fsencode):
             place = f"{directory}/{name}"
             status = os.lstat(place)
             yield f"{above}/{name}", place, status

@@ -10,6 +10,7 @@ import os
 import stat
 
 from buildkit.errors import BuildError
+from buildkit.ignoring import ALL_VISIBLE, Visible
 from buildkit.steps import CopyStep
 from runtime.image.xattrs import kept_xattr
 from runtime.record import Record
@@ -31,9 +32,12 @@ class Copied(Record):
 class Copier:
     """Carries out one COPY step."""
 
-    def __init__(self, step: CopyStep, root: str, *, epoch: int) -> None:
+    def __init__(
+        self, step: CopyStep, root: str, *, epoch: int, visible: Visible = ALL_VISIBLE
+    ) -> None:
         """`root` is where the destination filesystem is mounted."""
         self._step = step
+        self._visible = visible
         self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._epoch = epoch
         owner = _owner(self._root_fd, step.chown) if step.chown else None
@@ -43,7 +47,8 @@ class Copier:
             self._as = Copied(owner=owner, mode=step.chmod, mtime=None)
         self._made_mode = 0o755 if step.chmod is None else step.chmod
         self._made_owner = owner or (0, 0)
-        self._top = -1  # the destination of the directory that is being copied
+        self._source = ""  # the directory that is being copied, below its origin
+        self._top = -1  # and its destination
         self._links: dict[tuple[int, int], str] = {}  # a file's first path below it
 
     def copy(self, source_root: str, paths: tuple[str, ...]) -> None:
@@ -54,7 +59,7 @@ class Copier:
             fd = open_in_root(source_fd, path)
             place = f"/proc/self/fd/{fd}"
             if stat.S_ISDIR(os.stat(place).st_mode):
-                self._copy_directory(place)
+                self._copy_directory(place, path)
             else:
                 self._copy_file(place, os.path.basename(path))
             os.close(fd)
@@ -62,8 +67,9 @@ class Copier:
         for inline in self._step.inline:
             self._write_inline(inline.name, inline.content.encode("utf-8", "surrogateescape"))
 
-    def _copy_directory(self, place: str) -> None:
+    def _copy_directory(self, place: str, path: str) -> None:
         """Copy what is in a directory; the destination itself does not take its attributes."""
+        self._source = path
         self._top = self._make(self._step.destination)
         self._merge(place, self._top, "")
         os.close(self._top)
@@ -133,7 +139,9 @@ class Copier:
 
     def _merge(self, source: str, target: int, below: str) -> None:
         """Copy the entries of the directory `source` into `target`, which is `below` the top."""
-        for name in sorted(os.listdir(source), key=os.fsencode):
+        inside = os.path.normpath(f"{self._source}/{below}")
+        names = self._visible.names(source, inside, os.listdir(source))
+        for name in sorted(names, key=os.fsencode):
             place = f"{source}/{name}"
             status = os.lstat(place)
             if not stat.S_ISDIR(status.st_mode):

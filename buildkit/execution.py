@@ -9,6 +9,7 @@ from buildkit.bootstrap.install import install
 from buildkit.cache import Result
 from buildkit.copying import Copier
 from buildkit.errors import BuildError
+from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
 from buildkit.preparation import Prepared
 from buildkit.processes import call_in_mount_namespace
 from buildkit.progress import StepProgress
@@ -74,12 +75,14 @@ def _copy(
     root = snapshot.rootfs().attach(store.scratch)
     if prepared.origin is None:
         source, paths = settings.context, prepared.paths
+        visible = read_ignore_file(settings.ignore_file)
     else:
         scratch = f"{store.scratch}/origin"
         os.mkdir(scratch)
         source = Overlay(lowers=prepared.origin.lowers(store)).attach(scratch)
         paths = _select_all(source, step)
-    Copier(step, root, epoch=prepared.epoch).copy(source, paths)
+        visible = ALL_VISIBLE
+    Copier(step, root, epoch=prepared.epoch, visible=visible).copy(source, paths)
 
 
 def _select_all(root: str, step: CopyStep) -> tuple[str, ...]:

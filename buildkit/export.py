@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import dataclass
 
 from buildkit.cache import Layer
@@ -94,6 +95,10 @@ def _write(writer: TarWriter, store: Store, documents: Documents, names: tuple[s
         (_member(config), documents.config),
         (_member(manifest), documents.manifest),
     ):
+        if name == _member(config):
+            # containers/image gives directories that are only implied to root: a user may not.
+            for folder in ("blobs", "blobs/sha256"):
+                writer.add(_entry(folder, 0).replace(kind=tar.DIRECTORY, mode=0o755))
         writer.add(_entry(name, len(content)), content)
     written: set[str] = set()
     for layer in documents.layers:
@@ -192,11 +197,12 @@ class _Replacement:
                 if not self._named:
                     # linkat(2): how a file without a name gets one; it cannot replace another.
                     # Given a descriptor (which an absolute path ignores) os.link follows links.
-                    os.link(f"/proc/self/fd/{self._fd}", self._aside, src_dir_fd=self._fd)
                     self._named = True
+                    os.link(f"/proc/self/fd/{self._fd}", self._aside, src_dir_fd=self._fd)
                 os.rename(self._aside, self._path)
                 self._named = False
         finally:
             os.close(self._fd)
             if self._named:
-                os.unlink(self._aside)
+                with suppress(FileNotFoundError):  # a signal may come between any two lines
+                    os.unlink(self._aside)

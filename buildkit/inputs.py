@@ -2,7 +2,8 @@
 
 An input is a tuple whose first member says its kind:
 
-    ("context", (pattern, ...), ((name, digest), ...))   what COPY took from the context
+    ("context", (pattern, ...), ignore file, ((name, digest), ...))   what COPY took from there
+    ("absent", path)                                     an ignore file that is not there
     ("file", path, digest)                               a file of this machine
     ("url", url, digest)                                 a document of a server
     ("program", name, path)                              a program on PATH
@@ -14,6 +15,7 @@ from __future__ import annotations
 import os
 
 from buildkit.contents import StatCache, digest
+from buildkit.ignoring import read_ignore_file
 from buildkit.selection import select
 from runtime.oci.digest import digest_of
 
@@ -27,17 +29,33 @@ if TYPE_CHECKING:
 Input = tuple["Any", ...]
 
 
+class HiddenError(Exception):
+    """A source that an ignore file hides; the argument says which rule does."""
+
+
 def context_input(
-    context: str, patterns: tuple[str, ...], known: StatCache | None
+    context: str, patterns: tuple[str, ...], ignore_file: str, known: StatCache | None
 ) -> tuple[Input, tuple[str, ...]]:
-    """What some COPY sources are now, and their paths; OSError for one that is not there."""
+    """What some COPY sources are now, and their paths.
+
+    Raises OSError for a source that is not there, HiddenError for one that is not to be seen.
+    """
+    visible = read_ignore_file(ignore_file)
     root_fd = os.open(context, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        paths = tuple(path for pattern in patterns for path in select(root_fd, pattern))
-        named = tuple((os.path.basename(path), digest(root_fd, path, known)) for path in paths)
+        paths: list[str] = []
+        for pattern in patterns:
+            found = select(root_fd, pattern)
+            seen = [path for path in found if visible.sees(os.path.join(context, path), path)]
+            if not seen and len(found) == 1:
+                raise HiddenError(visible.hidden_by(found[0]))
+            paths.extend(seen)
+        named = tuple(
+            (os.path.basename(path), digest(root_fd, path, known, visible)) for path in paths
+        )
     finally:
         os.close(root_fd)
-    return ("context", patterns, named), paths
+    return ("context", patterns, ignore_file, named), tuple(paths)
 
 
 def are_unchanged(inputs: tuple[Input, ...], store: Store, context: str, known: StatCache) -> bool:
@@ -52,7 +70,9 @@ def _now(item: Input, store: Store, context: str, known: StatCache) -> Input:
     """The same input as it is at present."""
     kind, name = item[:2]
     if kind == "context":
-        return context_input(context, name, known)[0]
+        return context_input(context, name, item[2], known)[0]
+    if kind == "absent":
+        return () if os.path.lexists(name) else item
     if kind == "file":
         with open(name, "rb") as file:
             return kind, name, str(digest_of(file.read()))

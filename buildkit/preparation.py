@@ -12,7 +12,7 @@ from buildkit.bootstrap.dnf import find_manager
 from buildkit.bootstrap.repositories import Repositories, read_repositories
 from buildkit.cache import Parts
 from buildkit.errors import BuildError, LocatedError
-from buildkit.inputs import Input, context_input, find_program
+from buildkit.inputs import HiddenError, Input, context_input, find_program
 from buildkit.state import Settings, State
 from buildkit.steps import (
     AnyStep,
@@ -110,7 +110,7 @@ def _prepare_copy(
             _refuse_archives(settings.context, named, source.span)
         inputs.append(found)
         paths.extend(named)
-    parts["sources"] = [list(digests) for _, _, digests in inputs]
+    parts["sources"] = [list(digests) for *_, digests in inputs]
     return _prepared(parts, state, paths=tuple(paths), inputs=tuple(inputs))
 
 
@@ -142,7 +142,11 @@ def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) ->
 
 def _select(source: Source, settings: Settings) -> tuple[Input, tuple[str, ...]]:
     try:
-        return context_input(settings.context, (source.path,), settings.known)
+        return context_input(
+            settings.context, (source.path,), settings.ignore_file, settings.known
+        )
+    except HiddenError as hidden:
+        error = BuildError(f"{source.path}: excluded from the context", hint=f"by {hidden}")
     except (FileNotFoundError, NotADirectoryError):
         near = _near(source.path, settings.context)
         hint = f"did you mean {near}?" if near else None

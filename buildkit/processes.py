@@ -8,6 +8,7 @@ between its birth and the moment that somebody can end it.
 from __future__ import annotations
 
 import os
+import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 _STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _CHUNK = 1 << 16
+_woken = -1  # readable once a signal came
 
 
 def stop_on_signals() -> None:
@@ -35,10 +37,42 @@ def stop_on_signals() -> None:
             signal.signal(other, signal.SIG_IGN)
         raise Cancelled(number)
 
+    global _woken
+    _woken, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in _STOPPING:
         # What our caller ignores stays ignored: nohup, a job in the background.
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, cancel)
+
+
+def _await(fd: int) -> None:
+    """Wait until a descriptor is readable.
+
+    A signal that comes just before a system call blocks would be handled only after it: Python's
+    handlers run between calls. Its wakeup descriptor (signal.set_wakeup_fd) ends the wait.
+    """
+    poll = select.poll()
+    for watched in {fd, _woken} - {-1}:
+        poll.register(watched, select.POLLIN)
+    while fd not in (ready := dict(poll.poll())):
+        if _woken in ready:
+            os.read(_woken, _CHUNK)
+
+
+def _read(fd: int) -> bytes:
+    _await(fd)
+    return os.read(fd, _CHUNK)
+
+
+def _wait(pid: int) -> int:
+    """The wait status of a child, once it has ended."""
+    pidfd = os.pidfd_open(pid)
+    try:
+        _await(pidfd)
+    finally:
+        os.close(pidfd)
+    return os.waitpid(pid, 0)[1]
 
 
 @contextmanager
@@ -80,9 +114,9 @@ def run_container(
             )
         os.close(write_end)
         write_end = -1
-        while chunk := os.read(read_end, _CHUNK):
+        while chunk := _read(read_end):
             output(chunk)
-        _, status = os.waitpid(container.pid, 0)
+        status = _wait(container.pid)
         container = None
         return exit_status(status)
     except CommandError as error:
@@ -113,9 +147,9 @@ def call_in_mount_namespace(function: Callable[[], None]) -> None:
     os.close(write_end)
     try:
         report = b""
-        while chunk := os.read(read_end, _CHUNK):
+        while chunk := _read(read_end):
             report += chunk
-        _, status = os.waitpid(pid, 0)
+        status = _wait(pid)
         pid = 0
     finally:
         os.close(read_end)

@@ -49,6 +49,7 @@ class Settings:
     architecture: str
     epoch: int | None = None  # SOURCE_DATE_EPOCH, if it was given
     use_cache: bool = True
+    ignore_file: str = ""  # of the context; empty for none
     known: StatCache | None = None  # saves reading unchanged files of the context
 
     def clamped(self, epoch: int) -> int:

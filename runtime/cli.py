@@ -28,9 +28,8 @@ def run_and_exit() -> NoReturn:
 def main() -> int:
     """Run `pyrun` with the process's arguments; returns the exit status."""
     _open_standard_descriptors()
-    signal.signal(
-        signal.SIGCHLD, signal.SIG_DFL
-    )  # a caller that ignores it leaves nothing to wait for
+    # If the caller ignores it, that is inherited, and there is nothing to wait for.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         return _main(sys.argv[1:])
     except PyrunError as error:

@@ -14,6 +14,7 @@ from runtime.record import Record
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from typing import Any
 
     from runtime.oci.digest import DiffID
 
@@ -161,7 +162,7 @@ def _unzstd(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
 
     # A frame may ask for a window of gigabytes; 128 MiB is what `zstd -d` grants too.
     context = zstandard.ZstdDecompressor(max_window_size=1 << 27)
-    source = _Source(chunks)
+    source: Any = _Source(chunks)  # typed as a whole file, of which only read() is called
     reader = context.stream_reader(source, read_size=_CHUNK, read_across_frames=True)
     try:
         while piece := reader.read(_CHUNK):

@@ -43,6 +43,7 @@ _CLONE_FLAGS = {
     "cgroup": syscalls.CLONE_NEWCGROUP,
 }
 _TIOCSPTLCK, _TIOCGPTPEER, _TIOCSCTTY = 0x40045431, 0x5441, 0x540E  # asm-generic/ioctls.h
+_TIOCGWINSZ, _TIOCSWINSZ = 0x5413, 0x5414
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1  # linux/sockios.h, linux/if.h
 
 
@@ -151,6 +152,8 @@ def _open_terminal(start: Start, root_fd: int) -> tuple[int, int, int]:
     master = open_in_root(root_fd, "/dev/pts/ptmx", flags, follow=False)
     fcntl.ioctl(master, _TIOCSPTLCK, b"\0\0\0\0")
     slave: int = fcntl.ioctl(master, _TIOCGPTPEER, flags | os.O_CLOEXEC)
+    if os.isatty(0):  # the caller's: its size must be there before the process asks for it
+        fcntl.ioctl(slave, _TIOCSWINSZ, fcntl.ioctl(0, _TIOCGWINSZ, bytes(8)))
     console = mounts.mount_point(root_fd, "/dev/console", directory=False, exact=True)
     tree = syscalls.open_tree(slave, "")
     syscalls.move_mount(tree, console)

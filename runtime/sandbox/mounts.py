@@ -98,6 +98,8 @@ def attach(mount: Mount, root_fd: int) -> None:
                 )
             is_directory = os.stat(tree).st_mode & 0o170000 == 0o040000
             target = mount_point(root_fd, mount.destination, directory=is_directory)
+            if _is_on_proc(target, root_fd):
+                raise ContainerError(f"mount {mount.destination}: nothing may cover /proc")
         else:
             tree = new_filesystem(mount.type, options.data, options.attributes)
             target = mount_point(
@@ -108,6 +110,17 @@ def attach(mount: Mount, root_fd: int) -> None:
         os.close(tree)
     except OSError as error:
         raise ContainerError(f"mount {mount.destination}: {error.strerror}") from error
+
+
+def _is_on_proc(target: int, root_fd: int) -> bool:
+    """Whether a place is on the container's procfs: masks and checks must not meet a fake one."""
+    try:
+        proc = open_in_root(root_fd, "/proc", follow=False)
+    except OSError:
+        return False
+    device = os.stat(proc).st_dev
+    os.close(proc)
+    return device != os.stat(root_fd).st_dev and device == os.stat(target).st_dev
 
 
 def mount_point(root_fd: int, path: str, *, directory: bool, exact: bool = False) -> int:
@@ -136,6 +149,8 @@ def attach_devices(root_fd: int, path: str) -> None:
     data = (("mode", "0755"), ("size", "65536k"))
     tree = new_filesystem("tmpfs", data, attributes | syscalls.MOUNT_ATTR_STRICTATIME)
     target = mount_point(root_fd, path, directory=True, exact=True)
+    if os.stat(target).st_mode & 0o170000 != 0o040000:
+        raise ContainerError(f"mount {path}: the image has no directory there")
     syscalls.move_mount(tree, target)
     os.close(target)
     for name, major, minor in DEVICES:

@@ -37,7 +37,7 @@ def attend(container: Container, *, interactive: bool) -> int:
     on_terminal = os.isatty(0)
     saved = termios.tcgetattr(0) if on_terminal and interactive else None
     if saved is not None:
-        tty.setraw(0)
+        tty.setraw(0, termios.TCSADRAIN)  # what was typed already is for the container
     _copy_window_size(master)
     try:
         return _Session(container, master, wake_read, interactive=interactive).run()
@@ -53,6 +53,7 @@ class _Session:
         self._wake = wake
         self._status: int | None = None
         self._killed_by = 0
+        self._shown = True  # until the container's terminal, or our output, is closed
         self._poll = select.poll()
         self._poll.register(master, select.POLLIN)
         self._poll.register(wake, select.POLLIN)
@@ -68,8 +69,8 @@ class _Session:
                     self._show_output()
                 else:
                     self._pass_input()
-        while self._output_waits() and self._show_output():
-            pass
+        while self._output_waits():
+            self._show_output()
         return 128 + self._killed_by if self._killed_by else self._status
 
     def _take_signals(self) -> None:
@@ -83,16 +84,24 @@ class _Session:
             self._status = exit_status(wait_status)
 
     def _output_waits(self) -> bool:
-        return bool(select.select([self._master], [], [], 0)[0])
+        return self._shown and bool(select.select([self._master], [], [], 0)[0])
 
-    def _show_output(self) -> bool:
+    def _show_output(self) -> None:
         try:
             content = os.read(self._master, _CHUNK)
         except OSError:  # EIO: every process of the container has closed its terminal
-            self._poll.unregister(self._master)
-            return False
-        _write_all(1, content)
-        return bool(content)
+            self._stop_showing()
+            return
+        try:
+            _write_all(1, content)
+        except OSError:  # nobody reads any more: for the container, its terminal hangs up
+            self._stop_showing()
+            if self._container.send(signal.SIGHUP):
+                self._killed_by = signal.SIGHUP
+
+    def _stop_showing(self) -> None:
+        self._shown = False
+        self._poll.unregister(self._master)
 
     def _pass_input(self) -> None:
         content = os.read(0, _CHUNK)

@@ -55,7 +55,7 @@ def look_up(root_fd: int, text: str) -> Account:
 def _passwd_entry(root_fd: int, name: str) -> _Passwd:
     number = _number(name, "user")
     for fields in _lines(root_fd, "/etc/passwd", 7):
-        if not (fields[2].isdigit() and fields[3].isdigit()):
+        if not (_is_number(fields[2]) and _is_number(fields[3])):
             continue
         if (number is None and fields[0] == name) or number == int(fields[2]):
             uid, gid = int(fields[2]), int(fields[3])
@@ -72,7 +72,7 @@ def _group_id(root_fd: int, group: str) -> int:
     if number is not None:
         return number
     for fields in _lines(root_fd, "/etc/group", 4):
-        if fields[0] == group and fields[2].isdigit() and int(fields[2]) <= _MAX_ID:
+        if fields[0] == group and _is_number(fields[2]) and int(fields[2]) <= _MAX_ID:
             return int(fields[2])
     raise ContainerError(f"group {group!r}: not in the image's /etc/group")
 
@@ -84,7 +84,7 @@ def _supplementary(root_fd: int, name: str) -> tuple[int, ...]:
                 int(fields[2])
                 for fields in _lines(root_fd, "/etc/group", 4)
                 if name in fields[3].split(",")
-                and fields[2].isdigit()
+                and _is_number(fields[2])
                 and int(fields[2]) <= _MAX_ID
             }
         )
@@ -94,10 +94,15 @@ def _supplementary(root_fd: int, name: str) -> tuple[int, ...]:
 def _number(text: str, what: str) -> int | None:
     if not (text.isascii() and text.isdigit()):
         return None
-    number = int(text) if len(text) <= 10 else _MAX_ID + 1
+    number = int(text) if _is_number(text) else _MAX_ID + 1
     if number > _MAX_ID:
         raise ContainerError(f"{what} {text!r}: ids end at {_MAX_ID}")
     return number
+
+
+def _is_number(text: str) -> bool:
+    # int() takes digits of every script, and raises for thousands of them.
+    return text.isascii() and text.isdigit() and len(text) <= 10
 
 
 def _lines(root_fd: int, path: str, fields: int) -> Iterator[list[str]]:

@@ -162,7 +162,10 @@ def write_atomically(path: str, content: bytes) -> None:
             os.close(fd)
         os.rename(aside, path)
     except BaseException:
-        os.unlink(aside)
+        try:
+            os.unlink(aside)
+        except FileNotFoundError:  # a signal came right after the rename
+            pass
         raise
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     os.fsync(directory)

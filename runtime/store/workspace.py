@@ -36,8 +36,13 @@ class Workspace:
         return self
 
     def __exit__(self, *_: object) -> None:
-        remove_tree(self.path)
-        os.close(self._lock)
+        try:
+            remove_tree(self.path)
+        except BaseException:  # a signal in the middle; a second one is ignored
+            remove_tree(self.path)
+            raise
+        finally:
+            os.close(self._lock)
 
     def directory(self, name: str) -> str:
         """Make and return a sub-directory."""
