@@ -36,7 +36,7 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
         origin=origin,
         destination=destination,
         chown=stage.expand_optional(copy.chown),
-        chmod=_mode(stage, copy.chmod),
+        chmod=None if copy.chmod is None else stage.mode(copy.chmod),
         unpacks=isinstance(copy, Add),
     )
 
@@ -63,14 +63,3 @@ def _source(stage: StagePlanner, word: Word, copy: Copy | Add) -> Source:
             raise stage.error("COPY takes no URL", word.span, "ADD does")
         raise stage.unsupported("ADD of a URL or a git repository", word.span)
     return Source(path=path, span=word.span)
-
-
-def _mode(stage: StagePlanner, word: Word | None) -> int | None:
-    if word is None:
-        return None
-    text = stage.expand(word)
-    if not text or set(text) - set("01234567") or int(text, 8) > 0o7777:
-        if text and set(text) <= set("ugoa+-=rwxXst,"):
-            raise stage.unsupported("a symbolic --chmod", word.span)
-        raise stage.error(f"--chmod={text}: an octal mode up to 7777 expected", word.span)
-    return int(text, 8)

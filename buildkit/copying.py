@@ -12,6 +12,7 @@ import stat
 from buildkit.errors import BuildError
 from buildkit.ignoring import ALL_VISIBLE, Visible
 from buildkit.steps import CopyStep
+from grammar.values import Mode, OctalMode
 from runtime.image.xattrs import kept_xattr
 from runtime.record import Record
 from runtime.sandbox.rootpath import make_directories, open_in_root
@@ -25,7 +26,7 @@ class Copied(Record):
     """What is asked of every file that is copied; None keeps the source's."""
 
     owner: tuple[int, int] | None
-    mode: int | None
+    mode: Mode | None
     mtime: int | None
 
 
@@ -45,7 +46,8 @@ class Copier:
             self._as = Copied(owner=owner or (0, 0), mode=step.chmod, mtime=epoch)
         else:
             self._as = Copied(owner=owner, mode=step.chmod, mtime=None)
-        self._made_mode = 0o755 if step.chmod is None else step.chmod
+        # A symbolic mode speaks of files that are there: what is made on the way is usual.
+        self._made_mode = step.chmod.bits if isinstance(step.chmod, OctalMode) else 0o755
         self._made_owner = owner or (0, 0)
         self._source = ""  # the directory that is being copied, below its origin
         self._top = -1  # and its destination
@@ -90,7 +92,7 @@ class Copier:
         while content:
             content = content[os.write(fd, content) :]
         os.fchown(fd, *self._made_owner)
-        os.fchmod(fd, 0o644 if self._as.mode is None else self._as.mode)
+        os.fchmod(fd, self._mode(0o644))
         os.utime(fd, (self._epoch, self._epoch))
         os.close(fd)
         os.close(parent)
@@ -198,6 +200,11 @@ class Copier:
                 os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=parent))
         self._set_attributes(made, status, place)
 
+    def _mode(self, mode: int) -> int:
+        if self._as.mode is None:
+            return mode & 0o7777
+        return self._as.mode.apply(mode & 0o7777, is_directory=stat.S_ISDIR(mode))
+
     def _set_attributes(self, made: str, status: os.stat_result, place: str) -> None:
         link = stat.S_ISLNK(status.st_mode)
         owner = self._as.owner or (status.st_uid, status.st_gid)
@@ -206,8 +213,7 @@ class Copier:
             for key in os.listxattr(place):
                 if kept_xattr(key):
                     os.setxattr(made, key, os.getxattr(place, key))
-            mode = status.st_mode & 0o7777 if self._as.mode is None else self._as.mode
-            os.chmod(made, mode)
+            os.chmod(made, self._mode(status.st_mode))
         mtime = int(status.st_mtime) if self._as.mtime is None else self._as.mtime
         os.utime(made, (mtime, mtime), follow_symlinks=not link)
 

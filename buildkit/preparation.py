@@ -95,7 +95,7 @@ def _prepare_copy(
         "kind": "copy",
         "destination": step.destination,
         "chown": step.chown,
-        "chmod": step.chmod,
+        "chmod": repr(step.chmod),
         "inline": [[inline.name, inline.content] for inline in step.inline],
     }
     if origin is not None:

@@ -6,7 +6,6 @@ import posixpath
 from collections.abc import Callable, Iterable, Mapping
 
 from buildkit import bootstrap_plan, copy_plan
-from buildkit.ports import parse_port
 from buildkit.scope import Scope
 from buildkit.steps import About, AnyStep, Base, ConfigureStep, RunStep, WorkdirStep
 from grammar import (
@@ -37,6 +36,7 @@ from grammar import (
     Word,
     Workdir,
 )
+from grammar.values import InvalidValue, Mode, parse_mode, parse_port
 from runtime.oci.image import ExecutionParameters
 from runtime.sandbox import defaults
 
@@ -81,6 +81,12 @@ class StagePlanner:
     def expand_heredoc(self, heredoc: Heredoc) -> str:
         """The content of an inline file."""
         return self._file.expand_heredoc(heredoc, self.scope.visible)
+
+    def mode(self, word: Word) -> Mode | None:
+        """The mode of a `--chmod`; None if its value is empty."""
+        if not self.expand(word):
+            return None
+        return self._file.value(word, self.scope.visible, parse_mode)
 
     def expand_optional(self, word: Word | None) -> str:
         """Expand a flag's value; empty if the flag is absent."""
@@ -247,7 +253,7 @@ class StagePlanner:
             for text in self._file.expand_words(word, self.scope.visible):
                 try:
                     ports.extend(parse_port(text))
-                except ValueError as error:
+                except InvalidValue as error:
                     raise self.error(str(error), word.span) from None
         merged = _merged(self.config.exposed_ports, tuple(ports))
         self.config = self.config.replace(exposed_ports=tuple(sorted(merged)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grammar import Span
+from grammar.values import Mode
 from runtime.oci.image import ExecutionParameters
 
 
@@ -101,7 +102,7 @@ class CopyStep(Step):
     origin: Base | None
     destination: str  # absolute; a final slash says that it is a directory
     chown: str
-    chmod: int | None
+    chmod: Mode | None
     unpacks: bool  # ADD: local archives would be unpacked
 
 

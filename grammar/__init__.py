@@ -4,6 +4,7 @@
     for instruction in containerfile.stages[-1].instructions:
         match instruction: ...
 
+What the values of words may be is in `grammar.values`; every error has a code of ERRORS.md.
 The language is that of https://docs.docker.com/reference/dockerfile/ with one instruction of
 our own, BOOTSTRAP. Nothing here reads a file, builds, or knows the other packages.
 """
@@ -11,8 +12,11 @@ our own, BOOTSTRAP. Nothing here reads a file, builds, or knows the other packag
 from grammar.containerfile import Containerfile, Stage
 from grammar.directives import Directive
 from grammar.durations import duration_ns
-from grammar.errors import ContainerfileError, ContainerfileErrors
+from grammar.errors import ContainerfileError, ContainerfileErrors, ContainerfileWarning, Note
+from grammar.expand_view import expand_word
 from grammar.expansion import expand, expand_body, expand_words, variables
+from grammar.explain import explain
+from grammar.hints import stage_hint, variable_hint
 from grammar.instructions import (
     Add,
     Arg,
@@ -52,6 +56,7 @@ __all__ = [
     "Containerfile",
     "ContainerfileError",
     "ContainerfileErrors",
+    "ContainerfileWarning",
     "Copy",
     "Directive",
     "Entrypoint",
@@ -66,6 +71,7 @@ __all__ = [
     "KeyValue",
     "Label",
     "Maintainer",
+    "Note",
     "Onbuild",
     "Run",
     "Shell",
@@ -81,9 +87,13 @@ __all__ = [
     "duration_ns",
     "expand",
     "expand_body",
+    "expand_word",
     "expand_words",
+    "explain",
     "parse",
     "parse_trigger",
+    "stage_hint",
     "unquote",
+    "variable_hint",
     "variables",
 ]

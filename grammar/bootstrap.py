@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-
-from lark import Token
+from typing import TYPE_CHECKING
 
 from grammar.arguments import words
+from grammar.checks import check_mounts
 from grammar.context import Context
 from grammar.flags import Flags
 from grammar.instructions import Bootstrap
 from grammar.parts import Heredoc, Word
 from grammar.source import Span
+
+if TYPE_CHECKING:
+    from lark import Token
 
 _WORD = re.compile(r"\S+")
 _COMMENT = re.compile(r"(?:^|(?<=\s))#.*")
@@ -27,6 +30,7 @@ def bootstrap(context: Context, flags: Flags, tokens: Sequence[Token]) -> Bootst
     listed = [word for heredoc in context.line.heredocs for word in _listed(context, heredoc)]
     packages = [word for word in listed if not word.text.startswith("-")]
     excluded = [_without_dash(word) for word in listed if word.text.startswith("-")]
+    check_mounts(context, flags.all("mount"))
     instruction = Bootstrap(
         span=context.line.span(context.start, len(context.line.text)),
         text=context.line.text[context.start :],
@@ -56,7 +60,13 @@ def bootstrap(context: Context, flags: Flags, tokens: Sequence[Token]) -> Bootst
     if not (instruction.packages or instruction.modules or instruction.from_files):
         hint = "name packages or groups, or give --from-file=FILE"
         end = context.start + len("BOOTSTRAP")
-        context.report("BOOTSTRAP needs something to install", context.start, end, hint=hint)
+        context.report(
+            "BOOTSTRAP needs something to install",
+            context.start,
+            end,
+            code="missing-argument",
+            hint=hint,
+        )
     return instruction
 
 

@@ -2,37 +2,57 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from lark import Token
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
 
 from grammar.containerfile import within
-from grammar.errors import ContainerfileError
+from grammar.errors import ContainerfileError, ContainerfileWarning
 from grammar.lines import LogicalLine
 from grammar.parts import Word
+from grammar.record import Record
 from grammar.source import Source
-from grammar.words import ExpansionError, parse_word
+from grammar.values.invalid import InvalidValue
+from grammar.words import ExpansionError, parse_word, unquote
+
+if TYPE_CHECKING:
+    from lark import Token
+
+_T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Record, kw_only=False):
     """One logical line; faults are collected, so that one instruction can have several."""
 
     source: Source
     line: LogicalLine
     escape: str
     errors: list[ContainerfileError]
+    warnings: list[ContainerfileWarning]
     start: int = 0  # of the instruction in the line; not 0 below ONBUILD
 
-    def report(self, message: str, start: int, end: int, *, hint: str | None = None) -> None:
+    def report(
+        self, message: str, start: int, end: int, *, code: str, hint: str | None = None
+    ) -> None:
         """Note a fault in `line.text[start:end]` and go on."""
         span = self.line.span(start, end)
-        self.errors.append(ContainerfileError(message, span=span, source=self.source, hint=hint))
+        self.errors.append(
+            ContainerfileError(message, span=span, source=self.source, hint=hint, code=code)
+        )
 
-    def report_at(self, message: str, word: Word, *, hint: str | None = None) -> None:
+    def report_at(self, message: str, word: Word, *, code: str, hint: str | None = None) -> None:
         """Note a fault in a word and go on."""
-        error = ContainerfileError(message, span=word.span, source=self.source, hint=hint)
-        self.errors.append(error)
+        self.errors.append(
+            ContainerfileError(message, span=word.span, source=self.source, hint=hint, code=code)
+        )
+
+    def warn(
+        self, message: str, start: int, end: int, *, code: str, hint: str | None = None
+    ) -> None:
+        """Note that `line.text[start:end]` may not mean what was meant."""
+        span = self.line.span(start, end)
+        self.warnings.append(
+            ContainerfileWarning(code=code, message=message, span=span, hint=hint)
+        )
 
     def word(self, start: int, end: int, *, expanded: bool = True) -> Word:
         """The word at `start`; if it is to be expanded, a malformed one is reported now."""
@@ -51,9 +71,36 @@ class Context:
             span = within(word, error.start, error.end)
             hint = _quoting_hint(self.line.text, error.message)
             self.errors.append(
-                ContainerfileError(error.message, span=span, source=self.source, hint=hint)
+                ContainerfileError(
+                    error.message, span=span, source=self.source, hint=hint, code=error.code
+                )
             )
         return word
+
+    def valid(self, word: Word, parse: Callable[[str], object]) -> None:
+        """Report what `parse` finds wrong in a word that needs no expansion."""
+        if word.text and "$" not in word.text:
+            self.parsed(word, parse)
+
+    def parsed(self, word: Word, parse: Callable[[str], _T]) -> _T | None:
+        """What `parse` makes of a word without its quotes; None after reporting a fault."""
+        text = unquote(word.text, self.escape)
+        try:
+            return parse(text)
+        except InvalidValue as error:
+            exact = text == word.text and error.start < error.end
+            hint = "a comment has its own line" if text.startswith("#") else error.hint
+            span = within(word, error.start, error.end) if exact else word.span
+            self.errors.append(
+                ContainerfileError(
+                    error.message,
+                    span=span,
+                    source=self.source,
+                    hint=hint,
+                    code=error.code,
+                )
+            )
+            return None
 
 
 def place(token: Token) -> tuple[int, int]:

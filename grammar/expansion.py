@@ -108,9 +108,8 @@ class _Expansion:
                 value = self._value(part)
                 self._room -= len(value)
                 if self._room < 0:
-                    raise ExpansionError(
-                        f"expands to more than {MAX_LENGTH} characters", part.start, part.end
-                    )
+                    message = f"expands to more than {MAX_LENGTH} characters"
+                    raise ExpansionError(message, part.start, part.end, code="expansion-too-long")
                 yield value, part.quoted
 
     def _value(self, variable: Variable) -> str:
@@ -133,7 +132,9 @@ class _Expansion:
         try:
             pattern = parse_pattern(self.joined(variable.operand))
         except PatternError as error:
-            raise ExpansionError(str(error), variable.start, variable.end) from None
+            raise ExpansionError(
+                str(error), variable.start, variable.end, code="bad-pattern"
+            ) from None
         operator = variable.operator
         longest = len(operator) == 2
         match operator[0]:
@@ -141,9 +142,15 @@ class _Expansion:
                 return pattern.strip_prefix(value, longest=longest)
             case "%":
                 return pattern.strip_suffix(value, longest=longest)
-        return pattern.replace(value, self.joined(variable.replacement), every=longest)
+        return pattern.substitute(value, self.joined(variable.replacement), every=longest)
 
     def _refused(self, variable: Variable) -> ExpansionError:
         state = "empty" if variable.name in self._environment else "not set"
         reason = self.joined(variable.operand) or f"is {state}"
-        return ExpansionError(f"{variable.name}: {reason}", variable.start, variable.end)
+        return ExpansionError(
+            f"{variable.name}: {reason}",
+            variable.start,
+            variable.end,
+            code="variable-required",
+            variable=variable.name,
+        )

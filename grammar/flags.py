@@ -1,23 +1,30 @@
 """Flags: the `--name[=value]` words between an instruction's name and its arguments.
 
-The table says which instruction has which flag, and how often; what a value may be is the
-business of whoever uses it.
+The table says which instruction has which flag, how often, and what a value without variables
+must be.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from functools import cache
-
-from lark import Token
+from typing import TYPE_CHECKING
 
 from grammar.context import Context
 from grammar.errors import quoted
 from grammar.parts import Word
+from grammar.record import Record
 from grammar.suggestion import did_you_mean
+from grammar.values.checksums import parse_checksum
+from grammar.values.modes import parse_mode
+from grammar.values.owners import parse_owner
+from grammar.values.platforms import parse_platform
+from grammar.values.sandbox import parse_device, parse_network, parse_security
+
+if TYPE_CHECKING:
+    from lark import Token
 
 
 class Kind(Enum):
@@ -28,12 +35,12 @@ class Kind(Enum):
     LIST = auto()  # --exclude=a --exclude=b
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Record, kw_only=False):
     """One flag of one instruction."""
 
     kind: Kind
     expanded: bool  # variables in its value are replaced
+    parse: Callable[[str], object] | None = None  # raises InvalidValue
 
 
 _SWITCH = Flag(Kind.SWITCH, expanded=False)
@@ -42,14 +49,34 @@ _PLAIN = Flag(Kind.VALUE, expanded=False)
 _LIST = Flag(Kind.LIST, expanded=True)
 _PLAIN_LIST = Flag(Kind.LIST, expanded=False)
 
-_COPYING = {"chown": _VALUE, "chmod": _VALUE, "link": _SWITCH, "exclude": _PLAIN_LIST}
+
+def _checked(parse: Callable[[str], object], kind: Kind = Kind.VALUE) -> Flag:
+    return Flag(kind, expanded=True, parse=parse)
+
+
+_COPYING = {
+    "chown": _checked(parse_owner),
+    "chmod": _checked(parse_mode),
+    "link": _SWITCH,
+    "exclude": _PLAIN_LIST,
+}
 
 # By rule of containerfile.lark; an instruction that is not here has no flags.
 FLAGS: Mapping[str, Mapping[str, Flag]] = {
-    "from": {"platform": _VALUE},
-    "run": {"mount": _LIST, "network": _PLAIN, "security": _PLAIN, "device": _PLAIN_LIST},
+    "from": {"platform": _checked(parse_platform)},
+    "run": {
+        "mount": _LIST,
+        "network": _checked(parse_network),
+        "security": _checked(parse_security),
+        "device": _checked(parse_device, Kind.LIST),
+    },
     "copy": {"from": _VALUE, "parents": _SWITCH, **_COPYING},
-    "add": {"checksum": _VALUE, "keep-git-dir": _SWITCH, "unpack": _SWITCH, **_COPYING},
+    "add": {
+        "checksum": _checked(parse_checksum),
+        "keep-git-dir": _SWITCH,
+        "unpack": _SWITCH,
+        **_COPYING,
+    },
     "healthcheck": {
         "interval": _PLAIN,
         "timeout": _PLAIN,
@@ -81,8 +108,7 @@ FLAGS: Mapping[str, Mapping[str, Flag]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Flags:
+class Flags(Record, kw_only=False):
     """The flags of one instruction, checked against the table."""
 
     values: Mapping[str, tuple[Word, ...]]
@@ -120,13 +146,21 @@ def read_flags(context: Context, instruction: str, token: Token | None) -> Flags
             if flag is None:
                 _report_unknown(context, instruction, name, start)
             elif flag.kind is not Kind.LIST and (name in values or name in switches):
-                context.report(f"--{name} is repeated", start, end)
+                context.report(f"--{name} is repeated", start, end, code="flag-repeated")
             elif flag.kind is Kind.SWITCH:
                 switches[name] = _switch(context, name, equals, value_start, start, end)
             elif not equals:
-                context.report(f"--{name} needs a value", start, end, hint=f"--{name}=VALUE")
+                context.report(
+                    f"--{name} needs a value",
+                    start,
+                    end,
+                    code="flag-without-value",
+                    hint=f"--{name}=VALUE",
+                )
             else:
                 word = context.word(value_start, end, expanded=flag.expanded)
+                if flag.parse is not None:
+                    context.valid(word, flag.parse)
                 values.setdefault(name, []).append(word)
     return Flags({name: tuple(words) for name, words in values.items()}, switches)
 
@@ -143,7 +177,7 @@ def _switch(
     value = context.line.text[value_start:end].lower()
     if equals and value not in ("true", "false"):
         message = f"--{name} is either true or false, not {quoted(value)}"
-        context.report(message, start, end)
+        context.report(message, start, end, code="bad-switch")
     return value != "false"
 
 
@@ -153,4 +187,4 @@ def _report_unknown(context: Context, instruction: str, name: str, start: int) -
     hint = did_you_mean(f"--{name}", [f"--{flag}" for flag in known])
     if hint is None and not known:
         hint = f"{instruction.upper()} has no flags; to pass this as an argument, put -- before it"
-    context.report(message, start, start + 2 + len(name), hint=hint)
+    context.report(message, start, start + 2 + len(name), code="unknown-flag", hint=hint)

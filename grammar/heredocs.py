@@ -10,9 +10,9 @@ says.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from grammar.json_form import string_array
+from grammar.record import Record
 
 _INSTRUCTION = re.compile(
     r"\s*+(?:ONBUILD\s++)?(RUN|COPY|ADD|BOOTSTRAP)\s++(?:--\S*+\s*+)*+", re.I
@@ -39,8 +39,7 @@ _IN_WORDS = re.compile(rf"(?<!\S){_MARKER_IN_WORDS}(?!\S)")
 _NAME_PART = re.compile(r"""\\(.)|'([^']*)'|"((?:[^"\\]|\\.)*)"|([^\\'"]+)""")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Marker:
+class Marker(Record):
     """`3<<-"EOF"` as read; `start` and `end` are offsets in the logical line."""
 
     name: str

@@ -8,22 +8,19 @@ never expands are plain strings.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from grammar.parts import Command, Heredoc, Word
+from grammar.record import Record
 from grammar.source import Span
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeyValue:
+class KeyValue(Record):
     """`KEY=value`, both of which are expanded."""
 
     key: Word
     value: Word
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ArgPair:
+class ArgPair(Record):
     """`NAME` or `NAME=default`; None is not the same as an empty default."""
 
     name: str
@@ -31,8 +28,7 @@ class ArgPair:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class Written(Record):
     """What every instruction has: its place, its text with continuations joined, and the
     comment lines right above it (without `#`)."""
 
@@ -41,7 +37,6 @@ class Written:
     comments: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class From(Written):
     """Start a stage: FROM [--platform=P] IMAGE [AS NAME]."""
 
@@ -51,14 +46,12 @@ class From(Written):
     name_span: Span | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Arg(Written):
     """Declare build arguments: ARG NAME[=DEFAULT]..."""
 
     pairs: tuple[ArgPair, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Env(Written):
     """Set variables of the image: ENV KEY=VALUE... (`legacy`: ENV KEY VALUE)."""
 
@@ -66,7 +59,6 @@ class Env(Written):
     legacy: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Label(Written):
     """Add metadata: LABEL KEY=VALUE... (`legacy`: LABEL KEY VALUE)."""
 
@@ -74,7 +66,6 @@ class Label(Written):
     legacy: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Run(Written):
     """Run a command and keep what it changed: RUN [flags] COMMAND."""
 
@@ -86,7 +77,6 @@ class Run(Written):
     devices: tuple[Word, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Copy(Written):
     """Copy from the context, a stage or an image: COPY [flags] SOURCE... DESTINATION."""
 
@@ -101,7 +91,6 @@ class Copy(Written):
     exclude: tuple[Word, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Add(Written):
     """Copy files, unpack archives, download: ADD [flags] SOURCE... DESTINATION."""
 
@@ -117,63 +106,54 @@ class Add(Written):
     exclude: tuple[Word, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Cmd(Written):
     """Default command of the image, or default arguments of its entry point."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Entrypoint(Written):
     """Program that a container of the image starts."""
 
     command: Command
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Workdir(Written):
     """Directory for what follows, made if missing."""
 
     path: Word
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class User(Written):
     """USER[:GROUP] for what follows and for the container."""
 
     user: Word
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Expose(Written):
     """Ports that the image serves; each word may expand to several."""
 
     ports: tuple[Word, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Volume(Written):
     """Directories that a container keeps outside its own file system."""
 
     paths: tuple[Word, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stopsignal(Written):
     """Signal that stops the container."""
 
     signal: Word
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Shell(Written):
     """Program that runs the shell forms which follow."""
 
     args: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Healthcheck(Written):
     """How to test that a container works; `command` None is HEALTHCHECK NONE.
 
@@ -188,14 +168,12 @@ class Healthcheck(Written):
     retries: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Maintainer(Written):
     """Author of the image (deprecated in favour of a label)."""
 
     author: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Bootstrap(Written):
     """Install packages from outside the image (our extension to the language).
 
@@ -226,7 +204,6 @@ class Bootstrap(Written):
     allow_scriptlet_failure: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Onbuild(Written):
     """An instruction for the builds that start from this image.
 

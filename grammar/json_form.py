@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+
+from grammar.record import Record
 
 _BLANK = re.compile(r"[ \t\n\r]*")
 _DECODER = json.JSONDecoder()
 
 
-@dataclass(frozen=True, slots=True)
-class Element:
+class Element(Record, kw_only=False):
     """One value of the array; `start` and `end` are offsets, quotes included."""
 
     value: object

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from itertools import islice
 
-from grammar.errors import ContainerfileError, quoted
+from grammar.errors import ContainerfileError, Note, quoted
 from grammar.heredocs import Marker, markers
+from grammar.limits import MAX_INSTRUCTION_LINES
 from grammar.parts import Heredoc, Join, Word
+from grammar.record import Record
 from grammar.source import Source, Span
 
-MAX_LINE_BYTES = 65_535  # of a physical line; BuildKit's limit
+_NEAR = 3  # lines of a heredoc that look like its end, named in the error at most
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogicalLine:
+class LogicalLine(Record):
     """The text of one instruction, continuations joined, and where each part stands."""
 
     text: str
@@ -32,6 +33,10 @@ class LogicalLine:
 
     def span(self, start: int, end: int) -> Span:
         """Where `text[start:end]` stands; an empty range has an empty span."""
+        if len(self.pieces) == 1:  # most instructions
+            piece = self.pieces[0]
+            column = piece.column + start - piece.offset
+            return Span.within(piece.line, column, max(0, end - start))
         line, column = self._place(start)
         if end <= start:
             return Span.within(line, column, 0)
@@ -45,6 +50,8 @@ class LogicalLine:
 
     def word(self, start: int, end: int) -> Word:
         """The word `text[start:end]`."""
+        if len(self.pieces) == 1:
+            return Word(text=self.text[start:end], span=self.span(start, end))
         first = bisect_right(self.pieces, start, key=_offset)
         last = bisect_right(self.pieces, end - 1, key=_offset)
         joins = tuple(
@@ -76,7 +83,8 @@ class _LinePass:
         self, source: Source, escape: str, skip: int, errors: list[ContainerfileError]
     ) -> None:
         self._source = source
-        self._lines = source.lines
+        # What follows the last line end is no line.
+        self._lines = source.lines[:-1] if source.text.endswith("\n") else source.lines
         self._escape = escape
         self._next = skip
         self._errors = errors
@@ -105,9 +113,13 @@ class _LinePass:
         blank_lines: list[int] = []
         length = 0
         continues = True
+        first = self._next
         while continues and self._next < len(self._lines):
             line = self._lines[self._next]
             self._next += 1
+            if self._next - first > MAX_INSTRUCTION_LINES:
+                self._report_length(first)
+                return None
             content = line.lstrip()
             if parts and (not content or content.startswith("#")):
                 blank_lines += [] if content else [self._next]
@@ -126,6 +138,17 @@ class _LinePass:
             for piece in pieces
         )
         return self._with_heredocs(text, tuple(shifted), comments, tuple(blank_lines))
+
+    def _report_length(self, first: int) -> None:
+        self._next = len(self._lines)
+        self._errors.append(
+            ContainerfileError(
+                f"the instruction has more than {MAX_INSTRUCTION_LINES} lines",
+                span=Span.within(first + 1, 1, max(1, len(self._lines[first]))),
+                source=self._source,
+                code="file-too-large",
+            )
+        )
 
     def _without_continuation(self, line: str) -> tuple[str, bool]:
         text = line.rstrip(" \t")
@@ -159,7 +182,7 @@ class _LinePass:
             if heredoc is None:
                 break  # it took the rest of the file: one error is enough
             heredocs.append(heredoc)
-        return replace(line, heredocs=tuple(heredocs), last_line=self._next)
+        return line.replace(heredocs=tuple(heredocs), last_line=self._next)
 
     def _heredoc(self, marker: Marker, span: Span) -> Heredoc | None:
         start = self._next
@@ -187,10 +210,32 @@ class _LinePass:
         )
 
     def _report_open(self, marker: Marker, span: Span, body: list[str], start: int) -> None:
-        hint = f"it ends with a line that is exactly {quoted(marker.name)}"
-        for number, line in enumerate(body, start + 1):
-            if line.strip() == marker.name:
-                hint += f"; line {number} has blanks around it"
-                break
-        message = f"heredoc {quoted(marker.name)} is not closed"
-        self._errors.append(ContainerfileError(message, span=span, source=self._source, hint=hint))
+        near = (
+            Note(f"this line {reason}", Span.within(number, 1, max(1, len(line))))
+            for number, line in enumerate(self._lines[start : start + len(body)], start + 1)
+            if (reason := _near_end(line, marker))
+        )
+        self._errors.append(
+            ContainerfileError(
+                f"heredoc {quoted(marker.name)} is opened here and never closed",
+                span=span,
+                source=self._source,
+                hint=f"it ends with a line that is exactly {quoted(marker.name)}",
+                code="heredoc-open",
+                notes=tuple(islice(near, _NEAR)),
+            )
+        )
+
+
+def _near_end(line: str, marker: Marker) -> str:
+    """Why a line that looks like the end of a heredoc is not, or ""."""
+    word = line.strip()
+    if word == marker.name:
+        if line.startswith(word):
+            return "has blanks after the name"
+        return "has blanks before the name; <<- takes tabs away"
+    if word.lower() == marker.name.lower():
+        return "has another case"
+    if word.rstrip(";)&|\\") == marker.name:
+        return "has something after the name"
+    return ""

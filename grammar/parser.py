@@ -7,19 +7,17 @@ reading goes on, so a file is corrected in one round.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from grammar.containerfile import Containerfile, Stage
 from grammar.context import Context
-from grammar.directives import read_directives
-from grammar.errors import ContainerfileError, ContainerfileErrors
+from grammar.decoding import decode
+from grammar.directives import Directives, read_directives
+from grammar.errors import ContainerfileError, ContainerfileErrors, ContainerfileWarning
 from grammar.instructions import Arg, From, Instruction
-from grammar.lines import MAX_LINE_BYTES, LogicalLine, read_lines
+from grammar.limits import MAX_ERRORS, MAX_INSTRUCTIONS, MAX_WARNINGS, MAX_WORDS
+from grammar.lines import LogicalLine, read_lines
 from grammar.source import Source, Span
 from grammar.syntax import parse_tree
 from grammar.translate import translate
-
-_BYTE_ORDER_MARK = "\ufeff"
 
 
 def parse(text: bytes | str, *, name: str) -> Containerfile:
@@ -27,35 +25,43 @@ def parse(text: bytes | str, *, name: str) -> Containerfile:
 
     Raises ContainerfileErrors, which holds all faults in the order of the file.
     """
-    source = _decode(text, name)
+    source = decode(text, name)
     errors: list[ContainerfileError] = []
-    directives = read_directives(source, errors)
+    warnings: list[ContainerfileWarning] = []
+    directives = read_directives(source, errors, warnings)
     escape = directives.escape
-    lines = tuple(read_lines(source, escape=escape, skip=directives.line_count, errors=errors))
-    read = [(line, _read(Context(source, line, escape, errors))) for line in lines]
+    lines = _lines(source, directives, errors)
+    read: Read = []
+    for line in lines:
+        read.append((line, _read(Context(source, line, escape, errors, warnings))))
+        if len(errors) >= MAX_ERRORS:
+            break
     preamble, stages = _assemble(source, read, errors)
     if errors:
         raise ContainerfileErrors(errors)
+    blanks = tuple(number for line in lines for number in line.blank_lines)
+    warnings += map(_blank_continuation, blanks)
     return Containerfile(
         source=source,
         escape=escape,
         directives=directives.found,
         preamble=preamble,
         stages=stages,
-        blank_continuations=tuple(number for line in lines for number in line.blank_lines),
+        blank_continuations=blanks,
+        warnings=tuple(sorted(warnings, key=lambda warning: warning.span)[:MAX_WARNINGS]),
     )
 
 
 def parse_trigger(text: str, *, name: str) -> Instruction:
     """Read one instruction, as an image keeps it for ONBUILD. Raises ContainerfileErrors."""
-    source = _decode(text, name)
+    source = decode(text, name)
     errors: list[ContainerfileError] = []
     lines = tuple(read_lines(source, escape="\\", skip=0, errors=errors))
-    instructions = [_read(Context(source, line, "\\", errors)) for line in lines]
+    instructions = [_read(Context(source, line, "\\", errors, [])) for line in lines]
     if len(lines) != 1:
         place = lines[1].whole if lines else _start(source)
         message = f"a trigger is one instruction, found {len(lines)}"
-        errors.append(ContainerfileError(message, span=place, source=source))
+        errors.append(ContainerfileError(message, span=place, source=source, code="bad-trigger"))
     if errors:
         raise ContainerfileErrors(errors)
     (instruction,) = instructions
@@ -68,44 +74,46 @@ def _read(context: Context) -> Instruction | None:
     return None if tree is None else translate(context, tree)
 
 
-def _decode(text: bytes | str, name: str) -> Source:
-    """The source, if it is text at all; these faults leave nothing to go on with."""
-    try:
-        decoded = text if isinstance(text, str) else text.decode("utf-8")
-    except UnicodeDecodeError as error:
-        readable = error.object[: error.start].decode("utf-8")
-        raise _invalid_utf8(readable, error.object[error.start], name) from None
-    source = Source(name, decoded.removeprefix(_BYTE_ORDER_MARK))
-    errors = [*_nul_characters(source), *_long_lines(source)]
-    if errors:
-        raise ContainerfileErrors(errors)
-    return source
+def _lines(
+    source: Source, directives: Directives, errors: list[ContainerfileError]
+) -> tuple[LogicalLine, ...]:
+    """The instructions, as many as the limits allow; what exceeds them is one error."""
+    lines: list[LogicalLine] = []
+    words = 0
+    read = read_lines(source, escape=directives.escape, skip=directives.line_count, errors=errors)
+    for line in read:
+        words += _word_count(line)
+        message = ""
+        if len(lines) == MAX_INSTRUCTIONS:
+            message = f"more than {MAX_INSTRUCTIONS} instructions"
+        elif words > MAX_WORDS:
+            message = f"more than {MAX_WORDS} words in the instructions of a file"
+        if message:
+            number = line.whole.line
+            span = Span.within(number, 1, max(1, len(source.lines[number - 1])))
+            errors.append(
+                ContainerfileError(message, span=span, source=source, code="file-too-large")
+            )
+            break
+        lines.append(line)
+    return tuple(lines)
 
 
-def _invalid_utf8(readable: str, byte: int, name: str) -> ContainerfileErrors:
-    shown = Source(name, readable.removeprefix(_BYTE_ORDER_MARK) + "\N{REPLACEMENT CHARACTER}")
-    span = Span.within(len(shown.lines), len(shown.lines[-1]))
-    message = f"byte 0x{byte:02x} is not UTF-8"
-    return ContainerfileErrors([ContainerfileError(message, span=span, source=shown)])
+def _word_count(line: LogicalLine) -> int:
+    # A JSON array needs no blanks, but quotes.
+    count = max(line.text.count(" "), line.text.count('"') // 2) + len(line.markers)
+    if line.heredocs and line.text[:9].upper() in ("BOOTSTRAP", "ONBUILD B"):
+        count += sum(len(heredoc.body.split()) for heredoc in line.heredocs)
+    return count
 
 
-def _nul_characters(source: Source) -> Iterable[ContainerfileError]:
-    if "\0" not in source.text:
-        return
-    for number, line in enumerate(source.lines, 1):
-        column = line.find("\0") + 1
-        if column:
-            span = Span.within(number, column)
-            yield ContainerfileError("NUL character", span=span, source=source)
-
-
-def _long_lines(source: Source) -> Iterable[ContainerfileError]:
-    for number, line in enumerate(source.lines, 1):
-        size = len(line) if line.isascii() else len(line.encode(errors="replace"))
-        if size > MAX_LINE_BYTES:
-            span = Span.within(number, 1, len(line))
-            message = f"the line is {size} bytes long, the limit is {MAX_LINE_BYTES}"
-            yield ContainerfileError(message, span=span, source=source)
+def _blank_continuation(number: int) -> ContainerfileWarning:
+    return ContainerfileWarning(
+        code="empty-continuation",
+        message="a blank line inside an instruction is skipped; BuildKit will refuse it one day",
+        span=Span.within(number, 1),
+        hint="remove it, or start it with #",
+    )
 
 
 Read = list[tuple[LogicalLine, Instruction | None]]
@@ -123,13 +131,16 @@ def _assemble(
     if not read:
         message = "no instructions" if source.text else "the file is empty"
         span = _start(source)
+        hint = "start with FROM"
         errors.append(
-            ContainerfileError(message, span=span, source=source, hint="start with FROM")
+            ContainerfileError(message, span=span, source=source, hint=hint, code="no-from")
         )
     elif not starts and not errors:
         span = read[-1][0].whole
         hint = "add FROM IMAGE, or FROM scratch for an empty start"
-        errors.append(ContainerfileError("no FROM", span=span, source=source, hint=hint))
+        errors.append(
+            ContainerfileError("no FROM", span=span, source=source, hint=hint, code="no-from")
+        )
     ends = [*starts[1:], len(read)]
     stages = tuple(
         _stage(index, read[start:end])
@@ -149,7 +160,11 @@ def _preamble(source: Source, read: Read, errors: list[ContainerfileError]) -> t
             continue
         message = f"{instruction.text.split()[0].upper()} stands before the first FROM"
         hint = "only ARG can stand there"
-        errors.append(ContainerfileError(message, span=instruction.span, source=source, hint=hint))
+        errors.append(
+            ContainerfileError(
+                message, span=instruction.span, source=source, hint=hint, code="before-from"
+            )
+        )
         break
     return tuple(args)
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from grammar.record import Record
 from grammar.source import Span
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Join:
+class Join(Record):
     """From `offset` on, a word's text stands at this place: a continuation lies before it."""
 
     offset: int
@@ -16,8 +14,7 @@ class Join:
     column: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Word:
+class Word(Record):
     """Raw text of one argument and where it stands.
 
     A `literal` word (from a quoted heredoc) means exactly its text. In JSON forms the text is
@@ -30,15 +27,13 @@ class Word:
     joins: tuple[Join, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShellForm:
+class ShellForm(Record):
     """Text for the current SHELL, as written."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExecForm:
+class ExecForm(Record):
     """An argument vector; may be empty for CMD and ENTRYPOINT, which resets them."""
 
     args: tuple[str, ...]
@@ -47,8 +42,7 @@ class ExecForm:
 Command = ShellForm | ExecForm
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Heredoc:
+class Heredoc(Record):
     """An inline document. With `strip_tabs` the tabs are already gone from `body`."""
 
     name: str

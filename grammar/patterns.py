@@ -7,7 +7,8 @@ time without bound. Here `*` only separates pieces of fixed length, found one af
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from grammar.record import Record
 
 Piece = re.Pattern[str]
 
@@ -16,8 +17,7 @@ class PatternError(ValueError):
     """A backslash stands before a character that it cannot quote."""
 
 
-@dataclass(frozen=True, slots=True)
-class Pattern:
+class Pattern(Record, kw_only=False):
     """Pieces of single characters; between two pieces stands a `*`."""
 
     pieces: tuple[tuple[str, ...], ...]  # each character as a regular expression
@@ -32,7 +32,7 @@ class Pattern:
         mirrored = Pattern(tuple(piece[::-1] for piece in self.pieces[::-1]))
         return mirrored.strip_prefix(text[::-1], longest=longest)[::-1]
 
-    def replace(self, text: str, replacement: str, *, every: bool) -> str:
+    def substitute(self, text: str, replacement: str, *, every: bool) -> str:
         """`text` with the leftmost longest match, or each of them, replaced."""
         first = _compiled(self.pieces[0])
         parts: list[str] = []

@@ -7,19 +7,23 @@ terminal cells. Nothing here knows what the text means.
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, field
+
+from grammar.record import Record
 
 _CLIP = 120  # characters of one line that an excerpt shows at most
+_LINES = 6  # lines of it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
-class Span:
+class Span(Record):
     """A stretch of source; `end_column` is one past the last character."""
 
     line: int
     column: int
     end_line: int
     end_column: int
+
+    def __lt__(self, other: Span) -> bool:
+        return self._values() < other._values()
 
     @staticmethod
     def within(line: int, column: int, length: int = 1) -> Span:
@@ -36,18 +40,27 @@ class Span:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Record, kw_only=False):
     """Decoded text, without its byte order mark, and the name that errors show for it."""
 
     name: str
-    text: str = field(repr=False)
-    lines: tuple[str, ...] = field(init=False, repr=False, compare=False)
+    text: str
+    lines: tuple[str, ...]
 
-    def __post_init__(self) -> None:
+    def __init__(self, name: str, text: str) -> None:
         # Not str.splitlines(): it also breaks at form feeds and U+2028, which are data here.
-        lines = tuple(line.removesuffix("\r") for line in self.text.split("\n"))
-        object.__setattr__(self, "lines", lines)
+        lines = text.split("\n")
+        if "\r" in text:
+            lines = [line.removesuffix("\r") for line in lines]
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "text", text)
+        object.__setattr__(self, "lines", tuple(lines))
+
+    def __repr__(self) -> str:
+        return f"Source(name={self.name!r})"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Source, (self.name, self.text)
 
     def slice(self, span: Span) -> str:
         """The characters of `span`, line ends as LF."""
@@ -57,19 +70,28 @@ class Source:
         return "\n".join((first[span.column - 1 :], *middle, last[: span.end_column - 1]))
 
     def excerpt(self, span: Span) -> str:
-        """The line where `span` starts, numbered, with carets below the span."""
-        line = self.lines[span.line - 1]
-        start = span.column - 1
-        end = span.end_column - 1 if span.end_line == span.line else len(line)
+        """The lines of `span`, numbered, with carets below it; of a long one the first lines."""
+        shown = min(span.end_line, span.line + _LINES - 1)
+        if span.end_line - shown == 1:
+            shown = span.end_line  # a line takes no more room than saying that it is left out
+        rows = [self._row(number, span) for number in range(span.line, shown + 1)]
+        if shown < span.end_line:
+            rows.append(f"{'...':>5} | {span.end_line - shown} more lines")
+        return "\n".join(rows)
+
+    def _row(self, number: int, span: Span) -> str:
+        line = self.lines[number - 1]
+        indent = len(line) - len(line.lstrip())
+        start = span.column - 1 if number == span.line else min(indent, max(0, len(line) - 1))
+        end = span.end_column - 1 if number == span.end_line else len(line.rstrip())
         # A hostile or generated line can be 64 KiB long: show a window that holds the start.
         left = max(0, start - _CLIP // 2) if len(line) > _CLIP else 0
         shown = line[left : left + _CLIP]
         before = shown[: start - left]
         marked = shown[start - left : max(end, start + 1) - left]
-        number = f"{span.line:>5}"
         padding = "".join("\t" if c == "\t" else " " * _cells(c) for c in before)
         carets = "^" * max(1, sum(map(_cells, marked)))
-        return f"{number} | {printable(shown)}\n{' ' * len(number)} | {padding}{carets}"
+        return f"{number:>5} | {printable(shown)}\n{' ' * 5} | {padding}{carets}"
 
 
 def printable(text: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from difflib import get_close_matches
 
 
 def nearest(found: str, known: Iterable[str]) -> str | None:
@@ -11,6 +10,8 @@ def nearest(found: str, known: Iterable[str]) -> str | None:
     # The comparison is quadratic, and a word of the source can be 64 KiB long.
     if len(found) > 40:
         return None
+    from difflib import get_close_matches  # only a faulty file needs it
+
     matches = get_close_matches(found, sorted(known), n=1, cutoff=0.6)
     return matches[0] if matches else None
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from lark import Token, Tree, UnexpectedInput, UnexpectedToken
+from typing import TYPE_CHECKING
 
 from grammar.context import Context
 from grammar.errors import quoted
+from grammar.json_near import near_miss
 from grammar.suggestion import did_you_mean
 from grammar.tables import parser_for
+
+if TYPE_CHECKING:
+    from lark import Token, Tree, UnexpectedInput
 
 KEYWORDS = (
     "ADD", "ARG", "BOOTSTRAP", "CMD", "COPY", "ENTRYPOINT", "ENV", "EXPOSE", "FROM",
@@ -41,12 +45,18 @@ def parse_tree(context: Context) -> Tree[Token] | None:
     """The tree of the instruction, or None after reporting why there is none."""
     try:
         return parser_for(context.escape).parse(context.line.text)
-    except UnexpectedInput as error:
-        at_end = isinstance(error, UnexpectedToken) and error.token.type == "$END"
+    except _unexpected_input() as error:  # evaluated when there is something to catch
+        at_end = getattr(getattr(error, "token", None), "type", "") == "$END"
         text = context.line.text
         start: int = len(text) if at_end else getattr(error, "pos_in_stream", 0)
         _report(context, start, expected=_expected(error))
         return None
+
+
+def _unexpected_input() -> type[UnexpectedInput]:
+    from lark import UnexpectedInput
+
+    return UnexpectedInput
 
 
 def _expected(error: UnexpectedInput) -> frozenset[str]:
@@ -59,14 +69,22 @@ def _report(context: Context, start: int, *, expected: frozenset[str]) -> None:
     found = text[start:].split(maxsplit=1)[0] if text[start:].strip() else ""
     keyword, keyword_end = _keyword(text[:start])
     if "_RUN" in expected and found.upper() in KEYWORDS:
-        context.report(f"ONBUILD cannot hold {found.upper()}", start, start + len(found))
+        message = f"ONBUILD cannot hold {found.upper()}"
+        context.report(message, start, start + len(found), code="onbuild-forbidden")
     elif "_RUN" in expected and found:
         _report_unknown(context, found, start)
     elif not found:
         _report_missing(context, keyword, keyword_end, expected)
     else:
         message, hint = _unexpected(keyword, found, expected)
-        context.report(message, start, start + len(found), hint=hint)
+        if keyword == "SHELL" and (miss := near_miss(text[start:])):
+            message = f"SHELL needs a JSON array: {miss.reason}"
+            start, end = start + miss.start, start + miss.end
+        else:
+            end = start + len(found)
+        if found.startswith("#"):
+            hint = "a comment has its own line"
+        context.report(message, start, end, code="unexpected-argument", hint=hint)
 
 
 def _keyword(before: str) -> tuple[str, int]:
@@ -86,7 +104,8 @@ def _report_unknown(context: Context, found: str, start: int) -> None:
     hint = did_you_mean(found.upper(), KEYWORDS)
     if found.upper().startswith("//SYNTAX="):
         hint = "a directive is written # syntax=IMAGE"
-    context.report(f"unknown instruction {quoted(found)}", start, start + len(found), hint=hint)
+    message = f"unknown instruction {quoted(found)}"
+    context.report(message, start, start + len(found), code="unknown-instruction", hint=hint)
 
 
 def _report_missing(
@@ -97,16 +116,39 @@ def _report_missing(
     keyword_end = keyword_end or len(text)
     start = keyword_end - len(keyword)
     if keyword == "FROM" and text.upper().split()[-1] == "AS" and "FLAGS" not in expected:
-        context.report("AS needs a name", len(text) - 2, len(text), hint="FROM IMAGE AS NAME")
+        _report_nothing(context, "AS needs a name", len(text) - 2, len(text), "FROM IMAGE AS NAME")
         return
     if keyword in ("ENV", "LABEL") and expected == {"REST"}:
         name = text.split()[-1]
         message = f"{keyword} {quoted(name)} has no value"
         hint = f"{keyword} {name}=VALUE" if len(name) < 40 else None
-        context.report(message, len(text) - len(name), len(text), hint=hint)
+        _report_nothing(context, message, len(text) - len(name), len(text), hint)
+        return
+    quote = _open_quote(text[keyword_end:])
+    if quote is not None:
+        start = keyword_end + quote
+        message = "a quote in this flag is never closed"
+        context.report(message, start, len(text), code="open-quote")
         return
     needs, usage = _NEEDS.get(keyword, ("an argument", None))
-    context.report(f"{keyword} needs {needs}", start, keyword_end, hint=usage)
+    _report_nothing(context, f"{keyword} needs {needs}", start, keyword_end, usage)
+
+
+def _open_quote(flags: str) -> int | None:
+    """Where a quote opens in the flags that took the whole line with it."""
+    found = None
+    for index, char in enumerate(flags if flags.lstrip().startswith("--") else ""):
+        if char in "\"'" and found is None:
+            found = index
+        elif found is not None and char == flags[found]:
+            found = None
+    return found
+
+
+def _report_nothing(
+    context: Context, message: str, start: int, end: int, hint: str | None
+) -> None:
+    context.report(message, start, end, code="missing-argument", hint=hint)
 
 
 def _unexpected(keyword: str, found: str, expected: frozenset[str]) -> tuple[str, str | None]:

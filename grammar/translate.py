@@ -6,28 +6,27 @@ What is wrong in a value is reported through the context.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import TypedDict
-
-from lark import Token, Tree
+from typing import TYPE_CHECKING, TypedDict
 
 from grammar import instructions as ast
 from grammar.arguments import command, key_values, one_word, strings, words
 from grammar.bootstrap import bootstrap
+from grammar.checks import check_added, check_copied, check_mounts, check_paths
 from grammar.context import Context, place
-from grammar.durations import duration_ns
-from grammar.errors import quoted
 from grammar.flags import Flags, read_flags
+from grammar.healthcheck import healthcheck
 from grammar.instructions import Instruction
 from grammar.parts import Word
 from grammar.source import Span
+from grammar.values.names import parse_stage_name
+from grammar.values.ports import parse_ports
+from grammar.values.signals import parse_signal
 
-_STAGE_NAME = re.compile(r"[a-z][a-z0-9-_.]*")
-_MIN_INTERVAL_NS = 1_000_000
+if TYPE_CHECKING:
+    from lark import Token, Tree
 
-Tokens = Sequence[Token]
+    Tokens = Sequence[Token]
 
 
 class _Common(TypedDict):
@@ -39,18 +38,19 @@ class _Common(TypedDict):
 def translate(context: Context, tree: Tree[Token]) -> Instruction:
     """The instruction of a whole tree."""
     rule = tree.children[0]
-    assert isinstance(rule, Tree)
+    assert not isinstance(rule, str)
     return _instruction(context, rule)
 
 
 def _instruction(context: Context, rule: Tree[Token]) -> Instruction:
     name = str(rule.data)
     first, *rest = rule.children
-    flags = read_flags(context, name, first if isinstance(first, Token) else None)
+    # A token is a str, a tree is not; `first` is None where there are no flags.
+    flags = read_flags(context, name, first if isinstance(first, str) else None)
     if name == "onbuild":
-        assert isinstance(rest[0], Tree)
+        assert not isinstance(rest[0], str)
         return _onbuild(context, rest[0])
-    tokens = [child for child in rest if isinstance(child, Token)]
+    tokens = [child for child in rest if isinstance(child, str)]
     return _RULES[name](context, flags, tokens)
 
 
@@ -64,10 +64,13 @@ def _common(context: Context) -> _Common:
 
 
 def _onbuild(context: Context, rule: Tree[Token]) -> ast.Onbuild:
-    start = rule.meta.start_pos
+    line = context.line.text
+    start = context.start + len("ONBUILD")
+    while line[start].isspace():
+        start += 1
     bodies = (f"\n{heredoc.body}{heredoc.name}" for heredoc in context.line.heredocs)
-    trigger = context.line.text[start:] + "".join(bodies)
-    instruction = _instruction(replace(context, start=start), rule)
+    trigger = line[start:] + "".join(bodies)
+    instruction = _instruction(context.replace(start=start), rule)
     return ast.Onbuild(**_common(context), instruction=instruction, trigger=trigger)
 
 
@@ -76,11 +79,9 @@ def _from(context: Context, flags: Flags, tokens: Tokens) -> ast.From:
     name = name_span = None
     if rest:
         name = rest[0].lower()
-        name_span = context.line.span(*place(rest[0]))
-        if not _STAGE_NAME.fullmatch(name):
-            hint = "it starts with a letter; then letters, digits, '-', '_' and '.'"
-            message = f"{quoted(str(rest[0]))} is no name for a stage"
-            context.report(message, *place(rest[0]), hint=hint)
+        word = context.line.word(*place(rest[0]))
+        name_span = word.span
+        context.parsed(word, parse_stage_name)
     return ast.From(
         **_common(context),
         image=context.token(image),
@@ -96,7 +97,8 @@ def _arg(context: Context, _flags: Flags, tokens: Tokens) -> ast.Arg:
         start, end = place(token)
         name, equals, _ = token.partition("=")
         if not name:
-            context.report("ARG has a default without a name", start, end)
+            message = "ARG has a default without a name"
+            context.report(message, start, end, code="missing-name")
         default = context.word(start + len(name) + 1, end) if equals else None
         span = context.line.span(start, end)
         pairs.append(ast.ArgPair(name=name, default=default, span=span))
@@ -114,6 +116,7 @@ def _label(context: Context, _flags: Flags, tokens: Tokens) -> ast.Label:
 
 
 def _run(context: Context, flags: Flags, tokens: Tokens) -> ast.Run:
+    check_mounts(context, flags.all("mount"))
     return ast.Run(
         **_common(context),
         command=command(context, tokens[0]),
@@ -127,6 +130,7 @@ def _run(context: Context, flags: Flags, tokens: Tokens) -> ast.Run:
 
 def _copy(context: Context, flags: Flags, tokens: Tokens) -> ast.Copy:
     sources, destination = _sources_and_destination(context, "COPY", tokens)
+    check_copied(context, sources)
     return ast.Copy(
         **_common(context),
         sources=sources,
@@ -143,6 +147,7 @@ def _copy(context: Context, flags: Flags, tokens: Tokens) -> ast.Copy:
 
 def _add(context: Context, flags: Flags, tokens: Tokens) -> ast.Add:
     sources, destination = _sources_and_destination(context, "ADD", tokens)
+    check_added(context, sources, flags.one("checksum"))
     return ast.Add(
         **_common(context),
         sources=sources,
@@ -166,12 +171,12 @@ def _sources_and_destination(
     end = len(context.line.text)
     if context.line.markers and context.line.markers[-1].end == end:
         marker = context.line.markers[-1]
-        context.report(
-            f"a heredoc cannot be the destination of {keyword}", marker.start, marker.end
-        )
+        message = f"a heredoc cannot be the destination of {keyword}"
+        context.report(message, marker.start, marker.end, code="heredoc-destination")
     elif len(found) + len(context.line.markers) < 2:
         hint = f"{keyword} SOURCE... DESTINATION"
-        context.report(f"{keyword} needs a source and a destination", start, end, hint=hint)
+        message = f"{keyword} needs a source and a destination"
+        context.report(message, start, end, code="missing-argument", hint=hint)
     return found[:-1], found[-1] if found else context.line.word(start, end)
 
 
@@ -184,7 +189,9 @@ def _entrypoint(context: Context, _flags: Flags, tokens: Tokens) -> ast.Entrypoi
 
 
 def _workdir(context: Context, _flags: Flags, tokens: Tokens) -> ast.Workdir:
-    return ast.Workdir(**_common(context), path=context.token(tokens[0]))
+    path = context.token(tokens[0])
+    check_paths(context, "WORKDIR", [path])
+    return ast.Workdir(**_common(context), path=path)
 
 
 def _user(context: Context, _flags: Flags, tokens: Tokens) -> ast.User:
@@ -192,71 +199,40 @@ def _user(context: Context, _flags: Flags, tokens: Tokens) -> ast.User:
 
 
 def _expose(context: Context, _flags: Flags, tokens: Tokens) -> ast.Expose:
-    return ast.Expose(**_common(context), ports=tuple(map(context.token, tokens)))
+    ports = tuple(map(context.token, tokens))
+    for port in ports:
+        context.valid(port, parse_ports)
+        if port.text.startswith("#"):
+            break  # a comment: its words are no news
+    return ast.Expose(**_common(context), ports=ports)
 
 
 def _volume(context: Context, _flags: Flags, tokens: Tokens) -> ast.Volume:
     paths = words(context, tokens)
-    if not paths or any(not path.text for path in paths):
-        start, _ = place(tokens[0])
-        context.report("VOLUME needs a directory", start, len(context.line.text))
+    if not paths:
+        context.report("VOLUME needs a directory", *place(tokens[0]), code="missing-argument")
+    check_paths(context, "VOLUME", paths)
     return ast.Volume(**_common(context), paths=paths)
 
 
 def _stopsignal(context: Context, _flags: Flags, tokens: Tokens) -> ast.Stopsignal:
-    return ast.Stopsignal(**_common(context), signal=one_word(context, "STOPSIGNAL", tokens[0]))
+    signal = one_word(context, "STOPSIGNAL", tokens[0])
+    if len(signal.text.split()) == 1:
+        context.valid(signal, parse_signal)
+    return ast.Stopsignal(**_common(context), signal=signal)
 
 
 def _shell(context: Context, _flags: Flags, tokens: Tokens) -> ast.Shell:
     args = strings(context, tokens[0])
     if not args:
         hint = 'SHELL ["/bin/bash", "-c"]'
-        context.report("SHELL needs a program", *place(tokens[0]), hint=hint)
+        place_ = place(tokens[0])
+        context.report("SHELL needs a program", *place_, code="missing-argument", hint=hint)
     return ast.Shell(**_common(context), args=args)
 
 
 def _maintainer(context: Context, _flags: Flags, tokens: Tokens) -> ast.Maintainer:
     return ast.Maintainer(**_common(context), author=str(tokens[0]))
-
-
-def _healthcheck(context: Context, flags: Flags, tokens: Tokens) -> ast.Healthcheck:
-    token = tokens[0]
-    if token.type == "NONE" and flags.values:
-        context.report("HEALTHCHECK NONE takes no flags", 0, place(token)[1])
-    return ast.Healthcheck(
-        **_common(context),
-        command=None if token.type == "NONE" else command(context, token),
-        interval_ns=_duration(context, flags, "interval"),
-        timeout_ns=_duration(context, flags, "timeout"),
-        start_period_ns=_duration(context, flags, "start-period"),
-        start_interval_ns=_duration(context, flags, "start-interval"),
-        retries=_retries(context, flags),
-    )
-
-
-def _duration(context: Context, flags: Flags, name: str) -> int:
-    word = flags.one(name)
-    if word is None or not word.text:
-        return 0
-    try:
-        duration = duration_ns(word.text)
-        if 0 < duration < _MIN_INTERVAL_NS:
-            raise ValueError("is shorter than 1ms")
-    except ValueError as error:
-        hint = "a duration is written 30s, 1m30s or 500ms"
-        context.report_at(f"--{name}: {quoted(word.text)} {error}", word, hint=hint)
-        return 0
-    return duration
-
-
-def _retries(context: Context, flags: Flags) -> int:
-    word = flags.one("retries")
-    if word is None or not word.text:
-        return 0
-    if not re.fullmatch(r"[0-9]{1,9}", word.text):
-        context.report_at(f"--retries: {quoted(word.text)} is no count", word)
-        return 0
-    return int(word.text)
 
 
 _RULES: dict[str, Callable[[Context, Flags, Tokens], Instruction]] = {
@@ -269,7 +245,7 @@ _RULES: dict[str, Callable[[Context, Flags, Tokens], Instruction]] = {
     "env": _env,
     "expose": _expose,
     "from": _from,
-    "healthcheck": _healthcheck,
+    "healthcheck": healthcheck,
     "label": _label,
     "maintainer": _maintainer,
     "run": _run,

@@ -11,8 +11,9 @@ lexer cannot tell, because LALR merges the states that follow `$name` in all the
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import cache, lru_cache
+
+from grammar.record import Record
 
 MAX_DEPTH = 50  # of ${a:-${b:-...}}: reading and evaluating recurse once per level
 
@@ -20,23 +21,25 @@ MAX_DEPTH = 50  # of ${a:-${b:-...}}: reading and evaluating recurse once per le
 class ExpansionError(ValueError):
     """A word that cannot be expanded; `start` and `end` are offsets in it."""
 
-    def __init__(self, message: str, start: int, end: int) -> None:
+    def __init__(
+        self, message: str, start: int, end: int, *, code: str = "bad-variable", variable: str = ""
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.start = start
         self.end = end
+        self.code = code
+        self.variable = variable  # the name, when the fault is that it has no value
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
+class Text(Record, kw_only=False):
     """Characters that stand for themselves; `quoted` ones are never split into words."""
 
     text: str
     quoted: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variable:
+class Variable(Record):
     """`$name` or `${name...}`; `operator` is empty when there is only a name."""
 
     name: str
@@ -148,7 +151,7 @@ class _Reader:
         """single_quoted: "'" (not "'")* "'" """
         end = self._text.find("'", self._position + 1)
         if end < 0:
-            raise self._error("unterminated single quote", self._position)
+            raise self._error("unterminated single quote", self._position, code="open-quote")
         text = self._text[self._position + 1 : end]
         self._position = end + 1
         return Text(text, quoted=True)
@@ -175,7 +178,7 @@ class _Reader:
             escapes = following in ('"', "$", self._escape) and following != ""
             parts.append(Text(following if escapes else char, quoted=True))
             self._position += 2 if escapes else 1
-        raise self._error("unterminated double quote", start)
+        raise self._error("unterminated double quote", start, code="open-quote")
 
     def _dollar(self, *, quoted: bool, depth: int) -> Text | Variable:
         """variable: "$" NAME | braced; a "$" before anything else is text."""
@@ -248,6 +251,9 @@ class _Reader:
             end=self._position,
         )
 
-    def _error(self, message: str, start: int, end: int | None = None) -> ExpansionError:
+    def _error(
+        self, message: str, start: int, end: int | None = None, *, code: str = "bad-variable"
+    ) -> ExpansionError:
         size = len(self._text)
-        return ExpansionError(message, start, size if end is None else min(end, size))
+        end = size if end is None else min(end, size)
+        return ExpansionError(message, start, end, code=code)
