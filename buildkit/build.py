@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from buildkit.builder import Builder
 from buildkit.contents import StatCache
-from buildkit.errors import BuildError, DiskError, LocatedError, UsageError
+from buildkit.errors import BuildError, DiskError, LocatedError
 from buildkit.export import Documents, make_documents, name_image, name_record, write_archive
 from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
@@ -19,6 +19,7 @@ from buildkit.processes import stop_on_signals
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
 from buildkit.state import Settings
+from buildkit.views import located_errors, refuse_findings
 from grammar import Containerfile, ContainerfileErrors, parse
 from runtime.image.archive import architecture
 from runtime.oci.digest import chain_ids, digest_of
@@ -54,15 +55,18 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
             architecture=architecture(),
             target=request.target,
         )
+        refuse_findings(containerfile, request.build_args)
         stop_on_signals()
         images = {name: find_image(store, name, request.context) for name in planner.base_images()}
         plan = planner.plan({name: image.config.config for name, image in images.items()})
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
         read_ignore_file(ignore_file)
     except ContainerfileErrors as errors:
-        raise _located(UsageError(str(errors))) from errors
+        raise located_errors(errors) from errors
     _check_output(request.output)
     progress = Progress(quiet=request.quiet)
+    for warning in containerfile.warnings:
+        progress.note(warning.text(containerfile.source))
     settings = Settings(
         context=request.context,
         architecture=architecture(),
@@ -127,12 +131,10 @@ def _at_its_place(failure: LocatedError, containerfile: Containerfile) -> BuildE
     """The error with its place and the source text there in its message, ready to be printed."""
     error = failure.error
     located = containerfile.error(error.message, failure.span, hint=error.hint)
-    return _located(type(error)(str(located)))
-
-
-def _located(error: BuildError) -> BuildError:
-    error.located = True
-    return error
+    placed = type(error)(str(located))
+    placed.located = True
+    placed.documents = (located.to_json(),)
+    return placed
 
 
 def _show_log(log: bytes) -> None:

@@ -33,10 +33,13 @@ def run_and_exit() -> NoReturn:
 
 def main() -> int:
     """Run `pybuild` with the process's arguments; returns the exit status."""
+    as_json = False
     try:
-        return _main(sys.argv[1:])
+        line = parse_command_line(sys.argv[1:])
+        as_json = line.error_format == "json"
+        return _main(line)
     except BuildError as error:
-        complain_of(error)
+        complain_of(error, as_json=as_json)
         return error.status
     except PyrunError as error:
         complain(f"pybuild: {error.message}", error.hint)
@@ -56,8 +59,7 @@ def main() -> int:
         return _INTERNAL
 
 
-def _main(arguments: list[str]) -> int:
-    line = parse_command_line(arguments)
+def _main(line: CommandLine) -> int:
     if line.help:
         sys.stdout.write(HELP)
         return 0
@@ -66,11 +68,15 @@ def _main(arguments: list[str]) -> int:
         return 0
     if not os.path.isdir(line.context):
         raise UsageError(f"context {line.context}: not a directory")
+    if line.call == "expand":
+        from buildkit.views import show_word
+
+        return show_word(line)
     name, text = _read(line)
     if line.call != "build":
         from buildkit.views import show
 
-        return show(line.call, text, name)
+        return show(line, text, name)
     return _build(line, name, text)
 
 

@@ -24,7 +24,15 @@ takes files from. Without -o and -t the image is written to image.tar.
                              value of an ARG; without =VALUE the caller's variable
       --no-cache             do every step anew
       --iidfile FILE         write the image's id (digest of its configuration)
-      --call ast|sexpr       print what was parsed, as JSON or S-expressions; build nothing
+      --check                look for mistakes; build nothing
+      --call check|outline|targets|ast|sexpr
+                             show one view of the Containerfile; build nothing
+      --call expand WORD [NAME=VALUE...]
+                             show what a word means; reads no file
+      --format text|json|sarif|github
+                             of --check (outline and targets: text or json)
+      --error-format text|json
+                             of errors in the Containerfile, on standard error
   -q, --quiet                print only the image's digest
       --root DIR             the store (default: $PYBUILD_ROOT, /var/lib/pybuild)
       --help, --version
@@ -32,6 +40,7 @@ takes files from. Without -o and -t the image is written to image.tar.
 SOURCE_DATE_EPOCH sets the latest time of anything in the image.
 
 Exit status: 0 built; 1 a step failed; 2 the command line or the Containerfile is wrong;
+3 --check found something, or "# check=error=true" makes what it found an error;
 4 a repository could not be reached; 5 the store or the output could not be written;
 6 this machine lacks something; 125 pybuild itself failed; 128+N stopped by signal N.
 """
@@ -46,18 +55,26 @@ _TABLE = OptionTable(
         "--target": "target",
         "--iidfile": "iidfile",
         "--call": "call",
+        "--format": "format",
+        "--error-format": "error_format",
         "--root": "root",
     },
     lists={"-t": "tags", "--tag": "tags", "--build-arg": "build_args"},
     flags={
         "--no-cache": "no_cache",
+        "--check": "check",
         "-q": "quiet",
         "--quiet": "quiet",
         "--help": "help",
         "--version": "version",
     },
 )
-_CALLS = ("build", "ast", "sexpr")
+_CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
+_FORMATS = {
+    "check": ("text", "json", "sarif", "github"),
+    "outline": ("text", "json"),
+    "targets": ("text", "json"),
+}
 
 
 class CommandLine(Record):
@@ -72,6 +89,9 @@ class CommandLine(Record):
     no_cache: bool = False
     iidfile: str = ""
     call: str = "build"
+    word: tuple[str, ...] = ()  # of --call expand: the word, then NAME=VALUE
+    format: str = "text"
+    error_format: str = "text"
     quiet: bool = False
     root: str | None = None
     help: bool = False
@@ -84,6 +104,10 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         fields, operands = _TABLE.parse(arguments, operands_end_options=False)
     except OptionError as error:
         raise UsageError(error.message, hint=error.hint) from None
+    if fields.pop("check", False):
+        fields["call"] = "check"
+    if fields.get("call") == "expand":
+        fields["word"], operands = tuple(operands), []
     if operands and operands[0] == "build":  # docker's and podman's habit
         operands = operands[1:]
     if len(operands) > 1:
@@ -93,6 +117,12 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
     line = CommandLine(**fields)
     if line.call not in _CALLS:
         raise UsageError(f"--call {line.call!r}: {', '.join(_CALLS)}")
+    if line.format not in _FORMATS.get(line.call, ("text",)):
+        raise UsageError(f"--format {line.format!r} is not a format of --call {line.call}")
+    if line.error_format not in ("text", "json"):
+        raise UsageError(f"--error-format {line.error_format!r}: text or json")
+    if line.call == "expand" and not line.word:
+        raise UsageError("--call expand WORD [NAME=VALUE...]: no word given")
     for tag in line.tags:
         _check_name(tag)
     return line

@@ -2,6 +2,7 @@
 
     BuildError            the Containerfile's own steps failed     1
       UsageError          command line or Containerfile is wrong   2
+      FindingsError       `# check=error=true` and findings        3
       NetworkError        a repository or registry failed          4
       DiskError           store or output cannot be written        5
       HostError           this machine lacks something             6
@@ -19,11 +20,13 @@ if TYPE_CHECKING:
 class BuildError(Exception):
     """What went wrong, and what to do about it if that is known.
 
-    Once `located`, the message begins with its place in the Containerfile.
+    Once `located`, the message begins with its place in the Containerfile, and `documents` holds
+    the same for machines.
     """
 
     status = 1
     located = False
+    documents: tuple[object, ...] = ()
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -35,6 +38,12 @@ class UsageError(BuildError):
     """The command line or the Containerfile asks for what cannot be."""
 
     status = 2
+
+
+class FindingsError(BuildError):
+    """The linter found what the Containerfile itself calls an error."""
+
+    status = 3
 
 
 class NetworkError(BuildError):

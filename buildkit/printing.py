@@ -17,7 +17,16 @@ def complain(text: str, hint: str | None = None) -> None:
     sys.stderr.buffer.flush()
 
 
-def complain_of(error: BuildError) -> None:
-    """Print an error: as it is where it knows its place, else after the program's name."""
+def complain_of(error: BuildError, *, as_json: bool) -> None:
+    """Print an error: as it is where it knows its place, else after the program's name.
+
+    For machines it is one line: an array of all errors, each with its code and place.
+    """
+    if as_json:
+        import json
+
+        unplaced = {"severity": "error", "code": "build", "message": error.message}
+        complain(json.dumps(error.documents or [unplaced]))
+        return
     text = error.message if error.located else f"pybuild: {error.message}"
     complain(text, error.hint)

@@ -1,21 +1,130 @@
-"""What a Containerfile says, shown without building anything (`--call`)."""
+"""What a Containerfile says, shown without building anything (`--call`, `--check`).
+
+No root, no store and no network are needed for any of it.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
+from collections.abc import Mapping
 
-from buildkit.errors import UsageError
-from grammar import ContainerfileErrors, parse
+from buildkit.command_line import CommandLine, build_arguments
+from buildkit.errors import BuildError, FindingsError, UsageError
+from buildkit.ignoring import find_ignore_file, read_ignore_file
+from grammar import Containerfile, ContainerfileError, ContainerfileErrors, expand_word, parse
 from grammar.dump import to_json, to_sexpr
+from grammar.lint import CheckOptionError, LintContext, LintResult, formats, lint
+from grammar.outline import outline, targets
+from grammar.outline_formats import (
+    outline_to_json,
+    outline_to_text,
+    targets_to_json,
+    targets_to_text,
+)
+from runtime.image.archive import architecture
+
+_FINDINGS = FindingsError.status
 
 
-def show(call: str, text: bytes, name: str) -> int:
-    """Print one view; raises UsageError for a file that cannot be parsed."""
+def show(line: CommandLine, text: bytes, name: str) -> int:
+    """Print one view; returns the exit status. Raises UsageError for a file with errors."""
     try:
         containerfile = parse(text, name=name)
+        if line.call == "check":
+            return _check(line, containerfile)
+        _print(_view(line, containerfile))
     except ContainerfileErrors as errors:
-        error = UsageError(str(errors))
-        error.located = True
-        raise error from errors
-    sys.stdout.write((to_json if call == "ast" else to_sexpr)(containerfile) + "\n")
+        raise located_errors(errors) from errors
+    except ContainerfileError as error:
+        raise located_errors(ContainerfileErrors([error])) from error
     return 0
+
+
+def show_word(line: CommandLine) -> int:
+    """Print what a word means with some variables set."""
+    word, *assignments = line.word
+    try:
+        _print(expand_word(word, assignments))
+    except ContainerfileError as error:
+        raise located_errors(ContainerfileErrors([error])) from error
+    return 0
+
+
+def located_errors(errors: ContainerfileErrors) -> UsageError:
+    """The errors of a file as one error of ours, places and all."""
+    error = UsageError(str(errors))
+    error.located = True
+    error.documents = tuple(errors.to_json())
+    return error
+
+
+def refuse_findings(containerfile: Containerfile, build_args: Mapping[str, str]) -> None:
+    """Raise FindingsError if the file asks for it (`# check=error=true`) and there are findings.
+
+    A file without that directive is not linted: a build should not pay for it.
+    """
+    asks = any(directive.name == "check" for directive in containerfile.directives)
+    if not (asks or "BUILDKIT_DOCKERFILE_CHECK" in build_args):
+        return
+    result = _lint(containerfile, LintContext(build_args=build_args))
+    if result.fail:
+        error = FindingsError(formats.to_text(containerfile, result).rstrip("\n"))
+        error.located = True
+        raise error
+
+
+def _view(line: CommandLine, containerfile: Containerfile) -> str:
+    as_json = line.format == "json"
+    match line.call:
+        case "ast":
+            return to_json(containerfile)
+        case "sexpr":
+            return to_sexpr(containerfile)
+        case "targets":
+            found = targets(containerfile)
+            return targets_to_json(containerfile, found) if as_json else targets_to_text(found)
+        case _:
+            seen = outline(containerfile, line.target, build_arguments(line.build_args), _here())
+            return outline_to_json(containerfile, seen) if as_json else outline_to_text(seen)
+
+
+def _check(line: CommandLine, containerfile: Containerfile) -> int:
+    context = os.path.realpath(line.context)
+    ignore_file, _ = find_ignore_file(line.file or containerfile.source.name, context)
+    result = _lint(
+        containerfile,
+        LintContext(
+            build_args=build_arguments(line.build_args),
+            target=line.target,
+            platform=_here(),
+            ignore=read_ignore_file(ignore_file).rules,
+        ),
+    )
+    match line.format:
+        case "json":
+            _print(formats.to_json(containerfile, result))
+        case "sarif":
+            _print(formats.to_sarif(containerfile, result))
+        case "github":
+            _print(formats.to_github(containerfile, result))
+        case _:
+            _print(formats.to_text(containerfile, result))
+    return _FINDINGS if result.findings else 0
+
+
+def _lint(containerfile: Containerfile, context: LintContext) -> LintResult:
+    try:
+        return lint(containerfile, context)
+    except CheckOptionError as error:
+        raise BuildError(f"BUILDKIT_DOCKERFILE_CHECK: {error}") from error
+
+
+def _here() -> str:
+    return f"linux/{architecture()}"
+
+
+def _print(text: str) -> None:
+    encoded = text.encode("utf-8", "surrogateescape")
+    if encoded:
+        sys.stdout.buffer.write(encoded.rstrip(b"\n") + b"\n")
