@@ -21,7 +21,7 @@ from buildkit.recorded import Recorded, archive_status
 from buildkit.state import Settings
 from buildkit.views import located_errors, refuse_findings
 from grammar import Containerfile, ContainerfileErrors, parse
-from runtime.image.archive import architecture
+from runtime.image.archive import Image, architecture
 from runtime.oci.digest import chain_ids, digest_of
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -57,12 +57,14 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         )
         refuse_findings(containerfile, request.build_args)
         stop_on_signals()
-        images = {name: find_image(store, name, request.context) for name in planner.base_images()}
+        images = _base_images(planner, store, request.context)
         plan = planner.plan({name: image.config.config for name, image in images.items()})
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
         read_ignore_file(ignore_file)
     except ContainerfileErrors as errors:
         raise located_errors(errors) from errors
+    except LocatedError as failure:
+        raise _at_its_place(failure, containerfile) from failure
     _check_output(request.output)
     progress = Progress(quiet=request.quiet)
     for warning in containerfile.warnings:
@@ -91,6 +93,16 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         progress.note(f"{request.output}: written")
     inputs = (*builder.inputs, *ignoring)
     return _recorded(request, store, documents, inputs, progress)
+
+
+def _base_images(planner: Planner, store: Store, context: str) -> dict[str, Image]:
+    images = {}
+    for name in planner.base_images():
+        try:
+            images[name] = find_image(store, name, context)
+        except BuildError as error:
+            raise LocatedError(error, planner.place_of(name)) from error
+    return images
 
 
 def _check_output(path: str) -> None:

@@ -26,8 +26,9 @@ _LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
 def run_and_exit() -> NoReturn:
     """Run `pybuild` and end the process at once: all that it made is in place by then."""
     status = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None:  # the caller may have closed it
+            stream.flush()
     os._exit(status)
 
 

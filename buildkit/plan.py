@@ -50,6 +50,7 @@ class Planner:
         self._architecture = architecture
         self._names = {s.name: s.index for s in containerfile.stages if s.name is not None}
         self._bases: dict[int, Base] = {}
+        self._places: dict[str, Span] = {}
         self._needed = self._reach(self._target(target))
 
     def base_images(self) -> tuple[str, ...]:
@@ -60,6 +61,10 @@ class Planner:
                 if isinstance(origin, ImageBase):
                     names[origin.name] = None
         return tuple(names)
+
+    def place_of(self, image: str) -> Span:
+        """The first word that names a base image."""
+        return self._places[image]
 
     def plan(self, configs: Mapping[str, ExecutionParameters]) -> Plan:
         """Plan all needed stages, `configs` being the base images'; raises ContainerfileErrors."""
@@ -151,7 +156,7 @@ class Planner:
         if name == "scratch":
             return Scratch()
         index = self._names_before(stage.index).get(name.lower())
-        return ImageBase(name=name) if index is None else StageBase(index=index)
+        return self._image(name, word) if index is None else StageBase(index=index)
 
     def _names_before(self, end: int) -> dict[str, int]:
         return {s.name: s.index for s in self._file.stages[:end] if s.name is not None}
@@ -192,6 +197,10 @@ class Planner:
             )
         if name.lower() in self._names:
             raise self._error(f"--from={name}: that stage is not an earlier one", word.span)
+        return self._image(name, word)
+
+    def _image(self, name: str, word: Word) -> ImageBase:
+        self._places.setdefault(name, word.span)
         return ImageBase(name=name)
 
     def _expand(self, word: Word) -> str:

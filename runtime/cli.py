@@ -21,7 +21,8 @@ else:
 def run_and_exit() -> NoReturn:
     """Run `pyrun` and end the process at once: an orderly end costs two milliseconds."""
     status = main()
-    sys.stdout.flush()
+    if sys.stdout is not None:  # the caller may have closed it
+        sys.stdout.flush()
     os._exit(status)
 
 

@@ -29,6 +29,12 @@ def open_image(store: Store, name: str) -> Image:
                 hint="pybuild -t NAME makes a name, pybuild -o image.tar a file",
             )
         return open_archive(name)
+    return named_image(store, name)
+
+
+def named_image(store: Store, name: str) -> Image:
+    """Open an image by its name in the store, which must exist."""
+    record = store.image_name(name)
     with open(record, "rb") as file:
         descriptor = Descriptor.from_json(parse_json(file.read(), record), record)
     return stored_image(store, descriptor, name)

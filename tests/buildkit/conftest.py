@@ -1,0 +1,121 @@
+"""Who runs `pybuild` in a test, and with what.
+
+Fixtures:   pybuild (run by whoever runs the tests), anybody (the test runs once with root and once
+            with a user without rights), hello_repository (the project's own packages),
+            tiny_repository (extra, where its maker is there)
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.buildkit.support import Pybuild, make_pybuild
+from tests.conftest import remove, root_is_missing, userns_is_missing
+from tests.support import BUSYBOX, CHECKOUT, Caller, run
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _busybox_is_there() -> None:
+    if not BUSYBOX.exists():
+        pytest.skip("/bin/busybox is not installed (busybox-static)")
+
+
+@contextmanager
+def new_room(public_root: Path) -> Iterator[Path]:
+    """A directory for a `Pybuild`, gone afterwards with all that subordinate ids own in it."""
+    path = Path(tempfile.mkdtemp(dir=public_root))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        remove(path)
+
+
+@pytest.fixture
+def _room(public_root: Path) -> Iterator[Path]:
+    with new_room(public_root) as path:
+        yield path
+
+
+@pytest.fixture
+def pybuild(_room: Path, user: Caller) -> Pybuild:
+    """`pybuild` run by whoever runs the tests."""
+    return _pybuild(_room, "root" if os.geteuid() == 0 else "user", user)
+
+
+@pytest.fixture(params=["root", "user"])
+def anybody(_room: Path, user: Caller, request: pytest.FixtureRequest) -> Pybuild:
+    """`pybuild` run by root, and by a user without rights."""
+    return _pybuild(_room, request.param, user)
+
+
+@pytest.fixture
+def as_root(_room: Path, user: Caller) -> Pybuild:
+    """`pybuild` run by root."""
+    return _pybuild(_room, "root", user)
+
+
+@pytest.fixture
+def as_user(_room: Path, user: Caller) -> Pybuild:
+    """`pybuild` run by a user without rights."""
+    return _pybuild(_room / "user", "user", user)
+
+
+def _pybuild(directory: Path, who: str, user: Caller) -> Pybuild:
+    reason = root_is_missing() if who == "root" else userns_is_missing()
+    if reason:
+        pytest.skip(reason)
+    return make_pybuild(directory, Caller("root", 0, 0, "/root") if who == "root" else user)
+
+
+@pytest.fixture(scope="session")
+def hello_repository(public_root: Path) -> Path:
+    """The context of examples/hello: repo/, its key, motd."""
+    path = public_root / "hello"
+    made = run([CHECKOUT / "examples/hello/make-repository", path], timeout_s=120)
+    if made.status:
+        pytest.skip(f"no RPM repository can be made here: {made.stderr.strip()[-300:]}")
+    (path / "motd").write_bytes((CHECKOUT / "examples/hello/motd").read_bytes())
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_repository() -> Path:
+    """Twelve tiny packages, and repositories that are broken each in its own way."""
+    return made_repository("tiny")
+
+
+def made_repository(profile: str) -> Path:
+    """What the repository maker beside the checkout makes, kept between runs of the tests."""
+    maker = CHECKOUT.parent / "shared/rpmrepo/make-rpm-repo"
+    if not maker.exists():
+        pytest.skip(f"extra where it is there: {maker}")
+    path = _cache() / "rpmrepo" / profile
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (path / "complete").exists():
+            made = run([maker, "-q", path, profile], timeout_s=600)
+            if made.status:
+                pytest.skip(f"{maker} {profile}: {made.stderr.strip()[-300:]}")
+            (path / "complete").touch()
+    return path
+
+
+def _cache() -> Path:
+    if named := os.environ.get("PYBUILD_TEST_CACHE"):
+        return Path(named)
+    if os.geteuid() == 0:
+        return Path("/var/cache/pybuild-tests")
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(home) / "pybuild-tests"
