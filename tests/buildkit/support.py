@@ -133,7 +133,10 @@ class Pybuild:
 
     def write(self, containerfile: str) -> None:
         """Write the Containerfile; the context gets busybox if the text names it."""
-        (self.context / "Containerfile").write_text(containerfile)
+        path = self.context / "Containerfile"
+        # A build that was started before may be reading it: it must never be half there.
+        if not path.exists() or path.read_text() != containerfile:
+            path.write_text(containerfile)
         if "busybox" in containerfile and not (self.context / "busybox").exists():
             os.link(_shared_busybox(self.directory), self.context / "busybox")
 
