@@ -220,6 +220,7 @@ class Copier:
 
 def _owner(root_fd: int, chown: str) -> tuple[int, int]:
     """`--chown=user[:group]` by the image's own files; a number alone is the group as well."""
+    chown = chown.removesuffix(":")
     user = look_up(root_fd, chown).user
     if chown.isdigit():
         return user.uid, user.uid

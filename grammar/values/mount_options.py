@@ -98,12 +98,15 @@ class Options:
         """The value as it is, empty if there is none."""
         return self._take(key) or ""
 
-    def required_target(self) -> str:
-        """The target, which cannot be the root."""
+    def target(self) -> str:
+        """The target, which cannot be the root; without one it is the working directory.
+
+        The reference calls it required, and BuildKit's own Dockerfile leaves it out.
+        """
         field = self._fields.get("target")
         target = self.text("target")
         if field is None or not target:
-            raise self.error(f"mounts of type {self.type} need a target", hint="target=DIRECTORY")
+            return ""
         if self.cleaned(target) == "/" and not target.startswith("."):
             raise self._invalid(field, "the target of a mount cannot be /")
         return target

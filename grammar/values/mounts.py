@@ -112,7 +112,7 @@ def _mount(options: Options) -> Mount:
             mount = _cache(options)
         case "tmpfs":
             mount = TmpfsMount(
-                target=options.required_target(),
+                target=options.target(),
                 size=options.size("size", "tmpfs-size"),
                 mode=options.optional_mode("tmpfs-mode"),
                 copy_up=options.switch("tmpcopyup"),
@@ -144,7 +144,7 @@ def _bind(options: Options) -> BindMount:
             propagation = key
     options.one_of("consistency", ("consistent", "cached", "delegated", "default"))
     return BindMount(
-        target=options.required_target(),
+        target=options.target(),
         source=options.text("source"),
         from_=options.text("from"),
         readonly=options.readonly(default=True),
@@ -160,7 +160,7 @@ def _bind(options: Options) -> BindMount:
 
 
 def _cache(options: Options) -> CacheMount:
-    target = options.required_target()
+    target = options.target()
     return CacheMount(
         target=target,
         id=options.text("id") or options.cleaned(target),

@@ -18,10 +18,13 @@ class Owner(Record):
 
 def parse_owner(text: str) -> Owner:
     """Read a value of --chown; raises InvalidValue."""
-    user, colon, group = text.partition(":")
+    user, _, group = text.partition(":")
+    if not user and not group:
+        raise _invalid("the owner is empty", text, 0)
+    # As in BuildKit, an empty half says nothing: `:g` is root's, `u:` has the user's group.
     return Owner(
-        user=_account("user", user, 0),
-        group=_account("group", group, len(user) + 1) if colon else None,
+        user=_account("user", user, 0) if user else 0,
+        group=_account("group", group, len(user) + 1) if group else None,
     )
 
 
@@ -30,8 +33,6 @@ def _account(kind: str, text: str, offset: int) -> int | str:
         if int(text[:11]) > _MAX_ID:
             raise _invalid(f"{kind} number {quoted(text)} is greater than {_MAX_ID}", text, offset)
         return int(text)
-    if not text:
-        raise _invalid(f"the {kind} is empty", text, offset)
     if any(char.isspace() or char in ":/" for char in text):
         raise _invalid(f"{quoted(text)} is no {kind}", text, offset)
     return text

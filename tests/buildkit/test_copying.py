@@ -246,10 +246,10 @@ def test_an_unknown_owner_fails(pybuild: Pybuild, chown: str, message: str) -> N
     assert "Containerfile:4:" in ended.stderr
 
 
-@pytest.mark.parametrize("chown", ["4294967295", "$big", "root:", "$colon"])
+@pytest.mark.parametrize("chown", ["4294967295", "$big"])
 def test_what_is_no_owner_is_an_error_at_its_place(pybuild: Pybuild, chown: str) -> None:
     pybuild.add({"etc/passwd": PASSWD, "a": ""})
-    arguments = "ARG big=4294967295 colon=root:"
+    arguments = "ARG big=4294967295"
     ended = pybuild.try_build(
         f"FROM scratch\nCOPY etc /etc/\n{arguments}\nCOPY --chown={chown} a /\n"
     )

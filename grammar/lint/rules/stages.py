@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 
 from grammar.descriptions import describe
 from grammar.instructions import Bootstrap, Copy, Run
@@ -12,6 +13,7 @@ from grammar.lint.view import View, problem, triggered
 from grammar.mount_keys import read_mount
 
 _RESERVED = ("context", "scratch")
+_VARIABLE = re.compile(r"\$(?:\w+|\{[^}]*\})")
 
 
 @rule("StageNameCasing", "Stage names should be lowercase", page="stage-name-casing")
@@ -88,6 +90,7 @@ def _used_stages(view: View) -> Iterator[int]:
     for scope in view.stages:
         if scope.base is not None:
             yield scope.base.stage.index
+        yield from _possible_bases(scope.stage.from_.image.text, names)
         for instruction, variables in scope.walk():
             match triggered(instruction):
                 case Copy(from_=word) if word is not None:
@@ -105,6 +108,14 @@ def _used_stages(view: View) -> Iterator[int]:
                     yield names[name]
         if scope.stage.name is not None:
             names[scope.stage.name] = scope.stage.index
+
+
+def _possible_bases(written: str, names: Mapping[str, int]) -> Iterator[int]:
+    """Stages that `FROM name-$VARIABLE` can mean: one of them is, for some value."""
+    literal = [re.escape(part) for part in _VARIABLE.split(written.lower())]
+    if len(literal) > 1:
+        expression = re.compile(".*".join(literal))
+        yield from (index for name, index in names.items() if expression.fullmatch(name))
 
 
 RULES = (

@@ -45,9 +45,7 @@ def undefined_var(view: View) -> Iterator[Problem]:
                 continue
             near = nearest(name, environment)
             more = f" (did you mean ${near}?)" if near else ""
-            hint = (
-                None if looked_into or near else "the base image was not asked for its variables"
-            )
+            hint = None if looked_into else "the base image was not asked for its variables"
             if name in view.scopes.globals:
                 hint = f"it is declared before FROM; ARG {name} brings it into the stage"
             message = f"Usage of undefined variable '${name}'{more}"
