@@ -35,6 +35,8 @@ def show(line: CommandLine, text: bytes, name: str) -> int:
             return _check(line, containerfile)
         _print(_view(line, containerfile))
     except ContainerfileErrors as errors:
+        if line.call == "check" and line.format == "json":
+            _print(formats.errors_to_json(errors))  # who reads findings gets these the same way
         raise located_errors(errors) from errors
     except ContainerfileError as error:
         raise located_errors(ContainerfileErrors([error])) from error

@@ -46,6 +46,12 @@ def test_findings_are_json_for_machines(tmp_path: Path, form: str) -> None:
     )
 
 
+def test_a_file_that_does_not_parse_is_json_for_who_reads_findings(tmp_path: Path) -> None:
+    done = _call(tmp_path, "--check", "--format=json", text="FROM scratch\nFOO\n")
+    assert done.returncode == 2
+    assert "FOO" in json.loads(done.stdout)["buildError"]["message"]
+
+
 def test_findings_are_annotations_for_github(tmp_path: Path) -> None:
     done = _call(tmp_path, "--check", "--format=github")
     assert done.stdout.startswith("::warning file=Containerfile,line=2,col=1,")
