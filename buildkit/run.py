@@ -8,7 +8,7 @@ from buildkit.errors import BuildError
 from buildkit.processes import run_container
 from buildkit.snapshot import Snapshot, stubs
 from buildkit.steps import RunStep
-from runtime.oci.spec import Mount, Process, Spec
+from runtime.oci.spec import Capabilities, Mount, Process, Spec
 from runtime.sandbox import capabilities, defaults
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -32,7 +32,7 @@ def execute_run(
             env=(*step.proxies, *step.env),
             cwd=step.cwd,
             user=step.user,
-            capabilities=capabilities.BUILD_DEFAULT,
+            capabilities=Capabilities.granted(capabilities.BUILD_DEFAULT),
             no_new_privileges=False,  # Dockerfiles rely on sudo and the like
         ),
         hostname=HOSTNAME,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runtime.errors import UsageError
-from runtime.oci.spec import Mount, Process, Spec
+from runtime.oci.spec import Capabilities, Mount, Process, Root, Spec
 from runtime.record import Record
 from runtime.sandbox import capabilities, defaults
 
@@ -49,7 +49,7 @@ def to_spec(config: ImageConfig, options: Options) -> Spec:
             cwd=_working_dir(config, options),
             user=options.user or config.config.user,
             terminal=options.terminal,
-            capabilities=_capabilities(options),
+            capabilities=Capabilities.granted(_capabilities(options)),
             no_new_privileges=not options.new_privileges,
         ),
         hostname=hostname,
@@ -59,7 +59,7 @@ def to_spec(config: ImageConfig, options: Options) -> Spec:
         namespaces=defaults.namespaces(host_network=options.host_network),
         masked_paths=defaults.MASKED_PATHS,
         readonly_paths=defaults.READONLY_PATHS,
-        readonly_root=options.readonly,
+        root=Root(path="rootfs", readonly=options.readonly),
     )
 
 

@@ -23,7 +23,7 @@ from buildkit.scope import PROXIES
 from buildkit.snapshot import Snapshot
 from buildkit.steps import BootstrapStep
 from grammar import Span
-from runtime.oci.spec import Mount, Namespace, Process, Spec
+from runtime.oci.spec import Capabilities, Mount, Namespace, Process, Spec
 from runtime.sandbox import capabilities
 from runtime.sandbox.rootfs import Bind, Directory
 from runtime.store.store import Store
@@ -148,7 +148,7 @@ def _spec(
             args=arguments,
             env=tuple(f"{name}={value}" for name, value in environment.items()),
             # rpm owns files to everybody, makes devices, changes the root, sets capabilities.
-            capabilities=capabilities.ALL,
+            capabilities=Capabilities.granted(capabilities.ALL),
             no_new_privileges=False,
         ),
         mounts=mounts,

@@ -1,6 +1,7 @@
 """Runtime-spec types (config.md, config-linux.md): what to isolate and how to start the process.
 
-The Go prefix `Linux` is left out where the name is clear without it.
+The Go prefix `Linux` is left out where the name is clear without it. Limits are in `resources`,
+filters of system calls in `seccomp`, the JSON form in `config`.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Literal
 
-    NamespaceType = Literal["pid", "mount", "uts", "ipc", "network", "cgroup"]
+    from runtime.oci.resources import Resources
+    from runtime.oci.seccomp import Seccomp
+
+    NamespaceType = Literal["pid", "mount", "uts", "ipc", "network", "cgroup", "user", "time"]
+
+VERSION = "1.2.0"  # of the specification that we implement
 
 
 class User(Record):
@@ -19,15 +25,53 @@ class User(Record):
 
     uid: int = 0
     gid: int = 0
+    umask: int | None = None
     additional_gids: tuple[int, ...] = ()
 
 
 class Rlimit(Record):
-    """One resource limit (config.md "POSIX process")."""
+    """One resource limit (config.md "POSIX process"); `type` is RLIMIT_NOFILE and the like."""
 
     type: str
     soft: int
     hard: int
+
+
+class Capabilities(Record):
+    """The five sets of capabilities(7) (config.md "Linux Process"); names without CAP_."""
+
+    bounding: frozenset[str] = frozenset()
+    permitted: frozenset[str] = frozenset()
+    effective: frozenset[str] = frozenset()
+    inheritable: frozenset[str] = frozenset()
+    ambient: frozenset[str] = frozenset()
+
+    @classmethod
+    def granted(cls, names: frozenset[str]) -> Capabilities:
+        """What an engine gives: bounding, permitted and effective; nothing is inheritable.
+
+        A non-empty inheritable set was CVE-2022-24769 and three more.
+        """
+        return cls(bounding=names, permitted=names, effective=names)
+
+
+class Scheduler(Record):
+    """How the kernel schedules a process (config.md "Linux Process"; sched(7))."""
+
+    policy: str  # SCHED_OTHER, …
+    nice: int = 0
+    priority: int = 0
+    flags: tuple[str, ...] = ()
+    runtime: int = 0  # nanoseconds, as the two below; of SCHED_DEADLINE
+    deadline: int = 0
+    period: int = 0
+
+
+class IOPriority(Record):
+    """Class and level (0-7) of a process's block I/O (config.md "Linux Process")."""
+
+    io_class: str  # IOPRIO_CLASS_RT, …_BE, …_IDLE
+    priority: int = 0
 
 
 class Process(Record):
@@ -42,19 +86,40 @@ class Process(Record):
     cwd: str = "/"
     user: User | str = User()
     terminal: bool = False
-    capabilities: frozenset[str] = frozenset()  # bounding, permitted and effective
-    no_new_privileges: bool = True
+    console_size: tuple[int, int] | None = None  # height, width in characters
+    capabilities: Capabilities = Capabilities()
+    no_new_privileges: bool = False
     rlimits: tuple[Rlimit, ...] = ()
-    umask: int = 0o022
+    oom_score_adj: int | None = None
+    scheduler: Scheduler | None = None
+    io_priority: IOPriority | None = None
+    cpu_affinity: tuple[str, str] | None = None  # of exec: before, and after it joins the cgroup
+
+
+class Root(Record):
+    """The root filesystem (config.md "Root"); `path` is relative to the bundle."""
+
+    path: str
+    readonly: bool = False
+
+
+class IDMapping(Record):
+    """A range of ids in a user namespace and outside of it (config-linux.md)."""
+
+    container_id: int
+    host_id: int
+    size: int
 
 
 class Mount(Record):
     """One mount inside the container (config.md "Mounts")."""
 
     destination: str
-    type: str
+    type: str = ""
     source: str = ""
     options: tuple[str, ...] = ()
+    uid_mappings: tuple[IDMapping, ...] = ()
+    gid_mappings: tuple[IDMapping, ...] = ()
 
 
 class Namespace(Record):
@@ -64,13 +129,66 @@ class Namespace(Record):
     path: str | None = None
 
 
+class Device(Record):
+    """A device node to make (config-linux.md "Devices")."""
+
+    path: str
+    type: str  # c, u (the same), b, p
+    major: int = 0
+    minor: int = 0
+    file_mode: int | None = None
+    uid: int = 0
+    gid: int = 0
+
+
+class TimeOffset(Record):
+    """What a time namespace adds to one clock: "monotonic" or "boottime"."""
+
+    clock: str
+    seconds: int = 0
+    nanoseconds: int = 0
+
+
+class Hook(Record):
+    """A program to run at one point of a container's life (config.md "POSIX-platform Hooks")."""
+
+    path: str
+    args: tuple[str, ...] = ()
+    env: tuple[str, ...] = ()
+    timeout_s: int | None = None
+
+
+class Hooks(Record):
+    """The hooks of each point, in order (config.md "POSIX-platform Hooks")."""
+
+    prestart: tuple[Hook, ...] = ()
+    create_runtime: tuple[Hook, ...] = ()
+    create_container: tuple[Hook, ...] = ()
+    start_container: tuple[Hook, ...] = ()
+    poststart: tuple[Hook, ...] = ()
+    poststop: tuple[Hook, ...] = ()
+
+
 class Spec(Record):
-    """One container's configuration; the root filesystem is given beside it (`sandbox.rootfs`)."""
+    """One container's configuration; its root may also be given beside it (`sandbox.rootfs`)."""
 
     process: Process
+    root: Root | None = None
     hostname: str = ""
+    domainname: str = ""
     mounts: tuple[Mount, ...] = ()
+    hooks: Hooks | None = None
+    annotations: tuple[tuple[str, str], ...] = ()
     namespaces: tuple[Namespace, ...] = ()
+    uid_mappings: tuple[IDMapping, ...] = ()
+    gid_mappings: tuple[IDMapping, ...] = ()
+    time_offsets: tuple[TimeOffset, ...] = ()
+    devices: tuple[Device, ...] = ()
+    cgroups_path: str = ""
+    resources: Resources | None = None
+    rootfs_propagation: str = ""
+    seccomp: Seccomp | None = None
+    sysctl: tuple[tuple[str, str], ...] = ()
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
-    readonly_root: bool = False
+    personality: str = ""  # LINUX, LINUX32

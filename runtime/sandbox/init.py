@@ -96,7 +96,8 @@ def _become(start: Start) -> NoReturn:
     if "uts" in wanted and start.spec.hostname:
         syscalls.sethostname(start.spec.hostname)
     _block_imports()
-    _change_root(root_fd, readonly=start.spec.readonly_root)
+    root_settings = start.spec.root
+    _change_root(root_fd, readonly=root_settings is not None and root_settings.readonly)
     _connect(stdio, controlling=process.terminal)
     _execute(process, account)
 
@@ -215,14 +216,15 @@ def _execute(process: Process, account: Account) -> NoReturn:
         raise CommandError(f"{process.cwd}: {error.strerror}", status=126) from error
     if not os.getcwd().startswith("/"):  # "(unreachable)": outside of the root
         raise ContainerError(f"{process.cwd}: is outside of the container")
-    os.umask(process.umask)
+    umask = account.user.umask
+    os.umask(0o022 if umask is None else umask)
     environment = dict(item.partition("=")[::2] for item in process.env)
     environment.setdefault("HOME", account.home)
     _exec_search(process.args, environment)
 
 
 def _give_up_privileges(process: Process, user: User) -> None:
-    mask = capabilities.capability_mask(process.capabilities)
+    mask = capabilities.capability_mask(process.capabilities.bounding)
     held = capabilities.held_capabilities()
     mask &= held
     capabilities.limit_bounding(mask, held)
