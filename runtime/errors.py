@@ -3,6 +3,7 @@
 PyrunError
   UsageError        the command line is wrong                     pyrun exits 125
   ImageError        an image, layer or path in it is not right    125
+  ConfigError       a runtime-spec document is not right          125
   StoreError        the store is unusable, or the disk is full    125
   ContainerError    the container could not be set up             125
   CommandError      its command cannot be executed                126 or 127
@@ -26,6 +27,10 @@ class UsageError(PyrunError):
 
 class ImageError(PyrunError):
     """An image does not say what it must, or its bytes are not the ones it promises."""
+
+
+class ConfigError(PyrunError):
+    """A runtime-spec document (config.json) says what it must not, or what is not supported."""
 
 
 class StoreError(PyrunError):
