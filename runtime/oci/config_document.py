@@ -232,7 +232,7 @@ def shown(value: object) -> str:
     if isinstance(value, list):
         return "an array"
     # Keys of maps are shown before anything is wrong with them: that must not import json.
-    if isinstance(value, str) and value.isprintable() and value.isascii():
+    if isinstance(value, str) and value.isprintable():
         text = '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
     else:
         import json

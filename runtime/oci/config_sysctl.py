@@ -59,10 +59,8 @@ def dotted(name: str) -> str:
 
 def _namespace_of(name: str) -> str | None:
     family, _, rest = name.partition(".")
-    if family == "net":
-        return "network"
-    if family == "user":
-        return "user"
+    if family in ("net", "user") and rest:
+        return "network" if family == "net" else "user"
     if family == "kernel" and (rest == "sem" or rest.startswith(("msg", "shm"))):
         return "ipc"
     if name.startswith("fs.mqueue."):

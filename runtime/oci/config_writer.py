@@ -28,11 +28,14 @@ if TYPE_CHECKING:
     )
 
 
-def to_json(spec: Spec) -> dict[str, object]:
-    """The whole configuration, for `json.dumps`; raises ConfigError as `process_to_json`."""
+def to_json(spec: Spec, *, version: str = VERSION) -> dict[str, object]:
+    """The whole configuration, for `json.dumps`; raises ConfigError as `process_to_json`.
+
+    `version` is what it says it complies with: crun 1.8 takes none but 1.0.
+    """
     root = spec.root
     return {
-        "ociVersion": VERSION,
+        "ociVersion": version,
         "process": process_to_json(spec.process),
         **given(
             root=root and {"path": root.path, **given(readonly=root.readonly or None)},

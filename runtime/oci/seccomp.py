@@ -29,5 +29,6 @@ class Seccomp(Record):
     default_action: str
     default_errno_ret: int | None = None
     architectures: tuple[str, ...] = ()  # SCMP_ARCH_X86_64, …; the machine's own always counts
+    # The kernel refuses WAIT_KILLABLE_RECV without a listener; libseccomp leaves it out then.
     flags: tuple[str, ...] = ()
     syscalls: tuple[SyscallRule, ...] = ()

@@ -93,7 +93,8 @@ class Process(Record):
     oom_score_adj: int | None = None
     scheduler: Scheduler | None = None
     io_priority: IOPriority | None = None
-    cpu_affinity: tuple[str, str] | None = None  # of exec: before, and after it joins the cgroup
+    # Of exec: before, and after it joins the cgroup; lists such as "0-3,7", without blanks.
+    cpu_affinity: tuple[str, str] | None = None
 
 
 class Root(Record):
@@ -188,6 +189,7 @@ class Spec(Record):
     resources: Resources | None = None
     rootfs_propagation: str = ""
     seccomp: Seccomp | None = None
+    # Names with dots; a slash in one is a dot of its file's name (an interface eth0.5: eth0/5).
     sysctl: tuple[tuple[str, str], ...] = ()
     masked_paths: tuple[str, ...] = ()
     readonly_paths: tuple[str, ...] = ()
