@@ -558,9 +558,9 @@ CASES: list[Case] = [
         'linux.resources.rdma["mlx5_1"].hcaHandles: is missing, and so is hcaObjects',
     ),
     (
-        (*_RESOURCES, "unified", "../cgroup.procs"),
+        (*_RESOURCES, "unified", "x/../../cgroup.procs"),
         "1",
-        'linux.resources.unified["../cgroup.procs"]: is not a file of a control group',
+        'linux.resources.unified["x/../../cgroup.procs"]: is not a file of a control group',
     ),
     (
         (*_RESOURCES, "unified", ".."),
