@@ -1,0 +1,1 @@
+"""Control groups (cgroups(7)): limits, device rules, freezing, killing and statistics."""
