@@ -18,10 +18,12 @@ from buildkit.errors import BuildError, Cancelled, HostError
 from runtime.errors import CommandError, ContainerError
 from runtime.oci.spec import Spec
 from runtime.sandbox import syscalls
-from runtime.sandbox.container import exit_status, start
+from runtime.sandbox.container import Placement, exit_status, start
+from runtime.sandbox.entry import Entry
 from runtime.sandbox.rootfs import make_private
 
 if TYPE_CHECKING:
+    from runtime.cgroup.group import Group
     from runtime.sandbox.rootfs import RootFilesystem
 
 _STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -92,6 +94,8 @@ def run_container(
     output: Callable[[bytes], None],
     devices: tuple[str, ...] = ("/dev",),
     prepare: Callable[[], None] | None = None,
+    final: Entry | None = None,
+    group: Group | None = None,
 ) -> int:
     """Run a container to its end, handing on what it writes; returns its exit status.
 
@@ -103,15 +107,14 @@ def run_container(
     container = None
     try:
         with _signals_held():
-            container = start(
-                spec,
-                rootfs,
+            placement = Placement(
                 scratch=scratch,
                 stdio=(null, write_end, write_end),
                 devices=devices,
                 prepare=prepare,
-                more_to_come=True,
+                group=group,
             )
+            container = start(spec, rootfs, placement, final or Entry())
         os.close(write_end)
         write_end = -1
         while chunk := _read(read_end):

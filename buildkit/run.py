@@ -8,8 +8,16 @@ from buildkit.errors import BuildError
 from buildkit.processes import run_container
 from buildkit.snapshot import Snapshot, stubs
 from buildkit.steps import RunStep
+from runtime.cgroup.devices import DEFAULT_RULES
+from runtime.cgroup.group import Group, make_group
+from runtime.errors import ContainerError
+from runtime.limits import group_name
+from runtime.oci.resources import Resources
 from runtime.oci.spec import Capabilities, Mount, Process, Spec
 from runtime.sandbox import capabilities, defaults
+from runtime.sandbox.entry import Entry
+from runtime.sandbox.userns import in_user_namespace
+from runtime.seccomp.load import filter_for
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
@@ -26,13 +34,18 @@ def execute_run(
     output: Callable[[bytes], None],
 ) -> None:
     """Run the step's process; raises BuildError unless it ends with status 0."""
+    group = _device_group()
+    # Who may make device nodes and open them has the host's disk.
+    granted = capabilities.BUILD_DEFAULT
+    if group is None and not in_user_namespace():
+        granted -= {"MKNOD"}
     spec = Spec(
         process=Process(
             args=step.args,
             env=(*step.proxies, *step.env),
             cwd=step.cwd,
             user=step.user,
-            capabilities=Capabilities.granted(capabilities.BUILD_DEFAULT),
+            capabilities=Capabilities.granted(granted),
             no_new_privileges=False,  # Dockerfiles rely on sudo and the like
         ),
         hostname=HOSTNAME,
@@ -44,11 +57,33 @@ def execute_run(
         masked_paths=defaults.MASKED_PATHS,
         readonly_paths=defaults.READONLY_PATHS,
     )
-    status = run_container(
-        spec, snapshot.rootfs(stubs(snapshot)), scratch=store.scratch, output=output
-    )
+    try:
+        status = run_container(
+            spec,
+            snapshot.rootfs(stubs(snapshot)),
+            scratch=store.scratch,
+            output=output,
+            final=Entry(
+                seccomp=filter_for(None, granted, cache=f"{store.root}/seccomp"),
+                keyring="_ses.pybuild",
+            ),
+            group=group,
+        )
+    finally:
+        if group is not None:
+            group.remove()
     if status:
         raise BuildError(f"exited with status {status}", hint=_explain(status))
+
+
+def _device_group() -> Group | None:
+    """A control group that gives access to the default devices alone, where one can be had."""
+    if in_user_namespace():
+        return None  # where no device node can be made
+    try:
+        return make_group(f"pybuild/{group_name()}", Resources(devices=DEFAULT_RULES))
+    except ContainerError:  # a container around us has no writable control groups
+        return None
 
 
 def _network_files(work: Workspace, *, host_network: bool) -> tuple[Mount, ...]:

@@ -12,6 +12,9 @@ from runtime.sandbox import capabilities, defaults
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.oci.image import ImageConfig
+    from runtime.oci.spec import Rlimit
+    from runtime.sandbox.entry import Entry
+    from runtime.sandbox.landlock import Ruleset
 
 
 class Options(Record):
@@ -31,6 +34,17 @@ class Options(Record):
     new_privileges: bool = False
     cap_add: tuple[str, ...] = ()
     cap_drop: tuple[str, ...] = ()
+    seccomp: str = ""  # a profile's file, or "unconfined"; empty: ours
+    landlock: tuple[str, ...] = ()
+    init: bool = False
+    memory: str = ""  # this and what follows as `runtime.limits` reads it
+    memory_swap: str = ""
+    cpus: str = ""
+    cpu_shares: str = ""
+    cpuset_cpus: str = ""
+    cpuset_mems: str = ""
+    pids_limit: str = ""
+    ulimits: tuple[str, ...] = ()
 
 
 def to_spec(config: ImageConfig, options: Options) -> Spec:
@@ -51,6 +65,7 @@ def to_spec(config: ImageConfig, options: Options) -> Spec:
             terminal=options.terminal,
             capabilities=Capabilities.granted(_capabilities(options)),
             no_new_privileges=not options.new_privileges,
+            rlimits=_rlimits(options.ulimits),
         ),
         hostname=hostname,
         mounts=defaults.mounts(host_network=options.host_network)
@@ -61,6 +76,55 @@ def to_spec(config: ImageConfig, options: Options) -> Spec:
         readonly_paths=defaults.READONLY_PATHS,
         root=Root(path="rootfs", readonly=options.readonly),
     )
+
+
+def asks_for_limits(options: Options) -> bool:
+    """Whether any option needs a control group."""
+    memory = options.memory or options.memory_swap
+    processor = options.cpus or options.cpu_shares or options.cpuset_cpus or options.cpuset_mems
+    return bool(memory or processor or options.pids_limit)
+
+
+def entry_of(spec: Spec, options: Options, store: str) -> Entry:
+    """The last steps of a container's process that the options ask for beside the spec."""
+    from runtime.sandbox.entry import Entry
+
+    return Entry(
+        seccomp=_seccomp(spec, options.seccomp, f"{store}/seccomp"),
+        landlock=_landlock(options.landlock),
+        init=options.init,
+        keyring="_ses.pyrun",
+    )
+
+
+def _seccomp(spec: Spec, profile: str, cache: str) -> bytes:
+    """The compiled filter: ours comes with the package, others are compiled once."""
+    if profile == "unconfined":
+        return b""
+    from runtime.seccomp.load import filter_for
+
+    names = spec.process.capabilities.bounding
+    if not profile:
+        return filter_for(None, names, cache=cache)
+    from runtime.seccomp.profile import load_profile
+
+    return filter_for(load_profile(profile, names), names, cache=cache)
+
+
+def _landlock(rules: tuple[str, ...]) -> Ruleset | None:
+    if not rules:
+        return None
+    from runtime.sandbox.landlock import parse_rules
+
+    return parse_rules(rules)
+
+
+def _rlimits(texts: tuple[str, ...]) -> tuple[Rlimit, ...]:
+    if not texts:
+        return ()
+    from runtime.limits import rlimits
+
+    return rlimits(texts)
 
 
 def _environment(config: ImageConfig, options: Options, hostname: str) -> tuple[str, ...]:
@@ -127,4 +191,9 @@ def _volume(text: str) -> Mount:
         raise UsageError(
             f"-v {text!r}: {source} does not exist", hint="make it first; pyrun does not guess"
         )
-    return Mount(destination=parts[1], type="bind", source=source, options=("rbind", mode))
+    return Mount(
+        destination=parts[1],
+        type="bind",
+        source=source,
+        options=("rbind", "rro" if mode == "ro" else mode),
+    )

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     import signal
     from typing import NoReturn
 
+    from runtime.bundle import Options
+    from runtime.cgroup.group import Group
     from runtime.command_line import CommandLine
-    from runtime.sandbox.container import Container
 else:
     import _signal as signal
 
@@ -24,6 +25,12 @@ def run_and_exit() -> NoReturn:
     if sys.stdout is not None:  # the caller may have closed it
         sys.stdout.flush()
     os._exit(status)
+
+
+def run_oci_and_exit() -> NoReturn:
+    """Run `pyrun-oci`, which is `pyrun oci` under a name of its own, as engines call it."""
+    sys.argv[1:1] = ["oci"]
+    run_and_exit()
 
 
 def main() -> int:
@@ -56,6 +63,15 @@ def _open_standard_descriptors() -> None:
 
 
 def _main(arguments: list[str]) -> int:
+    # A verb wins over an image of that name, which `./oci` and `-- oci` still mean.
+    if arguments[:1] == ["oci"]:
+        from runtime.lifecycle.cli import main as oci
+
+        return oci(arguments[1:])
+    if arguments[:1] == ["bundle"]:
+        from runtime.bundle_cli import main as bundle
+
+        return bundle(arguments[1:])
     from runtime.command_line import HELP, CommandLine
 
     line = CommandLine(arguments)
@@ -72,9 +88,10 @@ def _main(arguments: list[str]) -> int:
 
 def run(line: CommandLine) -> int:
     """Run one image in the foreground and return its exit status."""
-    from runtime.bundle import to_spec
+    from runtime.bundle import entry_of, to_spec
     from runtime.image.source import open_image
-    from runtime.sandbox.container import FORWARDED, start
+    from runtime.sandbox.container import Placement, start
+    from runtime.sandbox.foreground import attend, hold_signals
     from runtime.sandbox.rootfs import Overlay
     from runtime.sandbox.userns import become_root
     from runtime.store.store import Store, default_root
@@ -87,29 +104,28 @@ def run(line: CommandLine) -> int:
     if spec.process.terminal and line.options.interactive and not os.isatty(0):
         raise UsageError("-i and -t: standard input is not a terminal", hint="leave -t out")
     lowers = store.layers_of(image)
-    # From here on no signal may be lost, nor act on this process instead of the container.
-    signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD})
+    hold_signals()
     stdin = 0 if line.options.interactive else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    container = start(spec, Overlay(lowers=lowers), scratch=store.scratch, stdio=(stdin, 1, 2))
-    if container.master is not None:
-        from runtime.sandbox.terminal import attend
-
+    final = entry_of(spec, line.options, store.root)
+    group = _group(line.options)
+    try:
+        placement = Placement(scratch=store.scratch, stdio=(stdin, 1, 2), group=group)
+        container = start(spec, Overlay(lowers=lowers), placement, final)
         return attend(container, interactive=line.options.interactive)
-    return _wait(container)
+    finally:
+        if group is not None:
+            group.remove()
 
 
-def _wait(container: Container) -> int:
-    """Pass signals on until the container ends."""
-    from runtime.sandbox.container import FORWARDED, exit_status
+def _group(options: Options) -> Group | None:
+    from runtime.bundle import asks_for_limits
+    from runtime.sandbox.userns import in_user_namespace
 
-    killed_by = 0
-    while True:
-        number = signal.sigwaitinfo(FORWARDED | {signal.SIGCHLD}).si_signo
-        if number != signal.SIGCHLD:
-            killed_by = number if container.send(number) else killed_by
-        pid, wait_status = os.waitpid(container.pid, os.WNOHANG)
-        if pid:
-            return 128 + killed_by if killed_by else exit_status(wait_status)
+    if not asks_for_limits(options) and in_user_namespace():
+        return None  # without root there is no group to be had unasked
+    from runtime.limits import asked_resources, container_group, group_name
+
+    return container_group(asked_resources(options), group_name())
 
 
 def _complain(error: PyrunError) -> None:

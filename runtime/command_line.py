@@ -30,12 +30,28 @@ that `pybuild -t NAME` gave. What the container writes is thrown away when it en
       --cap-drop CAP         take a capability away, or ALL
       --security-opt no-new-privileges=false
                              let set-uid programs work
+      --security-opt seccomp=FILE|unconfined
+                             another filter of system calls than ours, or none
+      --landlock RULE,...    let it touch only this: ro:/usr, rw:/data, connect:443
+      --init                 a small init as PID 1, that reaps and passes signals on
+  -m, --memory BYTES         memory limit, such as 512m; also --memory-swap
+      --cpus N               processor time, such as 1.5; also --cpu-shares,
+                             --cpuset-cpus, --cpuset-mems
+      --pids-limit N         processes (default: 2048 as root)
+      --ulimit NAME=SOFT[:HARD]
       --rm                   accepted; nothing is ever kept
       --root DIR             the store (default: $PYBUILD_ROOT, /var/lib/pybuild)
       --help, --version
 
 Exit status: the command's own; 128+N if signal N ended it; 127 if it is not found,
 126 if it cannot be executed, 125 if pyrun itself failed.
+"""
+
+BUNDLE_HELP = """\
+usage: pyrun bundle [OPTIONS] IMAGE DIR [COMMAND...]
+
+Write an image as an OCI bundle, for any runtime: DIR/rootfs and DIR/config.json. The options are
+those of `pyrun IMAGE`; DIR must not exist.
 """
 
 _TABLE = OptionTable(
@@ -51,6 +67,15 @@ _TABLE = OptionTable(
         "--network": "network",
         "--net": "network",
         "--root": "root",
+        "-m": "memory",
+        "--memory": "memory",
+        "--memory-swap": "memory_swap",
+        "--cpus": "cpus",
+        "-c": "cpu_shares",
+        "--cpu-shares": "cpu_shares",
+        "--cpuset-cpus": "cpuset_cpus",
+        "--cpuset-mems": "cpuset_mems",
+        "--pids-limit": "pids_limit",
     },
     lists={
         "-e": "env",
@@ -60,6 +85,8 @@ _TABLE = OptionTable(
         "--cap-add": "cap_add",
         "--cap-drop": "cap_drop",
         "--security-opt": "security_opt",
+        "--landlock": "landlock",
+        "--ulimit": "ulimits",
     },
     flags={
         "-i": "interactive",
@@ -67,6 +94,7 @@ _TABLE = OptionTable(
         "-t": "terminal",
         "--tty": "terminal",
         "--read-only": "readonly",
+        "--init": "init",
         "--rm": "rm",
         "--help": "help",
         "--version": "version",
@@ -95,10 +123,18 @@ def _options(fields: dict[str, Any], command: tuple[str, ...]) -> Options:
     if network not in ("none", "host"):
         raise UsageError(f"--network {network!r}: none or host expected")
     for item in fields.pop("security_opt", ()):
-        key, _, value = item.replace(":", "=").partition("=")
-        if key != "no-new-privileges" or value not in ("", "true", "false"):
-            raise UsageError(f"--security-opt {item!r}: no-new-privileges=true|false expected")
-        fields["new_privileges"] = value == "false"
+        # As docker: "=" or, in old scripts, ":" behind the key.
+        separator = "=" if "=" in item else ":"
+        key, _, value = item.partition(separator)
+        if key == "no-new-privileges" and value in ("", "true", "false"):
+            fields["new_privileges"] = value == "false"
+        elif key == "seccomp" and value:
+            fields["seccomp"] = value
+        else:
+            raise UsageError(
+                f"--security-opt {item!r}: no-new-privileges=true|false or "
+                "seccomp=FILE|unconfined expected"
+            )
     entrypoint = fields.pop("entrypoint", None)
     if entrypoint is not None:
         fields["entrypoint"] = (entrypoint,) if entrypoint else ()

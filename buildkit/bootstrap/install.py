@@ -24,7 +24,7 @@ from buildkit.snapshot import Snapshot
 from buildkit.steps import BootstrapStep
 from grammar import Span
 from runtime.oci.spec import Capabilities, Mount, Namespace, Process, Spec
-from runtime.sandbox import capabilities
+from runtime.sandbox import capabilities, defaults
 from runtime.sandbox.rootfs import Bind, Directory
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -124,11 +124,13 @@ def _mounts(root: str, state: str, cache: str) -> tuple[Mount, ...]:
     closed = ("nosuid", "noexec", "nodev")
     return (
         Mount(destination="/proc", type="proc", source="proc", options=closed),
+        defaults.dev(),
         Mount(destination=dnf.STATE, type="bind", source=state),
         Mount(destination=f"{dnf.STATE}/cache", type="bind", source=cache),
         Mount(destination="/root", type="bind", source=f"{state}/home"),
         Mount(destination=f"{root}/proc", type="proc", source="proc", options=closed),
-        Mount(destination=f"{root}/sys", type="bind", source="/sys", options=("rbind", "ro")),
+        defaults.dev(f"{root}/dev"),
+        Mount(destination=f"{root}/sys", type="bind", source="/sys", options=("rbind", "rro")),
     )
 
 

@@ -78,6 +78,11 @@ def parse_config(document: object, where: str) -> Spec:
     return spec
 
 
+def parse_mounts(document: object, where: str) -> tuple[Mount, ...]:
+    """Check an array of mounts on its own, as `mounts add` takes it; raises ConfigError."""
+    return tuple(_mount(mount) for mount in Table({"mounts": document}, where).tables("mounts"))
+
+
 def _check_version(table: Table) -> None:
     """Accept what 1.0.0 to the newest 1.x may be called; SemVer 2.0.0."""
     version = table.text("ociVersion")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from runtime.errors import UsageError
+from runtime.record import Record
 from runtime.sandbox.syscalls import (
     PR_CAP_AMBIENT,
     PR_CAP_AMBIENT_CLEAR_ALL,
+    PR_CAP_AMBIENT_RAISE,
     PR_CAPBSET_DROP,
     capset,
     prctl,
@@ -45,29 +47,41 @@ def capability_mask(names: frozenset[str]) -> int:
     return sum(1 << NAMES.index(name) for name in names)
 
 
-def held_capabilities() -> int:
-    """The caller's effective set, from /proc/self/status."""
+class Held(Record):
+    """Two sets of the calling process, as masks."""
+
+    effective: int
+    bounding: int
+
+
+def held_capabilities() -> Held:
+    """The caller's sets, from the host's /proc: to be called before the root changes."""
+    sets = {}
     with open("/proc/self/status", "rb") as status:
         for line in status:
-            if line.startswith(b"CapEff:"):
-                return int(line[7:], 16)
-    return 0
+            if line.startswith((b"CapEff:", b"CapBnd:")):
+                sets[line[:6]] = int(line[7:], 16)
+    return Held(effective=sets[b"CapEff"], bounding=sets[b"CapBnd"])
 
 
-def limit_bounding(mask: int, held: int) -> None:
+def limit_bounding(mask: int, held: Held) -> None:
     """Give up, for good, every capability of the bounding set that `mask` does not have.
 
     Needs SETPCAP. Inherited ambient capabilities go as well: exec would hand them on.
     """
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
-    for number in range(held.bit_length()):
-        if not mask >> number & 1:
+    for number in range(held.bounding.bit_length()):
+        if held.bounding & ~mask & 1 << number:
             prctl(PR_CAPBSET_DROP, number)
 
 
-def set_capabilities(mask: int) -> None:
-    """Make `mask` the permitted and effective set, and nothing inheritable.
+def set_capabilities(*, effective: int, permitted: int, inheritable: int) -> None:
+    """Set the calling process's three sets, given as masks."""
+    capset(effective=effective, permitted=permitted, inheritable=inheritable)
 
-    A non-empty inheritable set was CVE-2022-24769 and three more.
-    """
-    capset(effective=mask, permitted=mask, inheritable=0)
+
+def raise_ambient(mask: int) -> None:
+    """Add capabilities, permitted and inheritable already, to the ambient set."""
+    for number in range(mask.bit_length()):
+        if mask >> number & 1:
+            prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number)

@@ -6,18 +6,29 @@ import os
 
 from runtime.errors import CommandError, ContainerError
 from runtime.record import Record
-from runtime.sandbox import syscalls
-from runtime.sandbox.init import Start, become
-from runtime.sandbox.userns import in_user_namespace
+from runtime.sandbox import entry, mounts
+from runtime.sandbox.init import CREATED, HOOKS, Start, become, report_failure
+from runtime.sandbox.namespaces import fork_into, open_namespaces
+from runtime.sandbox.privileges import has_outside_settings, set_from_outside
+from runtime.sandbox.rootfs import Unpacked
+from runtime.stub.enter import decode_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
-    from typing import NoReturn
+    from typing import NoReturn, Protocol
 
     from runtime.oci.spec import Spec
+    from runtime.sandbox.entry import Entry
+    from runtime.sandbox.namespaces import Namespaces
     from runtime.sandbox.rootfs import RootFilesystem
+
+    class ProcessGroup(Protocol):
+        """Control groups that a process can be moved to (`runtime.cgroup.group.Group`)."""
+
+        def entries(self) -> tuple[int, ...]:
+            """Open the files by which a process puts itself there."""
 else:  # the modules below these two import enum: two milliseconds
     import _signal as signal
 
@@ -41,7 +52,6 @@ class Container(Record):
 
     pid: int
     master: int | None = None  # of its terminal
-    supervised: bool = False  # `pid` is a process of ours that waits for it
 
     def send(self, number: int) -> bool:
         """Send a signal; True if the container was killed because nothing would have happened.
@@ -67,107 +77,196 @@ class Container(Record):
 
     def kill(self) -> None:
         """Kill it, and with it every process of its PID namespace; then collect it."""
-        os.kill(self.pid, signal.SIGTERM if self.supervised else signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
         os.waitpid(self.pid, 0)
 
 
-def start(
-    spec: Spec,
-    rootfs: RootFilesystem,
-    *,
-    scratch: str,
-    stdio: tuple[int, int, int] = (0, 1, 2),
-    devices: tuple[str, ...] = ("/dev",),
-    prepare: Callable[[], None] | None = None,
-    more_to_come: bool = False,
-) -> Container:
-    """Start a container and return once its process runs.
+class Placement(Record):
+    """How a container is started beside what its spec says."""
 
-    `scratch` is an empty directory that the root is mounted on, in a mount namespace of its own.
-    Each of `devices` gets a /dev of the container's own. With `more_to_come` the caller can start
-    further children afterwards.
+    scratch: str = ""  # an empty directory that its root is mounted on, where that is needed
+    stdio: tuple[int, int, int] = (0, 1, 2)
+    devices: tuple[str, ...] = ("/dev",)  # each gets the default devices
+    prepare: Callable[[], None] | None = None  # called in its mount namespace, before all else
+    group: ProcessGroup | None = None  # its control groups
+    console: int | None = None  # a connected --console-socket; None: the master comes to us
+    state: Callable[[int, str], bytes] | None = None  # pid, status -> the state as JSON
+    resume: Callable[[int], None] | None = None  # in the child: wait for `start`
+
+
+def start(spec: Spec, rootfs: RootFilesystem, placement: Placement, final: Entry) -> Container:
+    """Start a container and return once its process runs, or waits for `start`.
+
     Raises ContainerError if it cannot be set up, CommandError if its command cannot be executed;
     nothing is left behind then.
     """
     if not spec.process.args:
         raise CommandError("no command: the image has none and none was given", status=125)
+    namespaces = open_namespaces(spec)
+    try:
+        _check_mount_namespace(spec, namespaces)
+        trees = mounts.open_sources(spec)
+        try:
+            rootfs = _reachable(rootfs, namespaces)
+            return _start(spec, rootfs, namespaces, trees, placement, final)
+        finally:
+            mounts.close_trees(trees)
+            if isinstance(rootfs, Unpacked) and rootfs.tree is not None:
+                os.close(rootfs.tree)
+    finally:
+        namespaces.close()
+
+
+def _check_mount_namespace(spec: Spec, namespaces: Namespaces) -> None:
+    if "mount" not in namespaces.new and (
+        spec.mounts or spec.masked_paths or spec.readonly_paths or spec.sysctl
+    ):
+        raise ContainerError(
+            "linux.namespaces: mounts, masked and read-only paths and sysctls need a new mount "
+            "namespace"
+        )
+
+
+def _reachable(rootfs: RootFilesystem, namespaces: Namespaces) -> RootFilesystem:
+    """The root opened here, if the ids of a new user namespace might not reach it."""
+    if not isinstance(rootfs, Unpacked):
+        return rootfs
+    if "mount" not in namespaces.new:
+        return rootfs.replace(own_mounts=False)
+    if os.geteuid() == 0 and "user" in namespaces.new:
+        from runtime.sandbox.syscalls import AT_FDCWD, open_tree
+
+        return rootfs.replace(tree=open_tree(AT_FDCWD, rootfs.path, recursive=True))
+    return rootfs
+
+
+def _start(
+    spec: Spec,
+    rootfs: RootFilesystem,
+    namespaces: Namespaces,
+    trees: dict[int, int],
+    placement: Placement,
+    final: Entry,
+) -> Container:
     report_read, report_write = os.pipe2(os.O_CLOEXEC)
-    ours, theirs = _terminal_channel() if spec.process.terminal else (None, None)
+    permit_read, permit_write = os.pipe2(os.O_CLOEXEC)
+    ours, theirs = None, placement.console
+    if spec.process.terminal and theirs is None:
+        from runtime.sandbox.console import terminal_channel
+
+        ours, theirs = terminal_channel()
+    new_user = "user" in namespaces.new
+    entries = () if placement.group is None else placement.group.entries()
     plan = Start(
         spec=spec,
+        namespaces=namespaces,
         rootfs=rootfs,
-        scratch=scratch,
-        stdio=stdio,
+        scratch=placement.scratch,
+        stdio=placement.stdio,
+        entry=final,
+        permit=permit_read,
         report=report_write,
+        awaits_maps=new_user and not namespaces.needs_middle,
+        awaits_settings=has_outside_settings(spec.process),
+        group_entries=entries,
+        trees=trees,
         terminal_socket=theirs,
-        devices=devices,
-        prepare=prepare,
+        devices=placement.devices,
+        prepare=placement.prepare,
+        state=placement.state,
+        resume=placement.resume,
     )
-    supervised = more_to_come and in_user_namespace()
-    pid = _fork_supervised(report_write) if supervised else _fork(more_to_come)
-    if pid == 0:
-        os.close(report_read)
-        become(plan)
-    os.close(report_write)
-    if theirs is not None:
-        os.close(theirs)
-    report = _read_all(report_read)
-    if report:
-        os.waitpid(pid, 0)
-        _raise_report(report)
-    master = None if ours is None else _receive_master(ours)
-    return Container(pid=pid, master=master, supervised=supervised)
-
-
-def _fork(more_to_come: bool) -> int:
-    """Fork the first process of a new PID namespace, as os.fork().
-
-    The caller's later children would be born there as well, and could not be once that first
-    process is dead (fork(2), ENOMEM); with `more_to_come` they get the caller's own again.
-    """
-    own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+    pid = -1
     try:
-        try:
-            syscalls.unshare(syscalls.CLONE_NEWPID)
-        except PermissionError as error:
-            raise ContainerError(
-                "this process may not make namespaces",
-                hint="run as root, or where unprivileged user namespaces are allowed",
-            ) from error
-        pid = os.fork()
-        if pid and more_to_come:
-            syscalls.setns(own, syscalls.CLONE_NEWPID)
+        pid = fork_into(
+            namespaces,
+            _map_ids(spec) if new_user else None,
+            lambda error: report_failure(report_write, error),
+        )
+        if pid == 0:
+            os.close(report_read)
+            os.close(permit_write)
+            become(plan)
+        os.close(report_write)
+        report_write = -1
+        os.close(permit_read)
+        permit_read = -1
+        _accompany(pid, plan, placement, report_read, permit_write)
+    except BaseException:
+        if pid > 0:
+            _end(pid)
+        raise
     finally:
-        os.close(own)
-    return pid
+        for fd in (report_read, report_write, permit_read, permit_write, *entries):
+            if fd >= 0:
+                os.close(fd)
+        if ours is not None:
+            assert theirs is not None
+            os.close(theirs)
+    master = None
+    if ours is not None:
+        from runtime.sandbox.console import receive_master
+
+        master = receive_master(ours)
+    return Container(pid=pid, master=master)
 
 
-def _fork_supervised(report: int) -> int:
-    """As `_fork`, with a process of ours in between; the parent gets that one's pid.
+def _map_ids(spec: Spec) -> Callable[[int], None]:
+    from runtime.sandbox.idmap import write_maps
 
-    In a user namespace there is no way back to the PID namespace that the caller came from, so
-    somebody else must leave it. SIGTERM to the process in between kills the container.
-    """
-    pid = os.fork()
-    if pid:
-        return pid
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-    watched = (signal.SIGCHLD, signal.SIGTERM)
-    signal.pthread_sigmask(signal.SIG_BLOCK, watched)
+    return lambda pid: write_maps(pid, spec.uid_mappings, spec.gid_mappings)
+
+
+def _accompany(pid: int, plan: Start, placement: Placement, report: int, permit: int) -> None:
+    """Do the host's part, while the child does its own, until it runs or waits for `start`."""
+    if plan.awaits_maps:
+        os.write(permit, b"m")
+    if plan.awaits_settings:
+        set_from_outside(pid, plan.spec.process)
+        os.write(permit, b"s")
+    said = b""
+    while chunk := os.read(report, 4096):
+        said += chunk
+        if said == HOOKS:
+            _run_runtime_hooks(pid, plan, placement)
+            os.write(permit, b"h")
+            said = b""
+        elif said == CREATED:
+            return
+    if said:
+        raise_report(said, plan.spec.process.args[0])
+
+
+def _run_runtime_hooks(pid: int, plan: Start, placement: Placement) -> None:
+    from runtime.sandbox.hooks import run_hooks
+
+    assert plan.spec.hooks is not None
+    assert placement.state is not None
+    state = placement.state(pid, "creating")
+    run_hooks("prestart", plan.spec.hooks.prestart, state)
+    run_hooks("createRuntime", plan.spec.hooks.create_runtime, state)
+
+
+def _end(pid: int) -> None:
     try:
-        first = _fork(more_to_come=False)
-    except ContainerError as error:
-        os.write(report, b"125 " + os.fsencode(error.message))
-        os._exit(125)
-    if first == 0:
-        return 0
-    os.closerange(0, 1 << 16)  # the pipes of the container must end with it
-    while True:
-        if signal.sigwaitinfo(watched).si_signo == signal.SIGTERM:
-            os.kill(first, signal.SIGKILL)
-        ended, wait_status = os.waitpid(first, os.WNOHANG)
-        if ended:
-            os._exit(exit_status(wait_status))
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
+        pass  # it, or who was to fork it, has ended and was collected
+
+
+def raise_report(report: bytes, command: str) -> NoReturn:
+    """Raise what a child said on its report pipe (`init.report_failure`), or what the stub did."""
+    failure = decode_report(report)
+    if failure is not None and failure.phase == "exec":
+        raise entry.refusal(command, failure.errno)
+    if failure is not None:
+        raise ContainerError(f"{failure.phase}: {os.strerror(failure.errno)}")
+    text, _, hint = os.fsdecode(report).partition("\n")
+    status, _, message = text.partition(" ")
+    if status in ("126", "127"):
+        raise CommandError(message, status=int(status), hint=hint or None)
+    raise ContainerError(message, hint=hint or None)
 
 
 def exit_status(wait_status: int) -> int:
@@ -175,34 +274,3 @@ def exit_status(wait_status: int) -> int:
     if os.WIFSIGNALED(wait_status):
         return 128 + os.WTERMSIG(wait_status)
     return os.WEXITSTATUS(wait_status)
-
-
-def _terminal_channel() -> tuple[int, int]:
-    import socket
-
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-    return ours.detach(), theirs.detach()
-
-
-def _receive_master(channel: int) -> int:
-    import socket
-
-    with socket.socket(fileno=channel) as received:
-        _, fds, _, _ = socket.recv_fds(received, 1, 1)
-    os.set_inheritable(fds[0], False)
-    return fds[0]
-
-
-def _read_all(fd: int) -> bytes:
-    content = b""
-    while chunk := os.read(fd, 4096):
-        content += chunk
-    os.close(fd)
-    return content
-
-
-def _raise_report(report: bytes) -> NoReturn:
-    status, _, message = os.fsdecode(report).partition(" ")
-    if status in ("126", "127"):
-        raise CommandError(message, status=int(status))
-    raise ContainerError(message)

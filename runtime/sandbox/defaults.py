@@ -42,7 +42,7 @@ def namespaces(*, host_network: bool) -> tuple[Namespace, ...]:
 
 
 def mounts(*, host_network: bool, shm_bytes: int = 64 << 20) -> tuple[Mount, ...]:
-    """The filesystems of a container beside its root; /dev itself is `mounts.attach_devices`."""
+    """The filesystems of a container beside its root."""
     closed = ("nosuid", "noexec", "nodev")
     pts: tuple[str, ...] = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")
     if gid_is_mapped(5):  # the group tty, where the user namespace has it
@@ -50,12 +50,13 @@ def mounts(*, host_network: bool, shm_bytes: int = 64 << 20) -> tuple[Mount, ...
     if host_network and in_user_namespace():
         # The kernel makes a new sysfs only for who owns the network namespace.
         sysfs = Mount(
-            destination="/sys", type="bind", source="/sys", options=("rbind", "ro", *closed)
+            destination="/sys", type="bind", source="/sys", options=("rbind", "rro", *closed)
         )
     else:
         sysfs = Mount(destination="/sys", type="sysfs", source="sysfs", options=("ro", *closed))
     return (
         Mount(destination="/proc", type="proc", source="proc", options=closed),
+        dev(),
         Mount(destination="/dev/pts", type="devpts", source="devpts", options=pts),
         Mount(
             destination="/dev/shm",
@@ -66,3 +67,9 @@ def mounts(*, host_network: bool, shm_bytes: int = 64 << 20) -> tuple[Mount, ...
         Mount(destination="/dev/mqueue", type="mqueue", source="mqueue", options=closed),
         sysfs,
     )
+
+
+def dev(destination: str = "/dev") -> Mount:
+    """A tmpfs for device nodes; the default ones are made there (`sandbox.devices`)."""
+    options = ("nosuid", "noexec", "strictatime", "mode=0755", "size=65536k")
+    return Mount(destination=destination, type="tmpfs", source="tmpfs", options=options)

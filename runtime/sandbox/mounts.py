@@ -10,70 +10,136 @@ import errno
 import os
 
 from runtime.errors import ContainerError
-from runtime.record import Record
 from runtime.sandbox import syscalls
+from runtime.sandbox.mount_options import sort_options
 from runtime.sandbox.rootpath import make_directories, make_file, open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runtime.oci.spec import Mount
+    from collections.abc import Mapping
 
-# Mount options that are attributes of the mount, not of the filesystem (mount_setattr(2)).
-_ATTRIBUTES = {
-    "ro": syscalls.MOUNT_ATTR_RDONLY,
-    "nosuid": syscalls.MOUNT_ATTR_NOSUID,
-    "nodev": syscalls.MOUNT_ATTR_NODEV,
-    "noexec": syscalls.MOUNT_ATTR_NOEXEC,
-    "strictatime": syscalls.MOUNT_ATTR_STRICTATIME,
-}
-_DEFAULTS = frozenset({"rw", "suid", "dev", "exec", "relatime", "bind", "rbind", "rprivate"})
+    from runtime.oci.spec import IDMapping, Mount, Spec
+    from runtime.sandbox.mount_options import MountOptions
+
+    Trees = Mapping[int, int]  # index of a mount -> descriptor of its tree
 
 # A stranger's image must not choose where these land: a symlink there is refused
 # (CVE-2019-19921, CVE-2023-27561, CVE-2026-41579).
-_EXACT_PLACES = frozenset({"proc", "sysfs", "devpts", "mqueue", "cgroup2"})
-
-DEVICES = (
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-)
-_DEVICE_LINKS = (
-    ("ptmx", "pts/ptmx"),
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
+_EXACT_PLACES = frozenset({"proc", "sysfs", "devpts", "mqueue", "cgroup", "cgroup2"})
+# A bind of one of these lies about the machine's size, as lxcfs does; it cannot fool a check.
+_PROC_FILES = frozenset(
+    "/proc/cpuinfo /proc/diskstats /proc/loadavg /proc/meminfo /proc/slabinfo /proc/stat "
+    "/proc/swaps /proc/uptime".split()
 )
 
 
-class _Options(Record):
-    """A mount's options, sorted by whom they are for."""
-
-    attributes: int
-    data: tuple[tuple[str, str | None], ...]
+def is_bind(mount: Mount) -> bool:
+    """Whether a mount shows files that are already there."""
+    return mount.type == "bind" or "bind" in mount.options or "rbind" in mount.options
 
 
-def _sort_options(options: tuple[str, ...]) -> _Options:
-    attributes, data = 0, []
-    for option in options:
-        key, equals, value = option.partition("=")
-        if option in _ATTRIBUTES:
-            attributes |= _ATTRIBUTES[option]
-        elif option not in _DEFAULTS:
-            data.append((key, value if equals else None))
-    return _Options(attributes=attributes, data=tuple(data))
+def open_sources(spec: Spec) -> dict[int, int]:
+    """Open, in the caller's mount namespace, the trees that the container itself could not.
+
+    Those are: what its user namespace may not reach, id-mapped ones (which need rights over the
+    filesystem), and ones that must share mount events with the caller's. The caller closes them.
+    """
+    new_user = any(n.type == "user" and n.path is None for n in spec.namespaces)
+    privileged = new_user and os.geteuid() == 0
+    trees: dict[int, int] = {}
+    try:
+        for index, mount in enumerate(spec.mounts):
+            options = sort_options(mount.options)
+            mapped = bool(options.idmap or mount.uid_mappings or mount.gid_mappings)
+            shares = options.propagation in (syscalls.MS_SHARED, syscalls.MS_SLAVE)
+            if is_bind(mount) and (privileged or mapped or shares):
+                trees[index] = open_source(mount, options, spec if mapped else None)
+    except BaseException:
+        close_trees(trees)
+        raise
+    return trees
+
+
+def close_trees(trees: Trees) -> None:
+    """Close what `open_sources` returned."""
+    for fd in trees.values():
+        os.close(fd)
+
+
+def open_source(mount: Mount, options: MountOptions, spec: Spec | None = None) -> int:
+    """Return the detached tree of a bind, with its attributes; id-mapped if a spec is given.
+
+    Raises ContainerError that names the mount.
+    """
+    where = f"mount {mount.destination}: {mount.source}"
+    try:
+        tree = syscalls.open_tree(
+            syscalls.AT_FDCWD,
+            mount.source,
+            recursive=options.recursive,
+            follow=options.follow_source,
+        )
+    except OSError as error:
+        raise ContainerError(f"{where}: {os.strerror(error.errno or 0)}") from error
+    try:
+        if spec is not None:
+            _map_ids(tree, mount, options, spec)
+        _set_attributes(tree, options)
+    except OSError as error:
+        os.close(tree)
+        raise ContainerError(f"{where}: {os.strerror(error.errno or 0)}") from error
+    return tree
+
+
+def _map_ids(tree: int, mount: Mount, options: MountOptions, spec: Spec) -> None:
+    from runtime.sandbox.idmap import mapped_namespace
+
+    users: tuple[IDMapping, ...] = mount.uid_mappings or spec.uid_mappings
+    groups: tuple[IDMapping, ...] = mount.gid_mappings or spec.gid_mappings
+    namespace = mapped_namespace(users, groups)
+    try:
+        syscalls.mount_setattr(
+            tree,
+            set_attributes=syscalls.MOUNT_ATTR_IDMAP,
+            userns_fd=namespace,
+            recursive=options.idmap == "ridmap",
+        )
+    except OSError as error:
+        raise ContainerError(
+            f"mount {mount.destination}: {mount.source}: ids cannot be mapped: "
+            f"{os.strerror(error.errno or 0)}",
+            hint="the filesystem must support it, and only its owner (root) may ask for it",
+        ) from error
+    finally:
+        os.close(namespace)
+
+
+def _set_attributes(tree: int, options: MountOptions) -> None:
+    if options.set_attributes or options.clear_attributes:
+        syscalls.mount_setattr(
+            tree,
+            set_attributes=options.set_attributes,
+            clear_attributes=options.clear_attributes,
+        )
+    if options.set_below or options.clear_below:
+        syscalls.mount_setattr(
+            tree,
+            set_attributes=options.set_below,
+            clear_attributes=options.clear_below,
+            recursive=True,
+        )
 
 
 def new_filesystem(
-    fstype: str, data: tuple[tuple[str, str | None], ...] = (), attributes: int = 0
+    fstype: str,
+    data: tuple[tuple[str, str | None], ...] = (),
+    attributes: int = 0,
+    source: str = "",
 ) -> int:
-    """Return a detached mount of a new filesystem."""
+    """Return a detached mount of a new filesystem; `source` is what /proc/mounts will call it."""
     context = syscalls.fsopen(fstype)
     try:
-        syscalls.fsconfig_set(context, "source", fstype)  # what /proc/mounts will call it
+        syscalls.fsconfig_set(context, "source", source or fstype)
         for key, value in data:
             syscalls.fsconfig_set(context, key, value)
         syscalls.fsconfig_create(context)
@@ -82,34 +148,71 @@ def new_filesystem(
         os.close(context)
 
 
-def attach(mount: Mount, root_fd: int) -> None:
+def attach(mount: Mount, root_fd: int, tree: int | None = None) -> None:
     """Make one mount below the root; its mount point is made if it is missing.
 
-    Raises ContainerError that names the mount's destination.
+    `tree` is its source if that was opened before. Raises ContainerError that names the mount's
+    destination.
     """
+    options = sort_options(mount.options)
     try:
-        options = _sort_options(mount.options)
-        if mount.type == "bind":
-            recursive = "rbind" in mount.options
-            tree = syscalls.open_tree(syscalls.AT_FDCWD, mount.source, recursive=recursive)
-            if options.attributes:
-                syscalls.mount_setattr(
-                    tree, set_attributes=options.attributes, recursive=recursive
-                )
-            is_directory = os.stat(tree).st_mode & 0o170000 == 0o040000
-            target = mount_point(root_fd, mount.destination, directory=is_directory)
-            if _is_on_proc(target, root_fd):
-                raise ContainerError(f"mount {mount.destination}: nothing may cover /proc")
+        if is_bind(mount):
+            _attach_bind(mount, options, root_fd, tree)
         else:
-            tree = new_filesystem(mount.type, options.data, options.attributes)
-            target = mount_point(
-                root_fd, mount.destination, directory=True, exact=mount.type in _EXACT_PLACES
-            )
-        syscalls.move_mount(tree, target)
-        os.close(target)
-        os.close(tree)
+            _attach_new(mount, options, root_fd)
     except OSError as error:
-        raise ContainerError(f"mount {mount.destination}: {error.strerror}") from error
+        reason = os.strerror(error.errno or 0)
+        raise ContainerError(f"mount {mount.destination}: {reason}") from error
+
+
+def _attach_bind(mount: Mount, options: MountOptions, root_fd: int, tree: int | None) -> None:
+    if tree is None:
+        tree = open_source(mount, options)
+    kind = os.stat(tree).st_mode & 0o170000
+    target = mount_point(
+        root_fd,
+        mount.destination,
+        directory=kind == 0o040000,
+        exact=not options.follow_destination,
+    )
+    if mount.destination not in _PROC_FILES and _is_on_proc(target, root_fd):
+        raise ContainerError(f"mount {mount.destination}: nothing may cover /proc")
+    _move(tree, target, options)
+
+
+def _attach_new(mount: Mount, options: MountOptions, root_fd: int) -> None:
+    try:
+        tree = new_filesystem(mount.type, options.data, options.set_attributes, mount.source)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            message = f"mount {mount.destination}: this kernel has no filesystem {mount.type!r}"
+            raise ContainerError(message) from error
+        if mount.type != "sysfs" or error.errno != errno.EPERM:
+            raise
+        # The kernel makes a new one only for who owns the network namespace (as podman does).
+        tree = syscalls.open_tree(syscalls.AT_FDCWD, "/sys", recursive=True)
+        read_only = options.set_attributes | syscalls.MOUNT_ATTR_RDONLY
+        syscalls.mount_setattr(tree, set_attributes=read_only, recursive=True)
+    exact = mount.type in _EXACT_PLACES or mount.destination.strip("/") == "dev"
+    target = mount_point(root_fd, mount.destination, directory=True, exact=exact)
+    if os.stat(target).st_mode & 0o170000 != 0o040000:
+        raise ContainerError(f"mount {mount.destination}: the image has no directory there")
+    if options.copy_up:
+        from runtime.sandbox.tree_copy import copy_tree
+
+        copy_tree(target, tree)
+    _move(tree, target, options)
+
+
+def _move(tree: int, target: int, options: MountOptions) -> None:
+    syscalls.move_mount(tree, target)
+    if options.propagation:
+        # Only an attached mount takes part in propagation.
+        syscalls.mount_setattr(
+            tree, propagation=options.propagation, recursive=options.propagation_below
+        )
+    os.close(target)
+    os.close(tree)
 
 
 def _is_on_proc(target: int, root_fd: int) -> bool:
@@ -137,96 +240,3 @@ def mount_point(root_fd: int, path: str, *, directory: bool, exact: bool = False
             raise
         raise ContainerError(f"mount {path}: the image has a symbolic link there") from error
     return make_directories(root_fd, path) if directory else make_file(root_fd, path)
-
-
-def attach_devices(root_fd: int, path: str) -> None:
-    """Attach a /dev at `path`: a tmpfs with the default devices and links.
-
-    config-linux.md "Default Devices". In a user namespace mknod is refused: the host's nodes are
-    bound there instead.
-    """
-    attributes = syscalls.MOUNT_ATTR_NOSUID | syscalls.MOUNT_ATTR_NOEXEC
-    data = (("mode", "0755"), ("size", "65536k"))
-    tree = new_filesystem("tmpfs", data, attributes | syscalls.MOUNT_ATTR_STRICTATIME)
-    target = mount_point(root_fd, path, directory=True, exact=True)
-    if os.stat(target).st_mode & 0o170000 != 0o040000:
-        raise ContainerError(f"mount {path}: the image has no directory there")
-    syscalls.move_mount(tree, target)
-    os.close(target)
-    for name, major, minor in DEVICES:
-        try:
-            os.mknod(name, 0o020666, os.makedev(major, minor), dir_fd=tree)
-        except PermissionError:
-            _bind_device(tree, name, os.makedev(major, minor))
-    for name, destination in _DEVICE_LINKS:
-        os.symlink(destination, name, dir_fd=tree)
-    for name in ("pts", "shm", "mqueue"):
-        os.mkdir(name, 0o755, dir_fd=tree)
-    os.close(tree)
-
-
-def _bind_device(dev_fd: int, name: str, device: int) -> None:
-    os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=dev_fd))
-    source = syscalls.open_tree(syscalls.AT_FDCWD, f"/dev/{name}")
-    if os.stat(source).st_rdev != device:
-        raise ContainerError(f"/dev/{name} of this machine is not that device")
-    target = os.open(name, os.O_PATH | os.O_CLOEXEC, dir_fd=dev_fd)
-    syscalls.move_mount(source, target)
-    os.close(target)
-    os.close(source)
-
-
-def mask(paths: tuple[str, ...], root_fd: int) -> None:
-    """Hide files behind the null device and directories behind an empty read-only tmpfs.
-
-    Paths that do not exist are left out (config-linux.md "Masked Paths"). The null device is the
-    one that `attach_devices` made, verified (CVE-2025-31133).
-    """
-    null = open_in_root(root_fd, "/dev/null", follow=False)
-    if os.stat(null).st_rdev != os.makedev(1, 3):
-        raise ContainerError("/dev/null in the container is not the null device")
-    attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID
-    empty = -1
-    for path in paths:
-        target = _existing(root_fd, path)
-        if target is None:
-            continue
-        if os.stat(target).st_mode & 0o170000 == 0o040000:
-            if empty < 0:
-                data = (("mode", "0755"), ("size", "0k"))
-                empty = new_filesystem("tmpfs", data, attributes | syscalls.MOUNT_ATTR_NODEV)
-                # A detached mount can be cloned only once it is attached somewhere.
-                syscalls.move_mount(empty, target)
-            else:
-                _attach_clone(empty, target)
-        else:
-            _attach_clone(null, target)
-        os.close(target)
-    os.close(null)
-    if empty >= 0:
-        os.close(empty)
-
-
-def make_readonly(paths: tuple[str, ...], root_fd: int) -> None:
-    """Make parts of the root read-only (config-linux.md "Readonly Paths")."""
-    for path in paths:
-        target = _existing(root_fd, path)
-        if target is not None:
-            tree = syscalls.open_tree(target, "", recursive=True)
-            syscalls.mount_setattr(tree, set_attributes=syscalls.MOUNT_ATTR_RDONLY, recursive=True)
-            syscalls.move_mount(tree, target)
-            os.close(tree)
-            os.close(target)
-
-
-def _existing(root_fd: int, path: str) -> int | None:
-    try:
-        return open_in_root(root_fd, path, follow=False)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-
-
-def _attach_clone(source: int, target: int) -> None:
-    tree = syscalls.open_tree(source, "")
-    syscalls.move_mount(tree, target)
-    os.close(tree)

@@ -12,8 +12,10 @@ from runtime.record import Record
 from runtime.sandbox.syscalls import (
     AT_FDCWD,
     MOUNT_ATTR_RDONLY,
+    MS_NODEV,
     MS_PRIVATE,
     MS_REC,
+    MS_SLAVE,
     mount,
     mount_setattr,
     move_mount,
@@ -25,11 +27,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from runtime.oci.spec import Spec
+
     class RootFilesystem(Protocol):
         """Something that a container can have as its `/`."""
 
-        def attach(self, scratch: str) -> str:
-            """Mount it below `scratch` and return the path of the mount."""
+        def open_root(self, scratch: str) -> int:
+            """Mount it, perhaps below `scratch`, and return a descriptor of its directory."""
 
 
 # redirect_dir and metacopy would put what only overlayfs understands into the upper directory,
@@ -72,10 +76,15 @@ class Overlay(Record):
         os.chdir(scratch)
         common = _USER_OVERLAY_OPTIONS if in_user_namespace() else _OVERLAY_OPTIONS
         options = f"lowerdir={lowerdir},upperdir=upper,workdir=work,{common}"
-        mount("overlay", "root", "overlay", 0, options)
+        # Devices are what the runtime makes in /dev; a node in a layer could be the host's disk.
+        mount("overlay", "root", "overlay", MS_NODEV, options)
         os.fchdir(before)
         os.close(before)
         return root
+
+    def open_root(self, scratch: str) -> int:
+        """Mount the overlay and open it."""
+        return _open_directory(self.attach(scratch))
 
     def _copy_root_attributes(self, upper: str) -> None:
         # The root directory of an overlay is the upper one: it must look as the image's does.
@@ -117,6 +126,38 @@ class Directory(Record):
             os.close(tree)
         return scratch
 
+    def open_root(self, scratch: str) -> int:
+        """Bind the directory and open it."""
+        return _open_directory(self.attach(scratch))
+
+
+class Unpacked(Record):
+    """The root of a bundle: a directory as it is, with the mounts below it.
+
+    It is mounted over the old root, the one place that every process can reach: a path of the
+    host may be closed to the ids of the container's user namespace.
+    """
+
+    path: str
+    tree: int | None = None  # of it, opened by who could reach it
+    own_mounts: bool = True  # False: the mounts are the caller's, and nothing is mounted
+
+    def open_root(self, scratch: str) -> int:
+        """Mount the directory and return the descriptor of the mount."""
+        if not self.own_mounts:
+            return _open_directory(self.path)
+        tree = self.tree
+        if tree is None:
+            tree = open_tree(AT_FDCWD, self.path, recursive=True)
+        target = os.open("/", os.O_PATH | os.O_CLOEXEC)
+        move_mount(tree, target)
+        os.close(target)
+        return tree
+
+
+def _open_directory(path: str) -> int:
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
 
 def _tree(path: str, *, readonly: bool) -> int:
     tree = open_tree(AT_FDCWD, path, recursive=True)
@@ -134,3 +175,15 @@ def _make_place(path: str, *, directory: bool) -> None:
 def make_private() -> None:
     """Let no mount event of this namespace reach another one, nor the reverse."""
     mount("", "/", "", MS_REC | MS_PRIVATE)
+
+
+def set_propagation(spec: Spec) -> None:
+    """Cut a new mount namespace off from the host's, as far as the spec wants it to be.
+
+    Nothing ever goes back to the host by the mounts that are there already. A root that is to be
+    shared or a slave must stay one for events that come from the host.
+    """
+    if spec.rootfs_propagation.removeprefix("r") in ("slave", "shared"):
+        mount("", "/", "", MS_REC | MS_SLAVE)
+    else:
+        make_private()

@@ -52,6 +52,14 @@ def look_up(root_fd: int, text: str) -> Account:
     return Account(user=user, home=entry.home)
 
 
+def home_of(root_fd: int, uid: int) -> str:
+    """The home directory of a user id in the root's passwd, or "/"."""
+    for fields in _lines(root_fd, "/etc/passwd", 7):
+        if _is_number(fields[2]) and int(fields[2]) == uid:
+            return fields[5] or "/"
+    return "/"
+
+
 def _passwd_entry(root_fd: int, name: str) -> _Passwd:
     number = _number(name, "user")
     for fields in _lines(root_fd, "/etc/passwd", 7):

@@ -1,0 +1,1 @@
+"""The life of an OCI container (runtime-spec runtime.md): create, start, kill, delete, exec."""

@@ -1,0 +1,137 @@
+"""`mounts add` and `mounts remove`: mounts in a running container, by the JSON of a spec's.
+
+The tree is cloned where the caller is, gets its attributes while it is detached, and is moved to
+its place by a process that has joined the container's mount namespace. Nothing of the container is
+executed. In a container with a user namespace of its own the tree is first copied through a less
+privileged mount namespace: that locks its flags, so that read-only stays read-only there even for
+who holds CAP_SYS_ADMIN in it (mount_namespaces(7), "Restrictions").
+"""
+
+from __future__ import annotations
+
+import os
+
+from runtime.errors import ContainerError, UsageError
+from runtime.lifecycle.operations import look
+from runtime.lifecycle.state import open_process
+from runtime.oci.config import parse_mounts
+from runtime.oci.reader import parse_json_value
+from runtime.sandbox import mounts, namespaces, syscalls
+from runtime.sandbox.child import call_in_child
+from runtime.sandbox.mount_options import sort_options
+from runtime.sandbox.rootfs import make_private
+from runtime.sandbox.rootpath import open_in_root
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runtime.lifecycle.state import ContainerDirectory
+    from runtime.oci.spec import Mount
+
+
+def change_mounts(directory: ContainerDirectory, path: str, *, add: bool) -> None:
+    """Add or remove the mounts that a file names, in order; the first that fails ends it."""
+    try:
+        with open(path, "rb") as file:
+            document = parse_json_value(file.read(), path)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from error
+    wanted = parse_mounts(document, path)
+    with directory:
+        seen = look(directory)
+        if seen.status not in ("running", "created"):
+            raise ContainerError(f"container {directory.id!r} is {seen.status}, not running")
+        for mount in wanted:
+            if add:
+                _add(seen.state.pid, open_process(seen.state), mount)
+            else:
+                pidfd = open_process(seen.state)
+                call_in_child(lambda m=mount, fd=pidfd: _remove(fd, m))  # type: ignore[misc]
+                os.close(pidfd)
+
+
+def _add(pid: int, pidfd: int, mount: Mount) -> None:
+    if not mounts.is_bind(mount):
+        os.close(pidfd)
+        raise ContainerError(f"mount {mount.destination}: only binds can be added")
+    own_users = _differs(pid, "user")
+    try:
+        if own_users:
+            mount_ns = os.open(namespaces.namespace_path(pid, "mount"), os.O_RDONLY | os.O_CLOEXEC)
+            call_in_child(lambda: _add_locked(pidfd, mount_ns, mount))
+            os.close(mount_ns)
+        else:
+            call_in_child(lambda: _add_plain(pidfd, mount))
+    finally:
+        os.close(pidfd)
+
+
+def _differs(pid: int, kind: str) -> bool:
+    theirs = os.stat(namespaces.namespace_path(pid, kind))
+    ours = os.stat(namespaces.namespace_path(os.getpid(), kind))
+    return (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino)
+
+
+def _add_plain(pidfd: int, mount: Mount) -> None:
+    tree = mounts.open_source(mount, sort_options(mount.options))
+    syscalls.setns(pidfd, syscalls.CLONE_NEWNS)
+    _attach(mount, tree)
+
+
+def _add_locked(pidfd: int, mount_ns: int, mount: Mount) -> None:
+    """Through a mount namespace of the container's user namespace, which locks the flags."""
+    options = sort_options(mount.options)
+    if os.geteuid() == 0:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        make_private()
+        tree = mounts.open_source(mount, options)
+        # A place that is there on every machine, in this namespace alone.
+        place = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
+        syscalls.move_mount(tree, place)
+        os.close(place)
+        os.close(tree)
+        source = "/proc"
+    else:
+        source = mount.source
+    syscalls.setns(pidfd, syscalls.CLONE_NEWUSER)
+    namespaces.become_root_inside()
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    copied = mounts.open_source(mount.replace(source=source), options)
+    syscalls.setns(mount_ns, syscalls.CLONE_NEWNS)
+    _attach(mount, copied)
+
+
+def _attach(mount: Mount, tree: int) -> None:
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        mounts.attach(mount, root, tree)
+    except OSError as error:
+        raise ContainerError(f"mount {mount.destination}: {error.strerror}") from error
+
+
+def _remove(pidfd: int, mount: Mount) -> None:
+    flags = syscalls.CLONE_NEWNS
+    if not _may_join(pidfd, flags):
+        flags |= syscalls.CLONE_NEWUSER
+        syscalls.setns(pidfd, flags)
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fd = open_in_root(root, mount.destination, follow=False)
+    except OSError as error:
+        raise ContainerError(f"mount {mount.destination}: {error.strerror}") from error
+    place = os.readlink(f"/proc/self/fd/{fd}") if os.path.exists("/proc/self/fd") else ""
+    os.close(fd)
+    if place.rstrip("/") != mount.destination.rstrip("/"):
+        raise ContainerError(f"mount {mount.destination}: not found in the container")
+    try:
+        syscalls.umount2(place, syscalls.MNT_DETACH | 8)  # UMOUNT_NOFOLLOW
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise ContainerError(f"mount {mount.destination}: {reason}") from error
+
+
+def _may_join(pidfd: int, flags: int) -> bool:
+    try:
+        syscalls.setns(pidfd, flags)
+    except PermissionError:  # without rights over the mounts but in their user namespace
+        return False
+    return True
