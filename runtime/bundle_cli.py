@@ -1,4 +1,4 @@
-"""`pyrun bundle IMAGE DIR`: an image as an OCI bundle, rootfs/ and config.json, for any runtime."""
+"""`pyrun bundle IMAGE DIR`: an image as an OCI bundle for any runtime: rootfs and config.json."""
 
 from __future__ import annotations
 
