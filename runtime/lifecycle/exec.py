@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from runtime.cgroup.files import enter
 from runtime.errors import ContainerError
 from runtime.lifecycle.operations import group_of, look, spec_of
 from runtime.lifecycle.state import open_process
@@ -50,6 +51,8 @@ class _Plan(Record):
     permit: int
     terminal: int | None
     entry: Entry
+    group_entries: tuple[int, ...]  # files by which the process puts itself into v1's groups
+    unified: int | None  # directory of v2's group, which it is born in
 
 
 def execute(directory: ContainerDirectory, process: Process, options: ExecOptions) -> Container:
@@ -68,6 +71,7 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
     if not process.args:
         raise ContainerError("process.args: no command was given")
     spec = spec_of(directory)
+    group = group_of(seen.state)
     ours, theirs = _terminal(process, options)
     report_read, report_write = os.pipe2(os.O_CLOEXEC)
     permit_read, permit_write = os.pipe2(os.O_CLOEXEC)
@@ -82,6 +86,8 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
         permit=permit_read,
         terminal=theirs,
         entry=_entry(spec, process, options, seen.state.uid),
+        group_entries=() if group is None else group.entries(unified=False),
+        unified=None if group is None or group.is_divided() else group.open_unified(),
     )
     try:
         pid = _fork(plan)
@@ -93,7 +99,8 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
             _end(pid)
             raise
     finally:
-        for fd in (report_read, report_write, permit_read, permit_write, pidfd, theirs):
+        opened = (*plan.group_entries, plan.unified, pidfd, theirs)
+        for fd in (report_read, report_write, permit_read, permit_write, *opened):
             if fd is not None and fd >= 0:
                 os.close(fd)
     master = None
@@ -146,7 +153,7 @@ def _entry(spec: Spec, process: Process, options: ExecOptions, uid: int) -> Entr
 def _fork(plan: _Plan) -> int:
     """Fork a process that is in the container, by one in between; the pid as we count."""
     pid_read, pid_write = os.pipe2(os.O_CLOEXEC)
-    middle = os.fork()
+    middle = namespaces.clone_into(0, plan.unified)  # its child will be there too
     if middle == 0:
         try:
             # Before it joins: from inside, nobody may look at the host's descriptors it holds.
@@ -191,7 +198,7 @@ def _accompany(pid: int, plan: _Plan, options: ExecOptions, report: int, permit:
     if pid:
         set_from_outside(pid, plan.process)
         group = group_of(plan.state)
-        if group is not None:
+        if group is not None and plan.unified is None and group.unified is not None:
             group.attach(pid, beside=plan.state.pid)
         os.write(permit, b"g")
     said = b""
@@ -217,6 +224,7 @@ def _enter(plan: _Plan, equipment: Equipment, held: Held, *, groups_allowed: boo
     """The rest, inside: the same last steps as a container's first process."""
     try:
         os.setsid()
+        enter(plan.group_entries)
         if plan.flags & syscalls.CLONE_NEWUSER:
             namespaces.become_root_inside()
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)

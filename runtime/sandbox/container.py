@@ -27,8 +27,11 @@ if TYPE_CHECKING:
     class ProcessGroup(Protocol):
         """Control groups that a process can be moved to (`runtime.cgroup.group.Group`)."""
 
-        def entries(self) -> tuple[int, ...]:
+        def entries(self, *, unified: bool) -> tuple[int, ...]:
             """Open the files by which a process puts itself there."""
+
+        def open_unified(self) -> int | None:
+            """Open the directory that a process can be born in (cgroup v2)."""
 else:  # the modules below these two import enum: two milliseconds
     import _signal as signal
 
@@ -156,7 +159,9 @@ def _start(
 
         ours, theirs = terminal_channel()
     new_user = "user" in namespaces.new
-    entries = () if placement.group is None else placement.group.entries()
+    group = placement.group
+    entries = () if group is None else group.entries(unified=False)
+    unified = None if group is None else group.open_unified()
     plan = Start(
         spec=spec,
         namespaces=namespaces,
@@ -182,6 +187,7 @@ def _start(
             namespaces,
             _map_ids(spec) if new_user else None,
             lambda error: report_failure(report_write, error),
+            unified,
         )
         if pid == 0:
             os.close(report_read)
@@ -197,7 +203,8 @@ def _start(
             _end(pid)
         raise
     finally:
-        for fd in (report_read, report_write, permit_read, permit_write, *entries):
+        pipes = (report_read, report_write, permit_read, permit_write)
+        for fd in (*pipes, *entries, -1 if unified is None else unified):
             if fd >= 0:
                 os.close(fd)
         if ours is not None:

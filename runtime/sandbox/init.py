@@ -99,7 +99,7 @@ def _become(start: Start) -> NoReturn:
     if start.awaits_settings:
         _await(start.permit)
     if start.group_entries:
-        from runtime.cgroup.group import enter
+        from runtime.cgroup.files import enter
 
         enter(start.group_entries)
     if "cgroup" in kinds:
@@ -142,10 +142,9 @@ def reset_signals() -> None:
     caller perhaps others.
     """
     for number in range(1, signal.NSIG):
-        try:
+        # Those with handlers get their defaults by the exec; two are libc's own, and are None.
+        if signal.getsignal(number) is signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-        except OSError:  # SIGKILL, SIGSTOP, and two that are libc's own
-            pass
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 

@@ -7,6 +7,7 @@ namespace that its parent prepared: joined pid and user namespaces, time namespa
 
 from __future__ import annotations
 
+import errno
 import os
 
 from runtime.errors import ContainerError
@@ -101,12 +102,31 @@ def _open(kind: str, path: str) -> int:
     return fd
 
 
+def clone_into(flags: int, group_fd: int | None) -> int:
+    """Clone a process into a group of cgroup v2; see `syscalls.clone`."""
+    try:
+        return syscalls.clone(flags, group_fd)
+    except OSError as error:
+        # A sandbox around us may know nothing of clone3(2), and says so or refuses it.
+        if group_fd is None or error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+    pid = syscalls.clone(flags)
+    if pid == 0:
+        procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=group_fd)
+        os.write(procs, b"0")
+        os.close(procs)
+    return pid
+
+
 def fork_into(
     namespaces: Namespaces,
     map_ids: Callable[[int], None] | None,
     fail: Callable[[BaseException], None],
+    group_fd: int | None = None,
 ) -> int:
     """Fork the container's process, as os.fork(), a child of the caller in every case.
+
+    It is born in the group of cgroup v2 that `group_fd` names, if it names one.
 
     `map_ids` is called in the caller with the pid of the process whose new user namespace waits
     for its maps; the child must wait for them before it does anything. What goes wrong in
@@ -115,11 +135,11 @@ def fork_into(
     """
     try:
         if not namespaces.needs_middle:
-            pid = syscalls.clone(namespaces.clone_flags)
+            pid = clone_into(namespaces.clone_flags, group_fd)
             if pid and map_ids is not None:
                 map_ids(pid)
             return pid
-        return _fork_by_middle(namespaces, map_ids, fail)
+        return _fork_by_middle(namespaces, map_ids, fail, group_fd)
     except PermissionError as error:
         raise ContainerError(
             "this process may not make namespaces",
@@ -131,11 +151,12 @@ def _fork_by_middle(
     namespaces: Namespaces,
     map_ids: Callable[[int], None] | None,
     fail: Callable[[BaseException], None],
+    group_fd: int | None,
 ) -> int:
     pid_read, pid_write = os.pipe2(os.O_CLOEXEC)
     mapped_read, mapped_write = os.pipe2(os.O_CLOEXEC)
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
-    middle = os.fork()
+    middle = clone_into(0, group_fd)  # its child will be there too
     if middle == 0:
         try:
             os.close(mapped_write)
