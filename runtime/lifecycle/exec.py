@@ -18,8 +18,9 @@ from runtime.sandbox import entry, namespaces, syscalls
 from runtime.sandbox.capabilities import Held, held_capabilities
 from runtime.sandbox.container import Container, raise_report
 from runtime.sandbox.entry import Entry
-from runtime.sandbox.init import report_failure, reset_signals
+from runtime.sandbox.init import report_failure
 from runtime.sandbox.privileges import set_from_outside
+from runtime.sandbox.signals import reset_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from runtime.oci.spec import Hook, Process
     from runtime.sandbox.capabilities import Held
+    from runtime.sandbox.hooks import Stub
     from runtime.sandbox.landlock import Ruleset
 
 _TIOCSCTTY = 0x540E  # asm-generic/ioctls.h
@@ -51,6 +52,7 @@ class Equipment(Record):
 
     stub: int  # the sealed memfd that becomes the payload
     install_filter: Callable[[], None] | None  # None: the stub does it, or there is none
+    hook_stub: Stub | None  # for startContainer hooks, which are programs of the container
 
 
 class Prepared(Record):
@@ -70,8 +72,11 @@ def equip(entry: Entry, process: Process, report: int) -> Equipment:
     """Load and make what the exec needs; afterwards nothing has to be imported any more."""
     if process.rlimits:
         import resource  # noqa: F401  # used when the root has changed
+    hook_stub = None
     if entry.start_hooks:
-        import runtime.sandbox.hooks  # likewise
+        from runtime.sandbox.hooks import Stub
+
+        hook_stub = Stub(memfd=enter.prepare(report=report), report=report)
     if entry.landlock is not None:
         import runtime.sandbox.landlock  # noqa: F401  # likewise
     filtered = process.no_new_privileges
@@ -88,7 +93,7 @@ def equip(entry: Entry, process: Process, report: int) -> Equipment:
         seccomp_flags=entry.seccomp_flags,
         init=entry.init,
     )
-    return Equipment(stub=stub, install_filter=install_filter)
+    return Equipment(stub=stub, install_filter=install_filter, hook_stub=hook_stub)
 
 
 def prepare(
@@ -207,7 +212,8 @@ def execute(
         from runtime.sandbox.hooks import run_hooks
 
         assert entry.state is not None
-        run_hooks("startContainer", entry.start_hooks, entry.state(os.getpid(), "created"))
+        state = entry.state(os.getpid(), "created")
+        run_hooks("startContainer", entry.start_hooks, state, prepared.equipment.hook_stub)
     if prepared.landlock_fd >= 0:
         from runtime.sandbox import landlock
 

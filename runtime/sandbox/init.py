@@ -19,10 +19,10 @@ from runtime.sandbox.capabilities import held_capabilities
 from runtime.sandbox.mount_options import PROPAGATION
 from runtime.sandbox.rootfs import set_propagation
 from runtime.sandbox.rootpath import make_directories, open_in_root
+from runtime.sandbox.signals import reset_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable
     from typing import NoReturn
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from runtime.sandbox.entry import Entry
     from runtime.sandbox.namespaces import Namespaces
     from runtime.sandbox.rootfs import RootFilesystem
-else:  # the module below this one imports enum: two milliseconds
-    import _signal as signal
 
 HOOKS, CREATED = b"H", b"C"  # what the child says on the report pipe when nothing is wrong
 
@@ -133,19 +131,6 @@ def die_with_parent(report: int) -> None:
     poll.register(report, 0)
     if poll.poll(0):  # POLLERR: the reader is gone, so the parent died before the line above
         os._exit(125)
-
-
-def reset_signals() -> None:
-    """Give every signal its default action, and block none.
-
-    What is ignored stays so across exec: by Python SIGPIPE (`yes | head` would not end), by our
-    caller perhaps others.
-    """
-    for number in range(1, signal.NSIG):
-        # Those with handlers get their defaults by the exec; two are libc's own, and are None.
-        if signal.getsignal(number) is signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _await(permit: int) -> None:
