@@ -10,8 +10,8 @@ from buildkit.snapshot import Snapshot, stubs
 from buildkit.steps import RunStep
 from runtime.cgroup.devices import DEFAULT_RULES
 from runtime.cgroup.group import Group, make_group
+from runtime.cgroup.unasked import group_name
 from runtime.errors import ContainerError
-from runtime.limits import group_name
 from runtime.oci.resources import Resources
 from runtime.oci.spec import Capabilities, Mount, Process, Spec
 from runtime.sandbox import capabilities, defaults

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from runtime.bundle import Options
     from runtime.cgroup.group import Group
+    from runtime.cgroup.unasked import PidsGroup
     from runtime.command_line import CommandLine
 else:
     import _signal as signal
@@ -117,15 +118,19 @@ def run(line: CommandLine) -> int:
             group.remove()
 
 
-def _group(options: Options) -> Group | None:
+def _group(options: Options) -> Group | PidsGroup | None:
     from runtime.bundle import asks_for_limits
     from runtime.sandbox.userns import in_user_namespace
 
-    if not asks_for_limits(options) and in_user_namespace():
-        return None  # without root there is no group to be had unasked
-    from runtime.limits import asked_resources, container_group, group_name
+    if asks_for_limits(options):
+        from runtime.limits import asked_group
 
-    return container_group(asked_resources(options), group_name())
+        return asked_group(options)
+    if in_user_namespace():
+        return None  # without root there is none to be had unasked
+    from runtime.cgroup.unasked import group_name, unasked_group
+
+    return unasked_group(group_name())
 
 
 def _complain(error: PyrunError) -> None:

@@ -102,5 +102,7 @@ def test_capabilities_are_added_and_dropped(
     add: tuple[str, ...], drop: tuple[str, ...], has: str, lacks: str | None
 ) -> None:
     granted = _process(ExecutionParameters(), Options(cap_add=add, cap_drop=drop)).capabilities
-    assert has in granted
-    assert lacks not in granted
+    assert granted.bounding == granted.permitted == granted.effective
+    assert (granted.inheritable, granted.ambient) == (frozenset(), frozenset())
+    assert has in granted.bounding
+    assert lacks not in granted.bounding
