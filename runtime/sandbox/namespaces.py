@@ -141,10 +141,10 @@ def fork_into(
             return pid
         return _fork_by_middle(namespaces, map_ids, fail, group_fd)
     except PermissionError as error:
-        raise ContainerError(
-            "this process may not make namespaces",
-            hint="run as root, or where unprivileged user namespaces are allowed",
-        ) from error
+        hint = "run as root, or where unprivileged user namespaces are allowed"
+        if os.geteuid() != 0 and "user" not in namespaces.new:
+            hint = "without root, the configuration needs a user namespace (oci spec --rootless)"
+        raise ContainerError("this process may not make namespaces", hint=hint) from error
 
 
 def _fork_by_middle(
