@@ -47,7 +47,7 @@ def _write(line: CommandLine, target: str, command: tuple[str, ...]) -> None:
     become_root()
     store = Store(root)
     image = open_image(store, line.image)
-    spec = to_spec(image.config, line.options.replace(command=command))
+    spec = to_spec(image.config.config, line.options.replace(command=command))
     try:
         os.mkdir(target)
     except FileExistsError:

@@ -90,28 +90,27 @@ def _main(arguments: list[str]) -> int:
 def run(line: CommandLine) -> int:
     """Run one image in the foreground and return its exit status."""
     from runtime.bundle import entry_of, to_spec
-    from runtime.image.source import open_image
     from runtime.sandbox.container import Placement, start
     from runtime.sandbox.foreground import attend, hold_signals
     from runtime.sandbox.rootfs import Overlay
     from runtime.sandbox.userns import become_root
+    from runtime.store.known import know
     from runtime.store.store import Store, default_root
 
     root = line.root or default_root()
     become_root()
     store = Store(root)
-    image = open_image(store, line.image)
-    spec = to_spec(image.config, line.options)
+    image = know(store, line.image)
+    spec = to_spec(image, line.options)
     if spec.process.terminal and line.options.interactive and not os.isatty(0):
         raise UsageError("-i and -t: standard input is not a terminal", hint="leave -t out")
-    lowers = store.layers_of(image)
     hold_signals()
     stdin = 0 if line.options.interactive else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     final = entry_of(spec, line.options, store.root)
     group = _group(line.options)
     try:
         placement = Placement(scratch=store.scratch, stdio=(stdin, 1, 2), group=group)
-        container = start(spec, Overlay(lowers=lowers), placement, final)
+        container = start(spec, Overlay(lowers=image.lowers), placement, final)
         return attend(container, interactive=line.options.interactive)
     finally:
         if group is not None:

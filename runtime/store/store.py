@@ -5,6 +5,7 @@
     layers/<chain hex>/fs       an applied layer, in overlayfs's form
     images/<quoted name>        Descriptor of the image's manifest
     cache/<key>                 the builder's records
+    known/<device>-<inode>      what a start needs of an image that was started before
     tmp/<pid>-<random>/         one process's work, locked while that process lives
     mnt                         empty; a place for mounts in private namespaces
 
@@ -19,15 +20,14 @@ import errno
 import os
 
 from runtime.errors import StoreError
-from runtime.oci.digest import ChainID, chain_ids
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.image.archive import Image
-    from runtime.oci.digest import Digest
+    from runtime.oci.digest import ChainID, Digest
 
 FORMAT = "1"
-_FOLDERS = ("blobs/sha256", "layers", "images", "cache", "tmp", "mnt")
+_FOLDERS = ("blobs/sha256", "layers", "images", "cache", "known", "tmp", "mnt")
 
 
 def default_root() -> str:
@@ -104,6 +104,8 @@ class Store:
 
         Raises ImageError for a layer that is not what manifest and config promise.
         """
+        from runtime.oci.digest import chain_ids
+
         lowers: tuple[str, ...] = ()
         for number, chain_id in enumerate(chain_ids(image.config.diff_ids)):
             if not os.path.isdir(self.layer(chain_id)):
