@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -22,6 +23,7 @@ else:
 
 def run_and_exit() -> NoReturn:
     """Run `pyrun` and end the process at once: an orderly end costs two milliseconds."""
+    gc.disable()  # what little garbage there is goes with the process
     status = main()
     if sys.stdout is not None:  # the caller may have closed it
         sys.stdout.flush()

@@ -52,6 +52,7 @@ class _Plan(Record):
     permit: int
     terminal: int | None
     entry: Entry
+    equipment: Equipment
     group_entries: tuple[int, ...]  # files by which the process puts itself into v1's groups
     unified: int | None  # directory of v2's group, which it is born in
 
@@ -77,6 +78,7 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
     report_read, report_write = os.pipe2(os.O_CLOEXEC)
     permit_read, permit_write = os.pipe2(os.O_CLOEXEC)
     pidfd = open_process(seen.state)
+    final = _entry(spec, process, options, seen.state.uid)
     plan = _Plan(
         process=process,
         spec=spec,
@@ -86,7 +88,8 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
         report=report_write,
         permit=permit_read,
         terminal=theirs,
-        entry=_entry(spec, process, options, seen.state.uid),
+        entry=final,
+        equipment=entry.equip(final, process, report_write),
         group_entries=() if group is None else group.entries(unified=False),
         unified=None if group is None or group.is_divided() else group.open_unified(),
     )
@@ -100,7 +103,7 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
             _end(pid)
             raise
     finally:
-        opened = (*plan.group_entries, plan.unified, pidfd, theirs)
+        opened = (*plan.group_entries, plan.unified, *plan.equipment.descriptors, pidfd, theirs)
         for fd in (report_read, report_write, permit_read, permit_write, *opened):
             if fd is not None and fd >= 0:
                 os.close(fd)
@@ -161,14 +164,13 @@ def _fork(plan: _Plan) -> int:
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             reset_signals()
             held, groups_allowed = _held_inside(plan), _groups_allowed_inside(plan)
-            equipment = entry.equip(plan.entry, plan.process, plan.report)
             if plan.process.terminal:
-                import runtime.sandbox.console  # noqa: F401  # used when the root has changed
+                from runtime.sandbox import console  # noqa: F401  # used after the root changed
             entry.block_imports()
             syscalls.setns(plan.pidfd, plan.flags)
             pid = syscalls.clone(syscalls.CLONE_PARENT)
             if pid == 0:
-                _enter(plan, equipment, held, groups_allowed=groups_allowed)
+                _enter(plan, held, groups_allowed=groups_allowed)
             os.write(pid_write, b"%d" % pid)
             os._exit(0)
         except BaseException as error:
@@ -221,7 +223,7 @@ def _end(pid: int) -> None:
         pass  # it has ended, and was collected
 
 
-def _enter(plan: _Plan, equipment: Equipment, held: Held, *, groups_allowed: bool) -> NoReturn:
+def _enter(plan: _Plan, held: Held, *, groups_allowed: bool) -> NoReturn:
     """The rest, inside: the same last steps as a container's first process."""
     try:
         os.setsid()
@@ -240,7 +242,7 @@ def _enter(plan: _Plan, equipment: Equipment, held: Held, *, groups_allowed: boo
         prepared = entry.prepare(
             plan.entry,
             process,
-            equipment,
+            plan.equipment,
             root_fd,
             held=held,
             groups_allowed=groups_allowed,

@@ -162,6 +162,8 @@ def _start(
     group = placement.group
     entries = () if group is None else group.entries(unified=False)
     unified = None if group is None else group.open_unified()
+    # Before the fork: a process that was just forked pays for every page that it touches.
+    equipment = entry.equip(final, spec.process, report_write)
     plan = Start(
         spec=spec,
         namespaces=namespaces,
@@ -169,6 +171,7 @@ def _start(
         scratch=placement.scratch,
         stdio=placement.stdio,
         entry=final,
+        equipment=equipment,
         permit=permit_read,
         report=report_write,
         awaits_maps=new_user and not namespaces.needs_middle,
@@ -203,7 +206,7 @@ def _start(
             _end(pid)
         raise
     finally:
-        pipes = (report_read, report_write, permit_read, permit_write)
+        pipes = (report_read, report_write, permit_read, permit_write, *equipment.descriptors)
         for fd in (*pipes, *entries, -1 if unified is None else unified):
             if fd >= 0:
                 os.close(fd)

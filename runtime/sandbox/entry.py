@@ -54,6 +54,11 @@ class Equipment(Record):
     install_filter: Callable[[], None] | None  # None: the stub does it, or there is none
     hook_stub: Stub | None  # for startContainer hooks, which are programs of the container
 
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What whoever equipped a child closes for itself."""
+        return (self.stub,) if self.hook_stub is None else (self.stub, self.hook_stub.memfd)
+
 
 class Prepared(Record):
     """An entry with all that was looked up in the container's files."""
