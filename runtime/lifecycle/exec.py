@@ -227,7 +227,10 @@ def _enter(plan: _Plan, held: Held, *, groups_allowed: bool) -> NoReturn:
     """The rest, inside: the same last steps as a container's first process."""
     try:
         os.setsid()
-        enter(plan.group_entries)
+        try:
+            enter(plan.group_entries)
+        except OSError as error:
+            raise ContainerError(f"control group: cannot be entered: {error.strerror}") from error
         if plan.flags & syscalls.CLONE_NEWUSER:
             namespaces.become_root_inside()
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)

@@ -100,7 +100,10 @@ def _become(start: Start) -> NoReturn:
     if start.group_entries:
         from runtime.cgroup.files import enter
 
-        enter(start.group_entries)
+        try:
+            enter(start.group_entries)
+        except OSError as error:
+            raise ContainerError(f"control group: cannot be entered: {error.strerror}") from error
     if "cgroup" in kinds:
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     _furnish(start, root_fd)
