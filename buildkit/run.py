@@ -54,7 +54,7 @@ def execute_run(
             *_network_files(work, host_network=step.host_network),
         ),
         namespaces=defaults.namespaces(host_network=step.host_network),
-        masked_paths=defaults.MASKED_PATHS,
+        masked_paths=defaults.masked_paths(),
         readonly_paths=defaults.READONLY_PATHS,
     )
     try:

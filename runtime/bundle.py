@@ -73,7 +73,7 @@ def to_spec(image: ExecutionParameters | KnownImage, options: Options) -> Spec:
         + (_name_resolution() if options.host_network else ())
         + tuple(_volume(text) for text in options.volumes),
         namespaces=defaults.namespaces(host_network=options.host_network),
-        masked_paths=defaults.MASKED_PATHS,
+        masked_paths=defaults.masked_paths(),
         readonly_paths=defaults.READONLY_PATHS,
         root=Root(path="rootfs", readonly=options.readonly),
     )

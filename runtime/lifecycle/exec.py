@@ -163,6 +163,8 @@ def _fork(plan: _Plan) -> int:
             # Before it joins: from inside, nobody may look at the host's descriptors it holds.
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             reset_signals()
+            if plan.process.cpu_affinity is not None and plan.process.cpu_affinity[0]:
+                _set_affinity(0, plan.process.cpu_affinity[0])
             held, groups_allowed = _held_inside(plan), _groups_allowed_inside(plan)
             if plan.process.terminal:
                 from runtime.sandbox import console  # noqa: F401  # used after the root changed
@@ -183,6 +185,18 @@ def _fork(plan: _Plan) -> int:
     return pid
 
 
+def _set_affinity(pid: int, cpus: str) -> None:
+    """Bind a process to CPUs given as a list such as `0-3,7` (config.md, `execCPUAffinity`)."""
+    wanted: set[int] = set()
+    for part in cpus.split(","):
+        first, _, last = part.partition("-")
+        wanted.update(range(int(first), int(last or first) + 1))
+    try:
+        os.sched_setaffinity(pid, wanted)
+    except OSError as error:
+        raise ContainerError(f"process.execCPUAffinity: {cpus!r}: {error.strerror}") from error
+
+
 def _held_inside(plan: _Plan) -> Held:
     """The capabilities that the process has once it has joined (user_namespaces(7))."""
     if not plan.flags & syscalls.CLONE_NEWUSER:
@@ -200,6 +214,8 @@ def _groups_allowed_inside(plan: _Plan) -> bool:
 def _accompany(pid: int, plan: _Plan, options: ExecOptions, report: int, permit: int) -> None:
     if pid:
         set_from_outside(pid, plan.process)
+        if plan.process.cpu_affinity is not None and plan.process.cpu_affinity[1]:
+            _set_affinity(pid, plan.process.cpu_affinity[1])
         group = group_of(plan.state)
         if group is not None and plan.unified is None and group.unified is not None:
             group.attach(pid, beside=plan.state.pid)
