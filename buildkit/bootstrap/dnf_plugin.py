@@ -23,6 +23,8 @@ class PybuildPlugin(dnf.Plugin):  # type: ignore[misc]
         times = [int(os.environ["PYBUILD_EPOCH"])]
         times += [package.buildtime for package in packages]
         os.environ.setdefault("SOURCE_DATE_EPOCH", str(max(times)))
+        # rpm has read its macros from the one that dnf was started with: scriptlets get the usual.
+        os.environ["HOME"] = "/root"
 
     def transaction(self) -> None:
         """Called by dnf when the packages are installed."""

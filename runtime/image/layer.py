@@ -12,6 +12,7 @@ import os
 from runtime.errors import ImageError
 from runtime.image import tar
 from runtime.image.xattrs import kept_xattr
+from runtime.sandbox.held import holds
 from runtime.sandbox.rootpath import open_in_root
 from runtime.sandbox.userns import in_user_namespace, mapped_ids
 
@@ -26,16 +27,20 @@ _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 
 def opaque_xattr() -> str:
-    """The xattr by which overlayfs knows an opaque directory here (`userxattr` mounts differ)."""
-    return ("user" if in_user_namespace() else "trusted") + ".overlay.opaque"
+    """The xattr by which overlayfs knows an opaque directory here (`userxattr` mounts differ).
+
+    Where `trusted` ones are not allowed, there can be no mount either: it is a note of ours.
+    """
+    trusted = not in_user_namespace() and holds("SYS_ADMIN")
+    return ("trusted" if trusted else "user") + ".overlay.opaque"
 
 
 def apply_layer(layer: LayerReader, root: str, lowers: tuple[str, ...], where: str) -> None:
     """Extract a layer into the empty directory `root`, which is to lie over `lowers`.
 
     `lowers` (highest first) give directories that the layer implies without listing them their
-    attributes. In a user namespace, device nodes are left out, and what belongs to ids that the
-    namespace does not have belongs to its root, without set-id bits.
+    attributes. Without MKNOD, as in a user namespace, device nodes are left out; what belongs to
+    ids that a user namespace does not have belongs to its root, without set-id bits.
     Raises ImageError; what came before the error stays extracted.
     """
     root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -173,7 +178,8 @@ class _Extraction:
                 try:
                     self._make_node(parent_fd, name, entry)
                 except PermissionError:
-                    if in_user_namespace():  # the container's /dev has the devices it may have
+                    # The container's /dev has the devices that it may have.
+                    if in_user_namespace() or not holds("MKNOD"):
                         return
                     raise
         self._set_attributes(parent_fd, name, entry)

@@ -11,6 +11,7 @@ import os
 
 from runtime.errors import ContainerError
 from runtime.sandbox import syscalls
+from runtime.sandbox.held import holds
 
 _INITIAL = ["0", "0", "4294967295"]
 
@@ -46,6 +47,13 @@ def become_root() -> None:
     possible, with what the machine's owner can do about it.
     """
     if os.geteuid() == 0:
+        if not holds("SYS_ADMIN"):
+            raise ContainerError(
+                "namespaces are needed, and this process may make none: it is root without "
+                "CAP_SYS_ADMIN, as in a plain container",
+                hint="docker run --cap-add SYS_ADMIN --security-opt seccomp=unconfined "
+                "--security-opt apparmor=unconfined, or a runner that allows user namespaces",
+            )
         return
     uid, gid = os.geteuid(), os.getegid()
     uid_range, gid_range = _subordinate("/etc/subuid", uid), _subordinate("/etc/subgid", uid)

@@ -1,0 +1,65 @@
+"""How the steps of a build are kept apart from this machine: in namespaces, or by chroot alone.
+
+Whether there can be namespaces is found out by starting a container in the store: user id,
+capabilities, seccomp filter, the filesystem below the store all have a say.
+"""
+
+from __future__ import annotations
+
+import os
+
+from buildkit.errors import HostError
+from buildkit.printing import complain
+from buildkit.run import to_spec
+from buildkit.state import CHROOT, NAMESPACES
+from runtime.errors import CommandError, ContainerError
+from runtime.oci.spec import Process
+from runtime.sandbox.container import start
+from runtime.sandbox.held import holds
+from runtime.sandbox.rootfs import Overlay
+from runtime.sandbox.userns import become_root
+from runtime.store.store import Store
+from runtime.store.workspace import Workspace
+
+
+def settle_isolation(asked: str, store: Store, *, quiet: bool) -> str:
+    """What the steps of this build get, for what was asked for; says so if it is less.
+
+    Afterwards this process is root, perhaps in a user namespace of its own. Raises HostError where
+    there can be neither.
+    """
+    try:
+        if asked != CHROOT or os.geteuid() != 0:
+            become_root()
+        if asked == "auto":
+            _try_container(store)
+    except ContainerError as error:
+        if asked == "auto" and os.geteuid() == 0 and holds("SYS_CHROOT"):
+            if not quiet:
+                complain(_warning(error.message))
+            return CHROOT
+        raise HostError(error.message, hint=error.hint) from error
+    return CHROOT if asked == CHROOT else NAMESPACES
+
+
+def _warning(reason: str) -> str:
+    return (
+        f"pybuild: warning: steps run by chroot only, which keeps them apart from the network, "
+        f"processes and kernel interfaces of this machine no better than pybuild itself is, and "
+        f"gives them no /proc: {reason} (--isolation=chroot: no such warning)"
+    )
+
+
+def _try_container(store: Store) -> None:
+    """Start a container with a command that it has not got; raises ContainerError if it ends
+    before it gets that far.
+    """
+    with Workspace(store) as work:
+        names = ("lower", "upper", "work")
+        lower, upper, overlay_work = (work.directory(name) for name in names)
+        rootfs = Overlay(lowers=(lower,), upper=upper, work=overlay_work)
+        spec = to_spec(Process(args=("/none",)), (), host_network=True)
+        try:
+            start(spec, rootfs, scratch=store.scratch, more_to_come=True).kill()
+        except CommandError:
+            return
