@@ -17,7 +17,7 @@ from runtime.oci.spec import Process
 from runtime.sandbox.container import start
 from runtime.sandbox.held import holds
 from runtime.sandbox.rootfs import Overlay
-from runtime.sandbox.userns import become_root
+from runtime.sandbox.userns import become_root, refuse_plain_container
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
@@ -29,8 +29,9 @@ def settle_isolation(asked: str, store: Store, *, quiet: bool) -> str:
     there can be neither.
     """
     try:
-        if asked != CHROOT or os.geteuid() != 0:
-            become_root()
+        if asked != CHROOT:
+            refuse_plain_container()
+        become_root()
         if asked == "auto":
             _try_container(store)
     except ContainerError as error:

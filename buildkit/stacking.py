@@ -17,7 +17,9 @@ def stack(layer: str, root: str) -> None:
     """
     # No process of an image runs: what is seen to be a directory stays one, and is no symlink.
     folders = [""]
+    statuses = []
     for name in folders:
+        statuses.append(os.stat(f"{layer}{name}"))  # before what is in it is moved away
         for entry in tuple(os.scandir(f"{layer}{name}")):
             target = f"{root}{name}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
@@ -28,8 +30,8 @@ def stack(layer: str, root: str) -> None:
             if not _is_whiteout(entry):
                 os.rename(entry.path, target)
     # Deepest first, and last: what is put into a directory changes its time.
-    for name in reversed(folders):
-        _copy_attributes(f"{layer}{name}", f"{root}{name}")
+    for name, status in zip(reversed(folders), reversed(statuses), strict=True):
+        _copy_attributes(f"{layer}{name}", status, f"{root}{name}")
 
 
 def _make_directory(path: str, *, opaque: bool) -> None:
@@ -62,8 +64,7 @@ def _remove(path: str) -> None:
         remove_tree(path)
 
 
-def _copy_attributes(source: str, target: str) -> None:
-    status = os.lstat(source)
+def _copy_attributes(source: str, status: os.stat_result, target: str) -> None:
     wanted = {key: os.getxattr(source, key) for key in os.listxattr(source) if kept_xattr(key)}
     os.chown(target, status.st_uid, status.st_gid)
     for key in os.listxattr(target):

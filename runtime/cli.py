@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from runtime.errors import PyrunError, UsageError
+from runtime.errors import CommandError, ContainerError, PyrunError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def run(line: CommandLine) -> int:
     from runtime.image.source import open_image
     from runtime.sandbox.container import FORWARDED, start
     from runtime.sandbox.rootfs import Overlay
-    from runtime.sandbox.userns import become_root
+    from runtime.sandbox.userns import become_root, refuse_plain_container
     from runtime.store.store import Store, default_root
 
     root = line.root or default_root()
@@ -90,7 +90,13 @@ def run(line: CommandLine) -> int:
     # From here on no signal may be lost, nor act on this process instead of the container.
     signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED | {signal.SIGCHLD})
     stdin = 0 if line.options.interactive else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
-    container = start(spec, Overlay(lowers=lowers), scratch=store.scratch, stdio=(stdin, 1, 2))
+    try:
+        container = start(spec, Overlay(lowers=lowers), scratch=store.scratch, stdio=(stdin, 1, 2))
+    except CommandError:
+        raise
+    except ContainerError:
+        refuse_plain_container()  # which says better what is missing
+        raise
     if container.master is not None:
         from runtime.sandbox.terminal import attend
 

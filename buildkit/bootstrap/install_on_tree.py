@@ -1,8 +1,9 @@
 """`dnf --installroot` where nothing can be mounted: the host is as it is, and dnf is told about
 every place of its own.
 
-What is private all the same: configuration, cache, logs, macros, plugins, and the devices of the
-new root. What is not: the host's /tmp, its processes, its /proc.
+What is private all the same: configuration, cache, logs, macros, plugins, temporary files, and
+the devices of the new root. What is not: what libdnf puts into /tmp whatever it is told, the
+machine's processes; and the new root has no /proc.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from buildkit.furniture import Furniture
 from buildkit.processes import call_in_child, run_in_chroot
 from buildkit.steps import BootstrapStep
 from runtime.store.store import Store
-from runtime.store.workspace import Workspace
+from runtime.store.workspace import Workspace, remove_tree
 
 
 def install_on_tree(
@@ -61,13 +62,14 @@ def install_on_tree(
     if not tree.layers:
         make_mount_points(tree.root)
     furniture = Furniture(tree.state, tree.root, work.directory("aside"), {})
-    # The only way to rpm's macros. The plugin sets it back for the scriptlets.
-    process = to_process(
-        dnf.arguments(manager, step, tree.root, seen_as), variables | {"HOME": f"{state}/home"}
-    )
+    # The home is the only way to rpm's macros. The plugin gives the scriptlets the usual one.
+    own = {"HOME": f"{state}/home", "TMPDIR": f"{state}/tmp"}
+    process = to_process(dnf.arguments(manager, step, tree.root, seen_as), variables | own)
     log = Log(output)
     status = run_in_chroot(process, "/", output=log.listen)
     judge(log.text, status, step)
     furniture.remove()
     call_in_child(lambda: finish(tree.root, dbpath, step.dbpath, before))
-    return newest(state, variables)
+    found = newest(state, variables)
+    remove_tree(state)
+    return found

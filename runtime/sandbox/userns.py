@@ -11,7 +11,6 @@ import os
 
 from runtime.errors import ContainerError
 from runtime.sandbox import syscalls
-from runtime.sandbox.held import holds
 
 _INITIAL = ["0", "0", "4294967295"]
 
@@ -47,13 +46,6 @@ def become_root() -> None:
     possible, with what the machine's owner can do about it.
     """
     if os.geteuid() == 0:
-        if not holds("SYS_ADMIN"):
-            raise ContainerError(
-                "namespaces are needed, and this process may make none: it is root without "
-                "CAP_SYS_ADMIN, as in a plain container",
-                hint="docker run --cap-add SYS_ADMIN --security-opt seccomp=unconfined "
-                "--security-opt apparmor=unconfined, or a runner that allows user namespaces",
-            )
         return
     uid, gid = os.geteuid(), os.getegid()
     uid_range, gid_range = _subordinate("/etc/subuid", uid), _subordinate("/etc/subgid", uid)
@@ -81,6 +73,22 @@ def become_root() -> None:
         _map_own_id(uid, gid)
     os.setresgid(0, 0, 0)
     os.setresuid(0, 0, 0)
+
+
+def refuse_plain_container() -> None:
+    """Raise ContainerError, with what to change, if the caller is root and may not mount.
+
+    For when something went wrong, or before it would: the usual start need not ask.
+    """
+    from runtime.sandbox.held import holds
+
+    if os.geteuid() == 0 and not holds("SYS_ADMIN"):
+        raise ContainerError(
+            "namespaces are needed, and this process may make none: it is root without "
+            "CAP_SYS_ADMIN, as in a plain container",
+            hint="docker run --cap-add SYS_ADMIN --security-opt seccomp=unconfined "
+            "--security-opt apparmor=unconfined, or a runner that allows user namespaces",
+        )
 
 
 def _subordinate(path: str, uid: int) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +45,7 @@ STEPS = {
     "becomes-a-file": "rm -r /t/d && echo 1 > /t/d",
     "comes-and-goes": "mkdir /t/n; touch /t/n/f; rm -r /t/n; mkdir /u; rmdir /u",
     "touches": "chmod 644 /t/x; touch /t/y; chown 0:0 /t/z; chmod 700 /t/d/e",
+    "deep": "> /t/d/e/new; chmod 600 /t/d/g",
     "rewrites": "echo x > /t/x; cp /t/y /y; mv /y /t/y; touch -d @400000000 /t/d/g /t/d",
     "links": "ln /t/x /t/h; > /n; ln /n /m; rm /n; ln /m /t/o; ln -sf none /t/link",
     "renames": "mkdir /.n && > /.n/f && mv /.n /final; mv /t/x /t/w; mv /t/d /moved; mv /moved /t",
@@ -56,11 +58,14 @@ STEPS = {
     "copies-a-stage": "> /1\nFROM scratch\nCOPY --from=0 / /\nCOPY --from=base /t /t\n",
     "parts": "> /1\nFROM base AS b\nRUN > /2\nFROM base\nCOPY --from=b /2 /b\nRUN rm /t/x",
 }
+# Those that builders without root repeat as well; they have their own tests.
+REPEATED = {"replaces", "links", "many-layers", "copies-a-stage", "user"}
 OWNED = {
     "owners": "chown -R 5:6 /t/d; > /o; chown 1000:1000 /o; chmod 4755 /t/x",
     "user": "true\nCOPY accounts /etc/\nWORKDIR /h\nRUN chown alice /h\nUSER alice\nRUN > /h/f",
 }
 BASE = f"{SHELL}COPY t /t\nCOPY etc /etc\nCOPY dev /dev\n"
+BASE += "RUN touch -d @400000000 /t/d/e/f /t/d/e /t/d /t\n"
 WARNING = "pybuild: warning: steps run by chroot only"
 
 
@@ -86,7 +91,9 @@ def test_a_step_leads_to_the_same_image_with_and_without_namespaces(
     text = f"FROM base\nRUN {(STEPS | OWNED)[name]}\n"
     digests = {}
     for who, pybuild in builders.items():
-        if name in OWNED and who == "lone_user":  # it cannot have those owners
+        if who == "lone_user" and name in OWNED:  # it cannot have those owners
+            continue
+        if who in ("user", "lone_user") and name not in REPEATED:
             continue
         ended = pybuild.try_build(text)
         assert ended.status == 0, ended.stderr
@@ -125,6 +132,22 @@ def test_a_store_that_was_filled_by_chroot_serves_namespaces_and_the_reverse(
     plain.write(more)
     run([*command("pybuild"), str(plain.context)], env=plain.environment(), cwd=plain.work)
     assert plain.steps(f"{more}RUN > /4\n") == ["CACHED"] * 3 + ["DONE"]
+
+
+@pytest.mark.needs_program("dnf", "rpm")
+def test_a_bootstrap_leads_to_the_same_image_with_and_without_namespaces(
+    as_root: Pybuild, plain: Pybuild, hello_repository: Path
+) -> None:
+    options = "--releasever=1 --repo=id=hello,url=repo --key=RPM-GPG-KEY-hello"
+    text = f"FROM scratch\nBOOTSTRAP {options} hello-system hello-release busybox\n"
+    text += f"RUN rm /etc/os-release; ls -l /usr > /said\nBOOTSTRAP {options} hello\n"
+    digests = set()
+    for pybuild in (as_root, plain):
+        shutil.copytree(hello_repository, pybuild.context, dirs_exist_ok=True)
+        ended = pybuild.try_build(text)
+        assert ended.status == 0, ended.stderr
+        digests.add(ended.stdout)
+    assert len(digests) == 1
 
 
 # --- What is asked for
