@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from buildkit.tarwriter import TarWriter
 from runtime.image import tar
-from runtime.image.layer import OPAQUE, WHITEOUT, opaque_xattr
+from runtime.image.whiteouts import OPAQUE, WHITEOUT, opaque_xattr
 from runtime.image.xattrs import kept_xattr
 from runtime.oci.digest import DiffID
 

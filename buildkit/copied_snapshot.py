@@ -18,6 +18,7 @@ from buildkit.tarwriter import write_file
 from buildkit.tree_state import TreeState
 from runtime.image.blob import BlobRange, LayerReader
 from runtime.image.layer import apply_layer
+from runtime.image.whiteouts import Hidden
 from runtime.oci.image import LAYER, Descriptor
 from runtime.store.workspace import remove_tree
 
@@ -123,10 +124,11 @@ class Trees:
             where = f"layer {layer.descriptor.digest}"
             path = self._store.blob(layer.descriptor.digest)
             blob = BlobRange(path=path, offset=0, size=os.stat(path).st_size)
+            hidden = Hidden(aside)
             with LayerReader(blob, layer.descriptor, layer.diff_id, where) as reader:
-                apply_layer(reader, aside, (tree.root,), where)
+                apply_layer(reader, aside, (tree.root,), where, hidden)
                 reader.finish()
-            stack(aside, tree.root)
+            stack(aside, tree.root, hidden)
             remove_tree(aside)
             tree.before = None
         tree.layers += layers

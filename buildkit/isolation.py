@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 
-from buildkit.errors import HostError
+from buildkit.errors import BuildError, DiskError, HostError
 from buildkit.printing import complain
+from buildkit.processes import run_container, stop_on_signals
 from buildkit.run import to_spec
 from buildkit.state import CHROOT, NAMESPACES
-from runtime.errors import CommandError, ContainerError
+from runtime.errors import ContainerError
 from runtime.oci.spec import Process
-from runtime.sandbox.container import start
 from runtime.sandbox.held import holds
 from runtime.sandbox.rootfs import Overlay
 from runtime.sandbox.userns import become_root, refuse_plain_container
@@ -26,7 +26,7 @@ def settle_isolation(asked: str, store: Store, *, quiet: bool) -> str:
     """What the steps of this build get, for what was asked for; says so if it is less.
 
     Afterwards this process is root, perhaps in a user namespace of its own. Raises HostError where
-    there can be neither.
+    there can be neither, DiskError if the store cannot be written.
     """
     try:
         if asked != CHROOT:
@@ -34,7 +34,7 @@ def settle_isolation(asked: str, store: Store, *, quiet: bool) -> str:
         become_root()
         if asked == "auto":
             _try_container(store)
-    except ContainerError as error:
+    except (ContainerError, HostError) as error:
         if asked == "auto" and os.geteuid() == 0 and holds("SYS_CHROOT"):
             if not quiet:
                 complain(_warning(error.message))
@@ -52,15 +52,20 @@ def _warning(reason: str) -> str:
 
 
 def _try_container(store: Store) -> None:
-    """Start a container with a command that it has not got; raises ContainerError if it ends
-    before it gets that far.
+    """Start a container with a command that it has not got; raises HostError if it ends before it
+    gets that far.
     """
-    with Workspace(store) as work:
-        names = ("lower", "upper", "work")
-        lower, upper, overlay_work = (work.directory(name) for name in names)
-        rootfs = Overlay(lowers=(lower,), upper=upper, work=overlay_work)
-        spec = to_spec(Process(args=("/none",)), (), host_network=True)
-        try:
-            start(spec, rootfs, scratch=store.scratch, more_to_come=True).kill()
-        except CommandError:
-            return
+    stop_on_signals()
+    try:
+        with Workspace(store) as work:
+            names = ("lower", "upper", "work")
+            lower, upper, overlay_work = (work.directory(name) for name in names)
+            rootfs = Overlay(lowers=(lower,), upper=upper, work=overlay_work)
+            spec = to_spec(Process(args=("/none",)), (), host_network=True)
+            run_container(spec, rootfs, scratch=store.scratch, output=lambda _: None)
+    except HostError:
+        raise
+    except BuildError:  # there was no such command, but all else was there
+        return
+    except OSError as error:
+        raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error

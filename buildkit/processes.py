@@ -32,13 +32,15 @@ _woken = -1  # readable once a signal came
 
 def stop_on_signals() -> None:
     """Let SIGINT, SIGTERM and SIGHUP raise Cancelled in the main thread, once."""
+    global _woken
+    if _woken >= 0:
+        return
 
     def cancel(number: int, _frame: object) -> None:
         for other in _STOPPING:  # what cleans up must not be interrupted again
             signal.signal(other, signal.SIG_IGN)
         raise Cancelled(number)
 
-    global _woken
     _woken, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in _STOPPING:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-import stat
 
-from runtime.image.layer import opaque_xattr
+from runtime.image.whiteouts import Hidden
 from runtime.image.xattrs import kept_xattr
 from runtime.store.workspace import remove_tree
 
 
-def stack(layer: str, root: str) -> None:
+def stack(layer: str, root: str, hidden: Hidden) -> None:
     """Move all that is in an applied layer (`runtime.image.layer`) to the tree `root`.
 
-    What the layer hides there is deleted. The layer's directory is of no use afterwards.
+    What it hides there is deleted first. The layer's directory is of no use afterwards.
     """
+    for name in hidden.whiteouts:
+        _remove_below(root, name)
     # No process of an image runs: what is seen to be a directory stays one, and is no symlink.
     folders = [""]
     statuses = []
@@ -24,10 +25,9 @@ def stack(layer: str, root: str) -> None:
             target = f"{root}{name}/{entry.name}"
             if entry.is_dir(follow_symlinks=False):
                 folders.append(f"{name}/{entry.name}")
-                _make_directory(target, opaque=_is_opaque(entry.path))
-                continue
-            _remove(target)
-            if not _is_whiteout(entry):
+                _make_directory(target, opaque=f"{name}/{entry.name}"[1:] in hidden.opaque)
+            else:
+                _remove(target)
                 os.rename(entry.path, target)
     # Deepest first, and last: what is put into a directory changes its time.
     for name, status in zip(reversed(folders), reversed(statuses), strict=True):
@@ -41,18 +41,14 @@ def _make_directory(path: str, *, opaque: bool) -> None:
         os.mkdir(path, 0o700)
 
 
-def _is_whiteout(entry: os.DirEntry[str]) -> bool:
-    if entry.is_file(follow_symlinks=False) or entry.is_symlink():
-        return False
-    status = entry.stat(follow_symlinks=False)
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
-
-
-def _is_opaque(path: str) -> bool:
-    try:
-        return os.getxattr(path, opaque_xattr()) == b"y"
-    except OSError:  # ENODATA: the common case
-        return False
+def _remove_below(root: str, name: str) -> None:
+    """Delete what a whiteout names, unless a link of the tree would have to be followed."""
+    parts = name.split("/")
+    for end in range(1, len(parts)):
+        folder = "/".join((root, *parts[:end]))
+        if os.path.islink(folder) or not os.path.isdir(folder):
+            return
+    _remove(f"{root}/{name}")
 
 
 def _remove(path: str) -> None:

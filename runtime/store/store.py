@@ -119,7 +119,7 @@ class Store:
         from runtime.sandbox.userns import refuse_plain_container
         from runtime.store.workspace import Workspace
 
-        # Who cannot mount writes layers in another form, which must get no name here.
+        # Who cannot mount may not write overlayfs's form of a layer either.
         refuse_plain_container()
         descriptor = image.manifest.layers[number]
         where = f"{image.name}: layer {number + 1} ({descriptor.digest})"

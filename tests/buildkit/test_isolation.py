@@ -20,7 +20,16 @@ from tests.buildkit.support import (
     processes,
 )
 from tests.conftest import userns_is_missing
-from tests.support import GROUP, PASSWD, PLAIN_CONTAINER, Caller, TreeValue, command, run
+from tests.support import (
+    GROUP,
+    PASSWD,
+    PLAIN_CONTAINER,
+    Caller,
+    TreeValue,
+    command,
+    make_tree,
+    run,
+)
 
 pytestmark = pytest.mark.needs_root
 
@@ -132,6 +141,27 @@ def test_a_store_that_was_filled_by_chroot_serves_namespaces_and_the_reverse(
     plain.write(more)
     run([*command("pybuild"), str(plain.context)], env=plain.environment(), cwd=plain.work)
     assert plain.steps(f"{more}RUN > /4\n") == ["CACHED"] * 3 + ["DONE"]
+
+
+def test_a_store_on_an_overlay_as_containers_have_it_leads_to_the_same_images(
+    builders: dict[str, Pybuild], plain: Pybuild
+) -> None:
+    """Overlayfs allows no whiteout devices in what is mounted of it."""
+    below = make_tree(plain.directory / "below", {"lower/": "", "upper/": "", "work/": ""})
+    layers = ",".join(f"{path.name}dir={path}" for path in below.iterdir())
+    subprocess.run(["mount", "-t", "overlay", "-o", layers, "none", plain.store], check=True)
+    try:
+        plain.add(FILES)
+        assert plain.try_build(BASE, "-t", "base").status == 0
+        for name in ("replaces", "deletes", "renames", "links", "parts", "many-layers"):
+            text = f"FROM base\nRUN {STEPS[name]}\n"
+            ended = plain.try_build(text, "-t", name)
+            assert ended.status == 0, ended.stderr
+            assert ended.stdout == builders["root"].try_build(text).stdout
+            # Another layer over whiteouts, from the blobs.
+            assert plain.try_build(f"FROM {name}\nRUN ls -R /t > /said || :\n").status == 0
+    finally:
+        subprocess.run(["umount", plain.store], check=True)
 
 
 @pytest.mark.needs_program("dnf", "rpm")
