@@ -45,9 +45,9 @@ def settle_isolation(asked: str, store: Store, *, quiet: bool) -> str:
 
 def _warning(reason: str) -> str:
     return (
-        f"pybuild: warning: steps run by chroot only, which keeps them apart from the network, "
-        f"processes and kernel interfaces of this machine no better than pybuild itself is, and "
-        f"gives them no /proc: {reason} (--isolation=chroot: no such warning)"
+        "pybuild: warning: steps run by chroot only, which is weaker: they share the processes, "
+        "network and hostname that pybuild has, and its filter of system calls if there is one, "
+        f"and have no /proc: {reason}; --isolation=chroot says that this is wanted"
     )
 
 
