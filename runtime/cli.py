@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from runtime.errors import PyrunError, UsageError
+from runtime.errors import CommandError, ContainerError, PyrunError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def run(line: CommandLine) -> int:
     from runtime.sandbox.container import Placement, start
     from runtime.sandbox.foreground import attend, hold_signals
     from runtime.sandbox.rootfs import Overlay
-    from runtime.sandbox.userns import become_root
+    from runtime.sandbox.userns import become_root, refuse_plain_container
     from runtime.store.known import know
     from runtime.store.store import Store, default_root
 
@@ -112,7 +112,13 @@ def run(line: CommandLine) -> int:
     group = _group(line.options)
     try:
         placement = Placement(scratch=store.scratch, stdio=(stdin, 1, 2), group=group)
-        container = start(spec, Overlay(lowers=image.lowers), placement, final)
+        try:
+            container = start(spec, Overlay(lowers=image.lowers), placement, final)
+        except CommandError:
+            raise
+        except ContainerError:
+            refuse_plain_container()  # which says better what is missing
+            raise
         return attend(container, interactive=line.options.interactive)
     finally:
         if group is not None:

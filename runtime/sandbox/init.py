@@ -128,9 +128,9 @@ def _become(start: Start) -> NoReturn:
     entry.execute(prepared, start.report, start.resume)
 
 
-def die_with_parent(report: int) -> None:
-    """Let the kernel kill this process when its parent ends; `report` is a pipe to that."""
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 9)
+def die_with_parent(report: int, number: int = 9) -> None:
+    """Let the kernel signal this process when its parent ends; `report` is a pipe to that."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, number)
     poll = select.poll()
     poll.register(report, 0)
     if poll.poll(0):  # POLLERR: the reader is gone, so the parent died before the line above
@@ -192,10 +192,11 @@ def _furnish(start: Start, root_fd: int) -> None:
     if spec.masked_paths:
         masks.mask(spec.masked_paths, root_fd)
     masks.make_readonly(spec.readonly_paths, root_fd)
-    _make_working_directory(root_fd, spec.process.cwd)
+    make_working_directory(root_fd, spec.process.cwd)
 
 
-def _make_working_directory(root_fd: int, path: str) -> None:
+def make_working_directory(root_fd: int, path: str) -> None:
+    """Make a working directory that the image lacks, as docker does; raises ContainerError."""
     try:
         os.close(open_in_root(root_fd, path))
         return

@@ -118,8 +118,11 @@ class Store:
     ) -> None:
         from runtime.image.blob import LayerReader
         from runtime.image.layer import apply_layer
+        from runtime.sandbox.userns import refuse_plain_container
         from runtime.store.workspace import Workspace
 
+        # Who cannot mount may not write overlayfs's form of a layer either.
+        refuse_plain_container()
         descriptor = image.manifest.layers[number]
         where = f"{image.name}: layer {number + 1} ({descriptor.digest})"
         diff_id = image.config.diff_ids[number]
