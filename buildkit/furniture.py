@@ -17,26 +17,14 @@ from dataclasses import dataclass
 
 from buildkit.errors import BuildError
 from buildkit.tree_state import TreeState
+from runtime.sandbox import devices
 from runtime.sandbox.rootpath import open_in_root
 from runtime.store.workspace import remove_tree
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
-# config-linux.md "Default Devices"; there is no devpts, so no ptmx.
-_DEVICES = (
-    ("null", 1, 3),
-    ("zero", 1, 5),
-    ("full", 1, 7),
-    ("random", 1, 8),
-    ("urandom", 1, 9),
-    ("tty", 5, 0),
-)
-# They lead nowhere, as there is no procfs: what opens one gets an error, and makes no file.
-_LINKS = (
-    ("fd", "/proc/self/fd"),
-    ("stdin", "/proc/self/fd/0"),
-    ("stdout", "/proc/self/fd/1"),
-    ("stderr", "/proc/self/fd/2"),
-)
+# They lead nowhere, as there is no procfs: what opens one gets an error, and makes no file. There
+# is no devpts either, so no ptmx.
+_LINKS = tuple(link for link in devices.LINKS if link[0] != "ptmx")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -191,10 +179,11 @@ class Furniture:
 
 def _make_devices(dev: str) -> None:
     """The default devices, as far as this process may make them."""
-    for name, major, minor in _DEVICES:
+    for device in devices.DEFAULT:
+        name = device.path.removeprefix("/dev/")
         path = f"{dev}/{name}"
         try:
-            os.mknod(path, 0o020666, os.makedev(major, minor))
+            os.mknod(path, 0o020666, os.makedev(device.major, device.minor))
             os.chmod(path, 0o666)
             os.close(os.open(path, os.O_RDWR | os.O_NOCTTY | os.O_CLOEXEC))
         except OSError:

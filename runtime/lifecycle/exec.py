@@ -17,6 +17,7 @@ from runtime.record import Record
 from runtime.sandbox import entry, namespaces, syscalls
 from runtime.sandbox.capabilities import Held, held_capabilities
 from runtime.sandbox.container import Container, raise_report
+from runtime.sandbox.descriptors import Descriptors
 from runtime.sandbox.entry import Entry
 from runtime.sandbox.init import report_failure
 from runtime.sandbox.privileges import set_from_outside
@@ -73,46 +74,53 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
     if not process.args:
         raise ContainerError("process.args: no command was given")
     spec = spec_of(directory)
-    group = group_of(seen.state)
-    ours, theirs = _terminal(process, options)
-    report_read, report_write = os.pipe2(os.O_CLOEXEC)
-    permit_read, permit_write = os.pipe2(os.O_CLOEXEC)
-    pidfd = open_process(seen.state)
-    final = _entry(spec, process, options, seen.state.uid)
-    plan = _Plan(
-        process=process,
-        spec=spec,
-        state=seen.state,
-        flags=_flags(seen.state.pid),
-        pidfd=pidfd,
-        report=report_write,
-        permit=permit_read,
-        terminal=theirs,
-        entry=final,
-        equipment=entry.equip(final, process, report_write),
-        group_entries=() if group is None else group.entries(unified=False),
-        unified=None if group is None or group.is_divided() else group.open_unified(),
-    )
-    try:
+    with Descriptors() as ours:
+        report_read, report_write = ours.pipe()
+        permit_read, permit_write = ours.pipe()
+        master_channel, channel = _terminal(process, options)
+        ours.own(master_channel, channel)
+        plan = _plan(spec, process, options, seen.state, report_write, permit_read, channel)
+        ours.own(plan.pidfd, plan.unified, *plan.group_entries, *plan.equipment.descriptors)
         pid = _fork(plan)
-        os.close(report_write)
-        report_write = -1
         try:
+            ours.close(report_write)
             _accompany(pid, plan, options, report_read, permit_write)
+            master = None
+            if master_channel is not None:
+                from runtime.sandbox.console import receive_master
+
+                master = receive_master(ours.keep(master_channel))
+            return Container(pid=pid, master=master)
         except BaseException:
             _end(pid)
             raise
-    finally:
-        opened = (*plan.group_entries, plan.unified, *plan.equipment.descriptors, pidfd, theirs)
-        for fd in (report_read, report_write, permit_read, permit_write, *opened):
-            if fd is not None and fd >= 0:
-                os.close(fd)
-    master = None
-    if ours is not None:
-        from runtime.sandbox.console import receive_master
 
-        master = receive_master(ours)
-    return Container(pid=pid, master=master)
+
+def _plan(
+    spec: Spec,
+    process: Process,
+    options: ExecOptions,
+    state: State,
+    report: int,
+    permit: int,
+    channel: int | None,
+) -> _Plan:
+    final = _entry(spec, process, options, state.uid)
+    group = group_of(state)
+    return _Plan(
+        process=process,
+        spec=spec,
+        state=state,
+        pidfd=open_process(state),
+        flags=_flags(state.pid),
+        report=report,
+        permit=permit,
+        terminal=channel,
+        entry=final,
+        equipment=entry.equip(final, process, report),
+        group_entries=() if group is None else group.entries(unified=False),
+        unified=None if group is None or group.is_divided() else group.open_unified(),
+    )
 
 
 def _terminal(process: Process, options: ExecOptions) -> tuple[int | None, int | None]:
