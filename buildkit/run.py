@@ -16,7 +16,7 @@ from buildkit.snapshot import Snapshot, stubs
 from buildkit.steps import RunStep
 from runtime.cgroup.devices import DEFAULT_RULES
 from runtime.cgroup.group import Group, make_group
-from runtime.cgroup.unasked import group_name
+from runtime.cgroup.unasked import group_name, remove_group
 from runtime.errors import ContainerError
 from runtime.oci.resources import Resources
 from runtime.oci.spec import Capabilities, Mount, Process, Spec
@@ -60,7 +60,7 @@ def execute_run(
         )
     finally:
         if group is not None:
-            group.remove()
+            remove_group(group)
     _judge(status)
 
 

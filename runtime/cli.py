@@ -122,7 +122,9 @@ def run(line: CommandLine) -> int:
         return attend(container, interactive=line.options.interactive)
     finally:
         if group is not None:
-            group.remove()
+            from runtime.cgroup.unasked import remove_group
+
+            remove_group(group)
 
 
 def _group(options: Options) -> Group | PidsGroup | None:

@@ -50,6 +50,20 @@ class PidsGroup(Record):
                 return
 
 
+def remove_group(group: Group | PidsGroup) -> None:
+    """Remove the group of a container that has ended, and its parent unless others are in it.
+
+    The parent may have been made by a container that is gone.
+    """
+    group.remove()
+    if not isinstance(group, PidsGroup):
+        for place in group.places:
+            try:
+                os.rmdir(os.path.dirname(place.directory))
+            except OSError:  # others are in it
+                continue
+
+
 def group_name() -> str:
     """A name that says whose group it is, so that one whose owner was killed can be told."""
     return f"{os.getpid()}-{os.urandom(4).hex()}"
