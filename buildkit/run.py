@@ -16,7 +16,7 @@ from buildkit.snapshot import Snapshot, stubs
 from buildkit.steps import RunStep
 from runtime.cgroup.devices import DEFAULT_RULES
 from runtime.cgroup.group import Group, make_group
-from runtime.cgroup.unasked import group_name, remove_group
+from runtime.cgroup.unasked import group_name, remove_group, sweep_beside
 from runtime.errors import ContainerError
 from runtime.oci.resources import Resources
 from runtime.oci.spec import Capabilities, Mount, Process, Spec
@@ -110,7 +110,9 @@ def _device_group() -> Group | None:
     if in_user_namespace():
         return None  # where no device node can be made
     try:
-        return make_group(f"pybuild/{group_name()}", Resources(devices=DEFAULT_RULES))
+        group = make_group(f"pybuild/{group_name()}", Resources(devices=DEFAULT_RULES))
+        sweep_beside(group)
+        return group
     except ContainerError:  # a container around us has no writable control groups
         return None
 

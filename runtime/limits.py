@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from runtime.cgroup.group import Group, make_group
-from runtime.cgroup.unasked import PARENT, PIDS_LIMIT, group_name
+from runtime.cgroup.unasked import PARENT, PIDS_LIMIT, group_name, sweep_beside
 from runtime.errors import ContainerError, UsageError
 from runtime.oci.resources import CPU, Memory, Resources
 from runtime.sandbox.userns import in_user_namespace
@@ -91,7 +91,12 @@ def asked_group(options: Options) -> Group:
     The unasked limit of processes is set as well. Raises ContainerError for a limit that cannot
     be had.
     """
-    wanted = asked_resources(options)
+    group = _make(asked_resources(options))
+    sweep_beside(group)
+    return group
+
+
+def _make(wanted: Resources) -> Group:
     name = f"{PARENT}/{group_name()}"
     if wanted.pids_limit is None and not in_user_namespace():
         try:

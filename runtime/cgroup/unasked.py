@@ -105,8 +105,14 @@ def _make(parent: str, name: str) -> PidsGroup:
     return group
 
 
+def sweep_beside(group: Group) -> None:
+    """Remove what killed owners left beside a group that was just made, in every hierarchy."""
+    for place in group.places:
+        _sweep(os.path.dirname(place.directory))
+
+
 def _sweep(parent: str) -> None:
-    """Remove the groups of containers whose `pyrun` was killed."""
+    """Remove the groups whose owner, `pyrun` or `pybuild`, was killed."""
     for name in os.listdir(parent):
         pid, dash, _ = name.partition("-")
         path = f"{parent}/{name}"
