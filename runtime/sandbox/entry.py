@@ -51,6 +51,7 @@ class Equipment(Record):
 
     stub: int  # the sealed memfd that becomes the payload
     install_filter: Callable[[], None] | None  # None: the stub does it, or there is none
+    hook_stub: int = -1  # the same without a filter, for hooks that are the container's programs
 
 
 class Prepared(Record):
@@ -88,7 +89,8 @@ def equip(entry: Entry, process: Process, report: int) -> Equipment:
         seccomp_flags=entry.seccomp_flags,
         init=entry.init,
     )
-    return Equipment(stub=stub, install_filter=install_filter)
+    hook_stub = enter.prepare(report=report) if entry.start_hooks else -1
+    return Equipment(stub=stub, install_filter=install_filter, hook_stub=hook_stub)
 
 
 def prepare(
@@ -207,7 +209,9 @@ def execute(
         from runtime.sandbox.hooks import run_hooks
 
         assert entry.state is not None
-        run_hooks("startContainer", entry.start_hooks, entry.state(os.getpid(), "created"))
+        state = entry.state(os.getpid(), "created")
+        stub = (prepared.equipment.hook_stub, report)
+        run_hooks("startContainer", entry.start_hooks, state, stub)
     if prepared.landlock_fd >= 0:
         from runtime.sandbox import landlock
 

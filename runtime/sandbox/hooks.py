@@ -11,6 +11,8 @@ import select
 from time import monotonic
 
 from runtime.errors import ContainerError
+from runtime.stub import enter
+from runtime.stub.enter import decode_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,13 +25,22 @@ else:
 _KEPT = 2000  # bytes of what a failing hook said
 
 
-def run_hooks(point: str, hooks: tuple[Hook, ...], state: bytes) -> None:
-    """Run the hooks of one point in order; raises ContainerError at the first that fails."""
+def run_hooks(
+    point: str, hooks: tuple[Hook, ...], state: bytes, stub: tuple[int, int] | None = None
+) -> None:
+    """Run the hooks of one point in order; raises ContainerError at the first that fails.
+
+    Where their programs are the container's, `stub` is a memfd of `stub.enter` and its report
+    number: executed from here, a hook of "#!/proc/self/exe" would be our Python (CVE-2019-5736).
+    """
     for index, hook in enumerate(hooks):
         where = f"hooks.{point}[{index}]: {hook.path}"
-        status, said = _run(where, hook, state)
+        status, said = _run(where, hook, state, stub)
         if status:
+            failure = decode_report(said)
             text = said.decode("utf-8", "backslashreplace").strip()
+            if failure is not None:
+                text = os.strerror(failure.errno)
             last = f": {text.splitlines()[-1]}" if text else ""
             raise ContainerError(f"{where}: {_ending(status)}{last}")
 
@@ -40,7 +51,9 @@ def _ending(wait_status: int) -> str:
     return f"ended with status {os.WEXITSTATUS(wait_status)}"
 
 
-def _run(where: str, hook: Hook, state: bytes) -> tuple[int, bytes]:
+def _run(
+    where: str, hook: Hook, state: bytes, stub: tuple[int, int] | None
+) -> tuple[int, bytes]:
     """Run one hook; its wait status, and the end of what it wrote."""
     state_fd = os.memfd_create("state", os.MFD_CLOEXEC)
     os.write(state_fd, state)
@@ -48,7 +61,7 @@ def _run(where: str, hook: Hook, state: bytes) -> tuple[int, bytes]:
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _execute(hook, state_fd, write_end)
+        _execute(hook, state_fd, write_end, stub)
     os.close(state_fd)
     os.close(write_end)
     pidfd = os.pidfd_open(pid)
@@ -64,7 +77,7 @@ def _run(where: str, hook: Hook, state: bytes) -> tuple[int, bytes]:
         os.close(read_end)
 
 
-def _execute(hook: Hook, state: int, output: int) -> None:
+def _execute(hook: Hook, state: int, output: int, stub: tuple[int, int] | None) -> None:
     try:
         for number in range(1, signal.NSIG):
             try:
@@ -75,7 +88,12 @@ def _execute(hook: Hook, state: int, output: int) -> None:
         for number, fd in enumerate((state, output, output)):
             os.dup2(fd, number)
         environment = dict(item.partition("=")[::2] for item in hook.env)
-        os.execve(hook.path, hook.args or (hook.path,), environment)
+        args = hook.args or (hook.path,)
+        if stub is None:
+            os.execve(hook.path, args, environment)
+        memfd, report = stub
+        os.dup2(output, report)
+        enter.execute(memfd, hook.path, args, environment, report)
     except OSError as error:
         os.write(2, os.fsencode(error.strerror or ""))
     finally:
