@@ -157,6 +157,8 @@ def _start(
         ours, theirs = terminal_channel()
     new_user = "user" in namespaces.new
     entries = () if placement.group is None else placement.group.entries()
+    # Made here, not by the child: what the child's user namespace owns, others in it may look into.
+    equipment = entry.equip(final, spec.process, report_write)
     plan = Start(
         spec=spec,
         namespaces=namespaces,
@@ -164,6 +166,7 @@ def _start(
         scratch=placement.scratch,
         stdio=placement.stdio,
         entry=final,
+        equipment=equipment,
         permit=permit_read,
         report=report_write,
         awaits_maps=new_user and not namespaces.needs_middle,
@@ -197,7 +200,8 @@ def _start(
             _end(pid)
         raise
     finally:
-        for fd in (report_read, report_write, permit_read, permit_write, *entries):
+        pipes = (report_read, report_write, permit_read, permit_write)
+        for fd in (*pipes, equipment.stub, equipment.hook_stub, *entries):
             if fd >= 0:
                 os.close(fd)
         if ours is not None:

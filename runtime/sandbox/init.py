@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runtime.oci.spec import Spec
-    from runtime.sandbox.entry import Entry
+    from runtime.sandbox.entry import Entry, Equipment
     from runtime.sandbox.namespaces import Namespaces
     from runtime.sandbox.rootfs import RootFilesystem
 else:  # the module below this one imports enum: two milliseconds
@@ -45,6 +45,7 @@ class Start(Record):
     scratch: str  # an empty directory to mount the root on, for the root filesystems that need one
     stdio: tuple[int, int, int]
     entry: Entry
+    equipment: Equipment
     permit: int  # read end of the pipe on which the host's side says that its part is done
     report: int  # write end of the pipe for failures
     awaits_maps: bool
@@ -115,7 +116,7 @@ def _become(start: Start) -> NoReturn:
     prepared = entry.prepare(
         start.entry,
         spec.process,
-        entry.equip(start.entry, spec.process, start.report),
+        start.equipment,
         root_fd,
         held=held,
         groups_allowed=groups_allowed,
