@@ -199,6 +199,8 @@ def execute(
         held=prepared.held,
         groups_allowed=prepared.groups_allowed,
     )
+    # The change of ids made this what fs.suid_dumpable says (prctl(2), PR_SET_DUMPABLE).
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     if entry.dies_with_parent:
         # The change of ids cleared this one (prctl(2), PR_SET_PDEATHSIG).
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 9)

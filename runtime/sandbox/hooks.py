@@ -14,6 +14,7 @@ from runtime.errors import ContainerError
 from runtime.record import Record
 from runtime.sandbox.signals import reset_signals
 from runtime.stub import enter
+from runtime.stub.enter import decode_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,12 +35,19 @@ class Stub(Record):
 
 
 def run_hooks(point: str, hooks: tuple[Hook, ...], state: bytes, stub: Stub | None = None) -> None:
-    """Run the hooks of one point in order; raises ContainerError at the first that fails."""
+    """Run the hooks of one point in order; raises ContainerError at the first that fails.
+
+    Where their programs are the container's, they are entered by a stub: executed from here, a
+    hook of "#!/proc/self/exe" would be our Python (CVE-2019-5736).
+    """
     for index, hook in enumerate(hooks):
         where = f"hooks.{point}[{index}]: {hook.path}"
         status, said = _run(where, hook, state, stub)
         if status:
+            failure = decode_report(said)
             text = said.decode("utf-8", "backslashreplace").strip()
+            if failure is not None:
+                text = os.strerror(failure.errno)
             last = f": {text.splitlines()[-1]}" if text else ""
             raise ContainerError(f"{where}: {_ending(status)}{last}")
 

@@ -195,6 +195,8 @@ def _clone_from_middle(namespaces: Namespaces, ready: int, mapped: int) -> int:
         os.write(ready, b"1")
         os.read(mapped, 1)  # ends when the maps are there
         become_root_inside()
+    # The child is seen from inside as soon as it is there, so not by what it does itself.
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     join(namespaces, ("user", *left, "pid", "time"), refused_later=False)
     if "time" in namespaces.new:
         syscalls.unshare(syscalls.CLONE_NEWTIME)
@@ -239,6 +241,7 @@ def _set_offsets(offsets: tuple[TimeOffset, ...]) -> None:
                 file.write(text)
         except OSError as error:
             raise ContainerError(f"time offset {text!r}: {error.strerror}") from error
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
 
 
 def become_root_inside() -> None:

@@ -114,6 +114,9 @@ def read_in_root(root_fd: int, path: str, limit: int) -> bytes | None:
         content = b""
         while chunk := os.read(fd, 1 << 16):
             content += chunk
+            # One that grows meanwhile, or that is longer than it says: /proc/self/pagemap.
+            if len(content) > limit:
+                raise OSError(27, f"{path} does not end, at most {limit} bytes are read")
         return content
     finally:
         os.close(fd)
