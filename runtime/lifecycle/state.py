@@ -217,7 +217,8 @@ def report(state: State, status: str, pid: int) -> dict[str, object]:
 
 def default_root() -> str:
     """Where states are kept: a directory that does not outlive the machine's."""
-    if os.geteuid() == 0:
+    # Rootless engines call us as root of a user namespace, where /run is not ours.
+    if os.geteuid() == 0 and os.access("/run", os.W_OK):
         return "/run/pyrun"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     return f"{runtime}/pyrun" if runtime else f"/tmp/pyrun-{os.geteuid()}"
