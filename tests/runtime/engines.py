@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from tests.support import Result, command, run
+from tests.support import Caller, Result, command, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,11 +33,19 @@ runtime_supports_json = [{names}]
 class Engine:
     """podman on one runtime; several of them may share a directory."""
 
-    def __init__(self, directory: Path, runtime: str, *, json_name: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        runtime: str,
+        *,
+        json_name: str = "",
+        caller: Caller | None = None,
+    ) -> None:
         """`runtime` is a path, or with `json_name` found by that name, to be asked for JSON."""
         self.directory = directory
+        self._caller = caller
         # Not a --runtime-flag root=DIR: podman's clean-up process (of 4.3) does not hand that on.
-        self.state = Path("/run/pyrun")
+        self.state = directory / "xdg/pyrun" if caller else Path("/run/pyrun")
         conf = directory / f"containers{json_name}.conf"
         conf.write_text(
             _CONF.format(
@@ -51,6 +59,8 @@ class Engine:
             "HOME": str(directory),
             "CONTAINERS_CONF": str(conf),
         }
+        if caller:
+            self.env["XDG_RUNTIME_DIR"] = str(directory / "xdg")
         self._argv = [
             "podman",
             *("--root", str(directory / "root"), "--runroot", str(directory / "run")),
@@ -61,13 +71,13 @@ class Engine:
     def argv(self, *arguments: str | Path) -> list[str]:
         """The command line for a verb of podman."""
         words = [str(word) for word in arguments]
-        if words[0] in ("run", "create"):
+        if words[0] in ("run", "create") and self._caller is None:
             words[1:1] = ["--cgroup-parent", PARENT]
         return [*self._argv, *words]
 
     def __call__(self, *arguments: str | Path, **choices: Any) -> Result:
         """Run podman to its end."""
-        return run(self.argv(*arguments), env=self.env, **choices)
+        return run(self.argv(*arguments), env=self.env, caller=self._caller, **choices)
 
     def said(self, *arguments: str | Path, **choices: Any) -> str:
         """What podman printed; it must succeed."""
