@@ -49,8 +49,15 @@ def make_default_devices(root_fd: int, dev: str) -> None:
 
 
 def make_devices(root_fd: int, devices: tuple[Device, ...]) -> None:
-    """Make the devices that a spec names; raises ContainerError that names the device."""
+    """Make the devices that a spec names; raises ContainerError that names the device.
+
+    Before the default ones: the spec's owner and mode of one of those hold.
+    """
     for device in devices:
+        if device.path == "/dev/ptmx":
+            # That of the container's own devpts, always (config-linux.md "Default Devices");
+            # engines list the host's node with all others for a privileged container.
+            continue
         parent, _, name = device.path.rpartition("/")
         parent_fd = make_directories(root_fd, parent or "/")
         try:

@@ -182,9 +182,9 @@ def _furnish(start: Start, root_fd: int) -> None:
             attach_cgroup(mount, root_fd, own="cgroup" in start.namespaces.new)
         else:
             mounts.attach(mount, root_fd, start.trees.get(index))
+    devices.make_devices(root_fd, spec.devices)
     for path in start.devices:
         devices.make_default_devices(root_fd, path)
-    devices.make_devices(root_fd, spec.devices)
     if spec.sysctl:
         from runtime.sandbox.sysctl import set_sysctls
 

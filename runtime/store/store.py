@@ -20,6 +20,7 @@ import errno
 import os
 
 from runtime.errors import StoreError
+from runtime.sandbox.userns import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ def default_root() -> str:
     named = os.environ.get("PYBUILD_ROOT")
     if named:
         return os.path.abspath(named)
-    if os.geteuid() == 0:
+    # A rootless engine's runtime is root too, of a user namespace where /var/lib is not its own.
+    if os.geteuid() == 0 and (os.access("/var/lib", os.W_OK) or not in_user_namespace()):
         return "/var/lib/pybuild"
     home = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return os.path.join(home, "pybuild")
