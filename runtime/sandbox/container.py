@@ -8,7 +8,7 @@ from runtime.errors import CommandError, ContainerError
 from runtime.record import Record
 from runtime.sandbox import entry, mounts
 from runtime.sandbox.descriptors import Descriptors
-from runtime.sandbox.init import CREATED, HOOKS, Start, become, report_failure
+from runtime.sandbox.init import CREATED, HOOKS, Start, become, load, report_failure
 from runtime.sandbox.namespaces import fork_into, open_namespaces
 from runtime.sandbox.privileges import has_outside_settings, set_from_outside
 from runtime.sandbox.rootfs import Unpacked
@@ -158,6 +158,7 @@ def _start(
         master_channel, channel = _terminal(spec, placement, ours)
         entries, unified = _group_files(placement, ours)
         # Before the fork: a process that was just forked pays for every page that it touches.
+        load(spec)
         equipment = entry.equip(final, spec.process, report_write)
         ours.own(*equipment.descriptors)
         new_user = "user" in namespaces.new

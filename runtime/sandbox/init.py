@@ -1,8 +1,8 @@
 """The in-container stage: from a forked child to the container's process.
 
 It runs with the host's rights and a stranger's files in sight. So everything that it needs is
-imported before the fork; before the root changes, imports are blocked; descriptors above the
-standard three are closed by the exec; the process is not dumpable, so nothing inside can look
+imported before the fork, and from then on imports are blocked; descriptors above the standard
+three are closed by the exec; the process is not dumpable, so nothing inside can look
 into it. What goes wrong is reported as bytes on a pipe, which the exec closes.
 """
 
@@ -57,6 +57,20 @@ class Start(Record):
     resume: Callable[[int], None] | None  # waits for `start`; gets the report pipe
 
 
+def load(spec: Spec) -> None:
+    """Import what `become` will use, in the host's side: its ids may not read our files."""
+    if any(mount.type == "cgroup" for mount in spec.mounts):
+        import runtime.sandbox.cgroup_mount
+    if any("tmpcopyup" in mount.options for mount in spec.mounts):
+        import runtime.sandbox.tree_copy
+    if spec.process.terminal:
+        import runtime.sandbox.console
+    if spec.sysctl:
+        import runtime.sandbox.sysctl
+    if spec.hooks is not None and spec.hooks.create_container:
+        import runtime.sandbox.hooks  # noqa: F401
+
+
 def become(start: Start) -> NoReturn:
     """Turn the calling child process into the container's process, or exit having reported why."""
     try:
@@ -81,6 +95,7 @@ def report_failure(report: int, error: BaseException) -> None:
 
 def _become(start: Start) -> NoReturn:
     spec, kinds = start.spec, start.namespaces.new
+    entry.block_imports()
     if start.entry.dies_with_parent:
         die_with_parent(start.report)
     os.setsid()
@@ -122,7 +137,6 @@ def _become(start: Start) -> NoReturn:
         held=held,
         groups_allowed=groups_allowed,
     )
-    entry.block_imports()
     _change_root(start, root_fd)
     entry.connect(stdio, controlling=spec.process.terminal)
     entry.execute(prepared, start.report, start.resume)

@@ -237,8 +237,8 @@ def _set_offsets(offsets: tuple[TimeOffset, ...]) -> None:
     for offset in offsets:
         text = f"{offset.clock} {offset.seconds} {offset.nanoseconds}"
         try:
-            with open("/proc/self/timens_offsets", "w", encoding="ascii") as file:
-                file.write(text)
+            with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
+                file.write(text.encode())
         except OSError as error:
             raise ContainerError(f"time offset {text!r}: {error.strerror}") from error
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
