@@ -199,7 +199,11 @@ def execute(
     if entered is not None:
         # Perhaps root may not go there and the user may: on NFS, or in another user namespace.
         _enter_directory(process.cwd, refusal=entered)
-    if not os.getcwd().startswith("/"):  # "(unreachable)": outside of the root
+    try:
+        reachable = os.getcwd().startswith("/")
+    except FileNotFoundError:  # glibc's word for the kernel's "(unreachable)"
+        reachable = False
+    if not reachable:
         raise ContainerError(f"{process.cwd}: is outside of the container")
     os.umask(0o022 if user.umask is None else user.umask)
     if process.no_new_privileges:
