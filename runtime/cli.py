@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from runtime.bundle import Options
     from runtime.cgroup.group import Group
     from runtime.command_line import CommandLine
+    from runtime.oci.spec import Spec
 else:
     import _signal as signal
 
@@ -107,7 +108,7 @@ def run(line: CommandLine) -> int:
     hold_signals()
     stdin = 0 if line.options.interactive else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     final = entry_of(spec, line.options, store.root)
-    group = _group(line.options)
+    group = _group(spec, line.options)
     try:
         placement = Placement(scratch=store.scratch, stdio=(stdin, 1, 2), group=group)
         container = start(spec, Overlay(lowers=lowers), placement, final)
@@ -117,15 +118,15 @@ def run(line: CommandLine) -> int:
             group.remove()
 
 
-def _group(options: Options) -> Group | None:
+def _group(spec: Spec, options: Options) -> Group | None:
     from runtime.bundle import asks_for_limits
     from runtime.sandbox.userns import in_user_namespace
 
     if not asks_for_limits(options) and in_user_namespace():
         return None  # without root there is no group to be had unasked
-    from runtime.limits import asked_resources, container_group, group_name
+    from runtime.limits import asked_resources, container_group, group_name, limit_devices
 
-    return container_group(asked_resources(options), group_name())
+    return container_group(limit_devices(asked_resources(options), spec), group_name())
 
 
 def _complain(error: PyrunError) -> None:

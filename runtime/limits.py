@@ -12,7 +12,7 @@ from runtime.sandbox.userns import in_user_namespace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.bundle import Options
-    from runtime.oci.spec import Rlimit
+    from runtime.oci.spec import Rlimit, Spec
 
 PIDS_LIMIT = 2048  # podman's: enough for anything but a fork bomb
 _PERIOD_US = 100_000
@@ -89,6 +89,18 @@ def rlimits(texts: tuple[str, ...]) -> tuple[Rlimit, ...]:
         ]
         found.append(Rlimit(type=limit, soft=numbers[0], hard=numbers[1]))
     return tuple(found)
+
+
+def limit_devices(resources: Resources | None, spec: Spec) -> Resources | None:
+    """The same, and the default devices alone for a container that could make or see others.
+
+    Who may make device nodes, or mount /dev's filesystem anew, has the host's disk otherwise.
+    """
+    if in_user_namespace() or not spec.process.capabilities.bounding & {"MKNOD", "SYS_ADMIN"}:
+        return resources
+    from runtime.cgroup.devices import DEFAULT_RULES
+
+    return (resources or Resources()).replace(devices=DEFAULT_RULES)
 
 
 def container_group(resources: Resources | None, name: str) -> Group | None:
