@@ -51,9 +51,7 @@ def _ending(wait_status: int) -> str:
     return f"ended with status {os.WEXITSTATUS(wait_status)}"
 
 
-def _run(
-    where: str, hook: Hook, state: bytes, stub: tuple[int, int] | None
-) -> tuple[int, bytes]:
+def _run(where: str, hook: Hook, state: bytes, stub: tuple[int, int] | None) -> tuple[int, bytes]:
     """Run one hook; its wait status, and the end of what it wrote."""
     state_fd = os.memfd_create("state", os.MFD_CLOEXEC)
     os.write(state_fd, state)
