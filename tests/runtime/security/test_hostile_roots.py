@@ -18,6 +18,8 @@ from tests.support import make_tree, tree_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from tests.runtime.security.support import Config
 
 pytestmark = pytest.mark.needs_root
@@ -38,7 +40,7 @@ def _without(config: Config, *destinations: str) -> Config:
     return config
 
 
-def _on_the_roots_dev(*args: str, **process: object) -> Config:
+def _on_the_roots_dev(*args: str, **process: Any) -> Config:
     """A configuration without a tmpfs on /dev: the devices are in the root's own directory."""
     return _without(configuration(*args, **process), "/dev", "/dev/pts", "/dev/shm", "/dev/mqueue")
 
@@ -66,7 +68,10 @@ def test_cve_2023_27561_a_mount_point_that_is_a_file_is_refused(place: str, oci:
 @pytest.mark.parametrize(
     ("kind", "place"),
     [
-        *(("bind", f"/{place}") for place in ("proc", "proc/self", "proc/sys", "proc/keys", "link")),
+        *(
+            ("bind", f"/{place}")
+            for place in ("proc", "proc/self", "proc/sys", "proc/keys", "link")
+        ),
         *(("tmpfs", f"/{place}") for place in ("proc", "proc/self", "proc/sys", "link")),
     ],
 )
