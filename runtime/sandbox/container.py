@@ -157,7 +157,7 @@ def _start(
         ours, theirs = terminal_channel()
     new_user = "user" in namespaces.new
     entries = () if placement.group is None else placement.group.entries()
-    # Made here, not by the child: what the child's user namespace owns, others in it may look into.
+    # Made here, not by the child: others in its user namespace may look into what that owns.
     equipment = entry.equip(final, spec.process, report_write)
     plan = Start(
         spec=spec,
