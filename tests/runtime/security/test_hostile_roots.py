@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from runtime.sandbox.defaults import MASKED_PATHS
+from tests.buildkit.support import SHELL, make_pybuild
 from tests.runtime.security.support import Oci, configuration
-from tests.support import make_tree, tree_state
+from tests.support import Caller, make_tree, tree_state
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -198,4 +199,30 @@ def test_cve_2025_52881_sysctls_are_not_written_to_what_the_root_has_for_proc(
     link = {"proc/sys/net/ipv4/ip_default_ttl": outside / "file", "proc/": None}
     result = oci.run(oci.bundle(config, link))
     assert (result.status, result.stdout) == (0, "77\n"), result.stderr
+    assert tree_state(outside) == before
+
+
+@pytest.mark.parametrize("route", [*ROUTES, "../..", "/"])
+def test_cve_2026_55686_workdir_of_a_build_through_a_symlink_is_made_inside(
+    route: str, public: Path, outside: Path
+) -> None:
+    before, host = tree_state(outside), set(os.listdir("/"))
+    pybuild = make_pybuild(public / "build", Caller("root", 0, 0, "/root"))
+    link = route.format(outside=outside)
+    text = f"{SHELL}RUN mkdir -p {outside} && ln -s {link} /out\nWORKDIR /out/made/here\n"
+    assert pybuild.try_build(f"{text}RUN touch file\n").status in (0, 1)
+    assert tree_state(outside) == before
+    assert set(os.listdir("/")) == host
+
+
+@pytest.mark.parametrize("place", ["proc", "sys", "dev"])
+def test_cve_2019_19921_a_mount_point_of_run_that_is_a_symlink_is_refused(
+    place: str, public: Path, outside: Path
+) -> None:
+    before = tree_state(outside)
+    pybuild = make_pybuild(public / "build", Caller("root", 0, 0, "/root"))
+    pybuild.add({f"tree/{place}": outside})
+    result = pybuild.try_build(f'{SHELL}COPY tree /\nRUN ["/bin/busybox", "true"]\n')
+    assert result.status not in (0, 125)
+    assert f"mount /{place}: the image has a symbolic link there" in result.stderr
     assert tree_state(outside) == before
