@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from runtime.cgroup.group import Group
     from runtime.cgroup.unasked import PidsGroup
     from runtime.command_line import CommandLine
+    from runtime.oci.spec import Spec
 else:
     import _signal as signal
 
@@ -109,7 +110,7 @@ def run(line: CommandLine) -> int:
     hold_signals()
     stdin = 0 if line.options.interactive else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     final = entry_of(spec, line.options, store.root)
-    group = _group(line.options)
+    group = _group(spec, line.options)
     try:
         placement = Placement(scratch=store.scratch, stdio=(stdin, 1, 2), group=group)
         try:
@@ -127,15 +128,18 @@ def run(line: CommandLine) -> int:
             remove_group(group)
 
 
-def _group(options: Options) -> Group | PidsGroup | None:
+def _group(spec: Spec, options: Options) -> Group | PidsGroup | None:
     from runtime.bundle import asks_for_limits
     from runtime.sandbox.userns import in_user_namespace
 
-    if asks_for_limits(options):
+    inside = in_user_namespace()
+    # Who may make device nodes, or mount /dev's filesystem anew, has the host's disk otherwise.
+    reaches_devices = not inside and spec.process.capabilities.bounding & {"MKNOD", "SYS_ADMIN"}
+    if asks_for_limits(options) or reaches_devices:
         from runtime.limits import asked_group
 
-        return asked_group(options)
-    if in_user_namespace():
+        return asked_group(options, limit_devices=bool(reaches_devices))
+    if inside:
         return None  # without root there is none to be had unasked
     from runtime.cgroup.unasked import group_name, unasked_group
 

@@ -85,13 +85,18 @@ def rlimits(texts: tuple[str, ...]) -> tuple[Rlimit, ...]:
     return tuple(found)
 
 
-def asked_group(options: Options) -> Group:
+def asked_group(options: Options, *, limit_devices: bool) -> Group:
     """The control groups of a container with the limits that were asked for.
 
-    The unasked limit of processes is set as well. Raises ContainerError for a limit that cannot
-    be had.
+    With `limit_devices` it gets the default devices alone. The unasked limit of processes is set
+    as well. Raises ContainerError for a limit that cannot be had.
     """
-    group = _make(asked_resources(options))
+    wanted = asked_resources(options)
+    if limit_devices:
+        from runtime.cgroup.devices import DEFAULT_RULES
+
+        wanted = wanted.replace(devices=DEFAULT_RULES)
+    group = _make(wanted)
     sweep_beside(group)
     return group
 

@@ -163,15 +163,45 @@ def block_imports() -> None:
 
 
 def connect(stdio: tuple[int, int, int], *, controlling: bool) -> None:
-    """Make three descriptors the standard ones; every other is closed by the exec."""
+    """Make three descriptors the standard ones; every other is closed by the exec.
+
+    The root is the container's by now: the host's null device becomes its own, for root in the
+    container could change the mode and owner of any node that it is given.
+    """
+    null = _own_null()
     # Through high numbers first: one of the three may sit at a place that another must take.
-    copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]
+    copies = [
+        fcntl.fcntl(
+            null if null >= 0 and _is_null(os.fstat(fd)) else fd, fcntl.F_DUPFD_CLOEXEC, 10
+        )
+        for fd in stdio
+    ]
     for number, fd in enumerate(copies):
         os.dup2(fd, number)
     if controlling:
         fcntl.ioctl(0, _TIOCSCTTY, 0)
     # Also descriptors that our caller leaked to us (CVE-2024-21626).
     syscalls.close_range_cloexec(3)
+
+
+def _own_null() -> int:
+    """The container's null device, for reading and writing; -1 if it has none."""
+    path = "/dev/null"
+    try:
+        if not _is_null(os.lstat(path)):
+            return -1
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        fd = os.open(path, flags)
+    except OSError:  # a container need not have one
+        return -1
+    if _is_null(os.fstat(fd)):
+        return fd
+    os.close(fd)  # another since it was looked at
+    return -1
+
+
+def _is_null(status: os.stat_result) -> bool:
+    return (status.st_mode & 0o170000, status.st_rdev) == (0o020000, os.makedev(1, 3))
 
 
 def execute(
@@ -207,7 +237,11 @@ def execute(
     if entered is not None:
         # Perhaps root may not go there and the user may: on NFS, or in another user namespace.
         _enter_directory(process.cwd, refusal=entered)
-    if not os.getcwd().startswith("/"):  # "(unreachable)": outside of the root
+    try:
+        reachable = os.getcwd().startswith("/")
+    except FileNotFoundError:  # glibc's word for the kernel's "(unreachable)"
+        reachable = False
+    if not reachable:
         raise ContainerError(f"{process.cwd}: is outside of the container")
     os.umask(0o022 if user.umask is None else user.umask)
     if process.no_new_privileges:

@@ -37,7 +37,15 @@ BASE: Mapping[str, TreeValue] = {
 
 def compile_program(name: str, target: Path, *flags: str) -> Path:
     """Compile programs/NAME.c to a program that needs no library of the container's."""
-    argv = ["gcc", "-O1", "-Wall", "-Werror", *(flags or ("-static",)), "-o", target]
+    argv: list[str | Path] = [
+        "gcc",
+        "-O1",
+        "-Wall",
+        "-Werror",
+        *(flags or ("-static",)),
+        "-o",
+        target,
+    ]
     made = run([*argv, PROGRAMS / f"{name}.c"], env=dict(os.environ))
     assert made.status == 0, made.stderr
     return target
@@ -81,26 +89,29 @@ class Oci:
     def __call__(self, *arguments: str | Path, **choices: Any) -> Result:
         """Run one verb to its end."""
         choices.setdefault("env", self._env)
-        return run([*self._argv, "--root", self.root, *arguments], **choices)
+        groups = choices.pop("extra_groups", None)
+        argv = self.argv(*arguments)
+        if groups is not None:
+            argv = ["setpriv", "--groups", ",".join(str(group) for group in groups), *argv]
+        return run(argv, **choices)
+
+    def argv(self, *arguments: str | Path) -> list[str | Path]:
+        """The whole command line of a verb."""
+        return [*self._argv, "--root", self.root, *arguments]
 
     def popen(self, *arguments: str | Path, **choices: Any) -> subprocess.Popen[bytes]:
         """Start one verb."""
-        argv = [*self._argv, "--root", self.root, *arguments]
-        return subprocess.Popen(argv, env=self._env, **choices)
-
-    def popen_run(self, bundle: Path, **choices: Any) -> subprocess.Popen[bytes]:
-        """Start `run` of a bundle in the foreground."""
-        return self.popen("run", "--bundle", bundle, self.name(), **choices)
+        return subprocess.Popen(self.argv(*arguments), env=self._env, **choices)
 
     def bundle(self, config: Config, tree: Mapping[str, TreeValue] | None = None) -> Path:
         """A new bundle; its root is `BASE` with the changes of `tree`."""
         path = self.directory / f"bundle{next(self._numbers)}"
         changed = tree or {}
-        tops = {name.rstrip("/") for name in changed}
+        tops = {name for name in changed if not name.endswith("/")}
         base = {name: value for name, value in BASE.items() if name.rstrip("/") not in tops}
         make_tree(path / "rootfs", base | dict(changed))
         if any(n["type"] == "user" for n in config["linux"]["namespaces"]):
-            argv = ["chown", "-hR", f"{ROOT_OUTSIDE}:{ROOT_OUTSIDE}", path / "rootfs"]
+            argv = ["chown", "-hR", f"{ROOT_OUTSIDE}:{ROOT_OUTSIDE}", str(path / "rootfs")]
             subprocess.run(argv, check=True)
         self.configure(path, config)
         return path

@@ -100,7 +100,18 @@ def test_the_attack_works_on_an_interpreter_that_executes_the_command_itself(
     rootfs = oci.bundle(configuration("/evil"), evil) / "rootfs"
     code = "import os, sys; os.chroot(sys.argv[1]); os.chdir('/'); os.execv('/evil', ['/evil'])"
     script = 'mount -t proc proc "$0/proc" && exec "$@"'
-    argv = ["unshare", "--mount", "sh", "-c", script, rootfs, python, "-c", code, rootfs]
+    argv: list[str | Path] = [
+        "unshare",
+        "--mount",
+        "sh",
+        "-c",
+        script,
+        rootfs,
+        python,
+        "-c",
+        code,
+        rootfs,
+    ]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, env=_environment()) as attack:
         found = _found(rootfs)
         attack.kill()
@@ -183,7 +194,7 @@ def test_cve_2019_5736_proc_self_exe_as_command_of_an_image_does_not_reach_the_h
 ) -> None:
     image = make_image(public / "i.tar", [_members(loader)], {"Env": ["PATH=/bin"]})
     for options in ([], ["--init"], ["--security-opt", "no-new-privileges=false"]):
-        argv = [python, *command("pyrun"), *options, image, "/evil"]
+        argv: list[str | Path] = [python, *command("pyrun"), *options, image, "/evil"]
         result = run(argv, env=_environment() | {"PYBUILD_ROOT": str(public / "store")})
         # With --init the stub itself is loaded again, finds nothing to do, and says so.
         assert result.status in (126, 127), result.stderr
@@ -197,7 +208,7 @@ def test_cve_2019_5736_proc_self_exe_as_command_of_run_in_a_build_does_not_reach
     pybuild = make_pybuild(public / "build", Caller("root", 0, 0, "/root"))
     pybuild.add({"evil": (SCRIPT, 0o755), "loader": (loader, 0o755)})
     pybuild.write(f'{SHELL}COPY loader /{LOADER}\nCOPY evil /\nRUN ["/evil"]\n')
-    argv = [python, *command("pybuild"), pybuild.context]
+    argv: list[str | Path] = [python, *command("pybuild"), pybuild.context]
     env = _environment() | {"PYBUILD_ROOT": str(pybuild.store)}
     result = run(argv, env=env, cwd=pybuild.work)
     assert result.status == 1

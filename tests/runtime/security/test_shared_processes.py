@@ -87,7 +87,7 @@ def test_cve_2016_9962_a_container_reaches_nothing_of_the_execs_that_join_it(
 
 
 def _joining(config: Config, pid: int) -> Config:
-    """The configuration of a second container of a pod: with the first one's users and processes."""
+    """A second container of a pod, with the users and processes of the first."""
     for namespace in config["linux"]["namespaces"]:
         kind = namespace["type"]
         if kind in ("user", "pid"):
