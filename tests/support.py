@@ -393,11 +393,12 @@ class Result:
 
 
 def command(program: str) -> list[str]:
-    """The argv of `pyrun` or `pybuild`: the installed script, else the checkout's module."""
+    """The argv of `pyrun` and so on: the installed script, else the checkout's module."""
     script = Path(sys.executable).with_name(program)
     if script.exists():
         return [str(script)]
-    return [sys.executable, "-m", {"pyrun": "runtime", "pybuild": "buildkit"}[program]]
+    modules = {"pyrun": ["runtime"], "pyrun-oci": ["runtime", "oci"], "pybuild": ["buildkit"]}
+    return [sys.executable, "-m", *modules[program]]
 
 
 def environment(caller: Caller | None = None, **more: str) -> dict[str, str]:
