@@ -22,11 +22,14 @@ from runtime.sandbox.privileges import set_from_outside
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import NoReturn
 
     from runtime.lifecycle.state import ContainerDirectory, State
     from runtime.oci.spec import Process, Spec
     from runtime.sandbox.entry import Equipment
+else:
+    import _signal as signal
 
 _ALL = sum(namespaces.FLAGS.values())
 
@@ -49,6 +52,7 @@ class _Plan(Record):
     report: int
     permit: int
     terminal: int | None
+    root: int | None  # of the container, if only that and not its mounts are its own
     entry: Entry
 
 
@@ -81,6 +85,7 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
         report=report_write,
         permit=permit_read,
         terminal=theirs,
+        root=_own_root(seen.state.pid, pidfd),
         entry=_entry(spec, process, options, seen.state.uid),
     )
     try:
@@ -93,7 +98,8 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
             _end(pid)
             raise
     finally:
-        for fd in (report_read, report_write, permit_read, permit_write, pidfd, theirs):
+        fds = (report_read, report_write, permit_read, permit_write, pidfd, theirs, plan.root)
+        for fd in fds:
             if fd is not None and fd >= 0:
                 os.close(fd)
     master = None
@@ -121,13 +127,20 @@ def _flags(pid: int) -> int:
     flags = 0
     for kind, flag in namespaces.FLAGS.items():
         try:
-            theirs = os.stat(namespaces.namespace_path(pid, kind))
-            ours = os.stat(namespaces.namespace_path(os.getpid(), kind))
+            if not namespaces.is_same(pid, kind):
+                flags |= flag
         except FileNotFoundError:  # a kernel without this kind
             continue
-        if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
-            flags |= flag
     return flags
+
+
+def _own_root(pid: int, pidfd: int) -> int | None:
+    """The root of a container without a mount namespace of its own: joining brings nobody there."""
+    if namespaces.is_same(pid, "mount"):
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        signal.pidfd_send_signal(pidfd, 0)  # it was that process's: it has not ended
+        return root
+    return None
 
 
 def _entry(spec: Spec, process: Process, options: ExecOptions, uid: int) -> Entry:
@@ -157,7 +170,11 @@ def _fork(plan: _Plan) -> int:
             if plan.process.terminal:
                 import runtime.sandbox.console  # noqa: F401  # used when the root has changed
             entry.block_imports()
-            syscalls.setns(plan.pidfd, plan.flags)
+            if plan.flags:
+                syscalls.setns(plan.pidfd, plan.flags)
+            if plan.root is not None:
+                os.fchdir(plan.root)
+                os.chroot(".")
             pid = syscalls.clone(syscalls.CLONE_PARENT)
             if pid == 0:
                 _enter(plan, equipment, held, groups_allowed=groups_allowed)

@@ -7,6 +7,7 @@ import itertools
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import time
@@ -251,6 +252,15 @@ def make_applets(place: Path, caller: Caller) -> Path:
 def marked(mark: str) -> list[tuple[int, str]]:
     """The processes of a test that are there: pid and command line. Needs root."""
     return [(pid, line) for pid, line in _processes(f"{MARK}={mark}".encode())]
+
+
+def end_marked(mark: str) -> None:
+    """Kill the processes of a test."""
+    for pid, _ in marked(mark):
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # it was in a container whose first process went before
 
 
 def _processes(variable: bytes) -> Iterator[tuple[int, str]]:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     Bundle = Callable[..., Path]
 
+READY = "echo ready; while :; do sleep 0.02; done"
+
 
 def test_a_container_is_created_then_running_then_stopped_then_gone(
     oci: Runtime, bundle: Bundle
@@ -108,14 +110,16 @@ def test_a_created_container_that_is_killed_is_stopped(oci: Runtime, bundle: Bun
 
 @pytest.mark.parametrize("name", ["USR1", "SIGUSR1", "usr1", "10"])
 def test_kill_takes_a_signal_by_name_or_number(name: str, oci: Runtime, bundle: Bundle) -> None:
-    box = oci.started(bundle("trap 'echo usr1' USR1; echo ready; while :; do sleep 0.02; done"))
+    box = oci.started(bundle(f"trap 'echo usr1' USR1; {READY}"))
     oci.wait_written(box, "ready")
     oci.ok("kill", box, name)
     oci.wait_written(box, "usr1")
 
 
 def test_kill_sends_term_unless_told_otherwise(oci: Runtime, bundle: Bundle) -> None:
-    box = oci.started(bundle("trap 'echo term; exit' TERM; echo ready; while :; do sleep 0.02; done"))
+    box = oci.started(
+        bundle("trap 'echo term; exit' TERM; echo ready; while :; do sleep 0.02; done")
+    )
     oci.wait_written(box, "ready")
     oci.ok("kill", box)
     oci.wait_stopped(box)
@@ -138,7 +142,9 @@ def test_kill_refuses_a_stopped_container(oci: Runtime, bundle: Bundle) -> None:
 
 @as_root
 def test_kill_all_reaches_every_process(oci: Runtime, bundle: Bundle) -> None:
-    script = "trap 'echo one' USR1; (trap 'echo two' USR1; echo ready; while :; do sleep 0.02; done) & "
+    script = (
+        "trap 'echo one' USR1; (trap 'echo two' USR1; echo ready; while :; do sleep 0.02; done) & "
+    )
     box = oci.started(bundle(script + "while :; do sleep 0.02; done"))
     oci.wait_written(box, "ready")
     time.sleep(0.1)
@@ -171,7 +177,7 @@ def test_run_ends_with_128_and_the_signal_that_ended_the_container(
 
 
 def test_run_passes_signals_on(oci: Runtime, bundle: Bundle) -> None:
-    path = bundle("trap 'exit 3' TERM; echo ready; while :; do sleep 0.02; done")
+    path = bundle(f"trap 'exit 3' TERM; {READY}")
     with oci.popen("run", "-b", path, oci.new_id(), stdout=subprocess.PIPE) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == b"ready\n"
@@ -273,9 +279,7 @@ def test_a_configuration_that_changes_after_create_is_not_used(
     oci.ok("delete", box)
 
 
-def test_preserved_descriptors_are_passed_on_and_announced(
-    oci: Runtime, bundle: Bundle
-) -> None:
+def test_preserved_descriptors_are_passed_on_and_announced(oci: Runtime, bundle: Bundle) -> None:
     read, write = os.pipe()
     script = "ls /proc/self/fd | wc -l; echo $LISTEN_FDS $LISTEN_PID $$; echo passed >&3"
 
