@@ -15,7 +15,6 @@ from runtime.oci.json_text import to_text
 from runtime.record import Record
 from runtime.sandbox.container import Container, Placement, start
 from runtime.sandbox.entry import Entry
-from runtime.sandbox.init import CREATED
 from runtime.sandbox.rootfs import Unpacked
 
 TYPE_CHECKING = False
@@ -89,6 +88,7 @@ def _create(
     )
     entry = _entry(spec, options, state)
     group = make_container_group(spec, directory.id)
+    directory.write_file("group.json", to_text(group.to_json()).encode())
     pipes: tuple[int, ...] = ()
     container = None
     try:
@@ -103,15 +103,11 @@ def _create(
             group=group,
             console=console,
             state=lambda pid, status: to_text(report(state, status, pid)).encode(),
+            record=lambda pid: directory.write(_with_process(state, pid, group)),
             resume=_waiter(*pipes) if waits else None,
         )
         container = start(spec, Unpacked(path=rootfs), placement, entry)
-        state = state.replace(
-            pid=container.pid,
-            start_time=process_start(container.pid)[1],
-            group=group.to_json(),
-        )
-        directory.write(state)
+        state = _with_process(state, container.pid, group)
         write_pid_file(options.pid_file, container.pid)
         if not waits:
             run_poststart(spec, state)
@@ -125,6 +121,10 @@ def _create(
     finally:
         for fd in pipes:
             os.close(fd)
+
+
+def _with_process(state: State, pid: int, group: Group) -> State:
+    return state.replace(pid=pid, start_time=process_start(pid)[1], group=group.to_json())
 
 
 def _rootfs(spec: Spec, bundle: str) -> str:
@@ -222,7 +222,6 @@ def _waiter(go: int, reply: int) -> Callable[[int], None]:
     """What the container's process does before its exec: it waits, by descriptors it inherited."""
 
     def wait(report_fd: int) -> None:
-        os.write(report_fd, CREATED)
         os.read(go, 1)
         # Failures from here on are for who started it, and an end without one is its success.
         os.dup2(reply, report_fd, inheritable=False)

@@ -25,11 +25,14 @@ from runtime.sandbox.signals import reset_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from typing import NoReturn
 
     from runtime.lifecycle.state import ContainerDirectory, State
     from runtime.oci.spec import Process, Spec
     from runtime.sandbox.entry import Equipment
+else:
+    import _signal as signal
 
 _ALL = sum(namespaces.FLAGS.values())
 
@@ -52,6 +55,7 @@ class _Plan(Record):
     report: int
     permit: int
     terminal: int | None
+    root: int | None  # of the container, if only that and not its mounts are its own
     entry: Entry
     equipment: Equipment
     group_entries: tuple[int, ...]  # files by which the process puts itself into v1's groups
@@ -80,7 +84,8 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
         master_channel, channel = _terminal(process, options)
         ours.own(master_channel, channel)
         plan = _plan(spec, process, options, seen.state, report_write, permit_read, channel)
-        ours.own(plan.pidfd, plan.unified, *plan.group_entries, *plan.equipment.descriptors)
+        ours.own(plan.pidfd, plan.root, plan.unified)
+        ours.own(*plan.group_entries, *plan.equipment.descriptors)
         pid = _fork(plan)
         try:
             ours.close(report_write)
@@ -107,11 +112,13 @@ def _plan(
 ) -> _Plan:
     final = _entry(spec, process, options, state.uid)
     group = group_of(state)
+    pidfd = open_process(state)
     return _Plan(
         process=process,
         spec=spec,
         state=state,
-        pidfd=open_process(state),
+        pidfd=pidfd,
+        root=_own_root(state.pid, pidfd),
         flags=_flags(state.pid),
         report=report,
         permit=permit,
@@ -140,13 +147,20 @@ def _flags(pid: int) -> int:
     flags = 0
     for kind, flag in namespaces.FLAGS.items():
         try:
-            theirs = os.stat(namespaces.namespace_path(pid, kind))
-            ours = os.stat(namespaces.namespace_path(os.getpid(), kind))
+            if not namespaces.is_same(pid, kind):
+                flags |= flag
         except FileNotFoundError:  # a kernel without this kind
             continue
-        if (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino):
-            flags |= flag
     return flags
+
+
+def _own_root(pid: int, pidfd: int) -> int | None:
+    """The root of a container that has no mounts of its own, so that joining leads nobody there."""
+    if namespaces.is_same(pid, "mount"):
+        root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        signal.pidfd_send_signal(pidfd, 0)  # it was that process's: it has not ended
+        return root
+    return None
 
 
 def _entry(spec: Spec, process: Process, options: ExecOptions, uid: int) -> Entry:
@@ -177,7 +191,11 @@ def _fork(plan: _Plan) -> int:
             if plan.process.terminal:
                 from runtime.sandbox import console  # noqa: F401  # used after the root changed
             entry.block_imports()
-            syscalls.setns(plan.pidfd, plan.flags)
+            if plan.flags:
+                syscalls.setns(plan.pidfd, plan.flags)
+            if plan.root is not None:
+                os.fchdir(plan.root)
+                os.chroot(".")
             pid = syscalls.clone(syscalls.CLONE_PARENT)
             if pid == 0:
                 _enter(plan, held, groups_allowed=groups_allowed)

@@ -54,7 +54,7 @@ def _add(pid: int, pidfd: int, mount: Mount) -> None:
     if not mounts.is_bind(mount):
         os.close(pidfd)
         raise ContainerError(f"mount {mount.destination}: only binds can be added")
-    own_users = _differs(pid, "user")
+    own_users = not namespaces.is_same(pid, "user")
     try:
         if own_users:
             mount_ns = os.open(namespaces.namespace_path(pid, "mount"), os.O_RDONLY | os.O_CLOEXEC)
@@ -64,12 +64,6 @@ def _add(pid: int, pidfd: int, mount: Mount) -> None:
             call_in_child(lambda: _add_plain(pidfd, mount))
     finally:
         os.close(pidfd)
-
-
-def _differs(pid: int, kind: str) -> bool:
-    theirs = os.stat(namespaces.namespace_path(pid, kind))
-    ours = os.stat(namespaces.namespace_path(os.getpid(), kind))
-    return (theirs.st_dev, theirs.st_ino) != (ours.st_dev, ours.st_ino)
 
 
 def _add_plain(pidfd: int, mount: Mount) -> None:

@@ -7,7 +7,7 @@ import os
 import select
 from time import monotonic, sleep
 
-from runtime.errors import ContainerError
+from runtime.errors import ContainerError, PyrunError
 from runtime.lifecycle.state import ContainerDirectory, State, directories, open_process, report
 from runtime.oci.json_text import to_text
 from runtime.record import Record
@@ -47,11 +47,25 @@ def look(directory: ContainerDirectory) -> Seen:
     state = directory.read()
     if not state.is_alive:
         return Seen(state=state, status="stopped")
-    if directory.exists("start"):
+    if _awaits_start(directory):
         return Seen(state=state, status="created")
     group = group_of(state)
     frozen = group is not None and group.is_frozen()
     return Seen(state=state, status="paused" if frozen else "running")
+
+
+def _awaits_start(directory: ContainerDirectory) -> bool:
+    """Whether the first process is not its payload yet: till then it holds a pipe for reading.
+
+    That the pipe is there says nothing: a `start` that was killed did not remove it.
+    """
+    try:
+        os.close(os.open(f"{directory.path}/reply", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno in (errno.ENXIO, errno.ENOENT):
+            return False
+        raise ContainerError(f"{directory.path}/reply: {error.strerror}") from error
+    return True
 
 
 def look_at_all(root: str) -> list[Seen]:
@@ -61,7 +75,7 @@ def look_at_all(root: str) -> list[Seen]:
         try:
             found.append(look(directory))
         except ContainerError:
-            # Made but not recorded yet, or gone since it was listed.
+            # Made but not recorded yet, gone since it was listed, or damaged: `state` says so.
             continue
     return found
 
@@ -171,11 +185,17 @@ def delete_container(directory: ContainerDirectory, *, force: bool = False) -> N
     Raises ContainerError for one that is not stopped. A deletion that was interrupted can be
     repeated.
     """
+    if directory.remove_empty():
+        return
     with directory:
         try:
             seen = look(directory)
         except ContainerError:
-            directory.remove()  # `create` was killed before it had a process
+            if directory.exists("state.json") and not force:
+                raise  # damaged: nothing says that it is stopped
+            from runtime.lifecycle.remnants import remove_unrecorded
+
+            remove_unrecorded(directory)
             return
         if seen.status != "stopped" and not force:
             raise _wrong(seen, "delete", "stopped")
@@ -184,7 +204,12 @@ def delete_container(directory: ContainerDirectory, *, force: bool = False) -> N
         if group is not None:
             group.kill()
             group.remove()
-        hooks = spec_of(directory).hooks
+        try:
+            hooks = spec_of(directory).hooks
+        except PyrunError as error:
+            # Nothing else is left by now, and a damaged file must not keep the rest for ever.
+            os.write(2, f"pyrun: warning: {error.message}\n".encode())
+            hooks = None
         directory.remove()
         if hooks is not None and hooks.poststop:
             _run_poststop(hooks.poststop, seen.state)

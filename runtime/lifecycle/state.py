@@ -2,6 +2,7 @@
 
     ROOT/ID/state.json    who it is; written aside and renamed, so it is whole or absent
     ROOT/ID/config.json   the configuration that it was created with
+    ROOT/ID/group.json    its control groups, from before anything is in them
     ROOT/ID/start, reply  named pipes to the process that waits for `start`; gone once it runs
     ROOT/ID/lock          held while one command changes the container
 
@@ -15,7 +16,7 @@ import errno
 import fcntl
 import os
 
-from runtime.errors import ContainerError
+from runtime.errors import ContainerError, PyrunError
 from runtime.oci.json_text import to_text
 from runtime.oci.reader import parse_json
 from runtime.oci.spec import VERSION
@@ -24,7 +25,7 @@ from runtime.sandbox.userns import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from typing import Any
 
 _FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-")
@@ -82,7 +83,11 @@ class ContainerDirectory:
             ) from None
         except OSError as error:
             raise ContainerError(f"{self.path}: {error.strerror}") from error
-        self._take_lock(os.O_CREAT)
+        try:
+            # Two may have made the directory, if an empty one was deleted in between: one wins.
+            self._take_lock(os.O_CREAT | os.O_EXCL)
+        except FileExistsError:
+            raise ContainerError(f"container {self.id!r} exists already") from None
 
     def __enter__(self) -> ContainerDirectory:
         if self._lock < 0:
@@ -123,14 +128,23 @@ class ContainerDirectory:
         where = f"{self.path}/state.json"
         try:
             with open(where, "rb") as file:
-                document = parse_json(file.read(), where)
-        except FileNotFoundError:
-            raise _unknown(self.id) from None
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            if not os.path.isdir(self.path):
+                raise _unknown(self.id) from None
+            raise ContainerError(
+                f"container {self.id!r} is not complete: `create` is not done, or was killed",
+                hint="`delete` removes what is left of it",
+            ) from None
         except PermissionError as error:
             raise ContainerError(f"{where}: {error.strerror}") from error
-        values = {field: document[field] for field in State._fields if field in document}
-        values["annotations"] = tuple(document.get("annotations", {}).items())
-        return State(**values)
+        try:
+            return _state_from(parse_json(content, where))
+        except (PyrunError, TypeError, AttributeError) as error:
+            raise ContainerError(
+                f"{where}: this state is damaged ({error})",
+                hint="`delete --force` removes the container",
+            ) from error
 
     def exists(self, name: str) -> bool:
         """Whether a file of the directory is there."""
@@ -143,12 +157,31 @@ class ContainerDirectory:
         except FileNotFoundError:
             pass
 
+    def remove_empty(self) -> bool:
+        """Remove the directory if nothing is in it: its maker was killed before it had a lock."""
+        try:
+            os.rmdir(self.path)
+        except OSError:  # it is not there, or not empty: the lock's holder says what it is
+            return False
+        return True
+
     def remove(self) -> None:
         """Remove the directory; the lock goes last, so that a killed removal can be repeated."""
         names = [name for name in os.listdir(self.path) if name != "lock"]
         for name in (*names, "lock"):
             self.remove_file(name)
         os.rmdir(self.path)
+
+
+def _state_from(document: Mapping[str, Any]) -> State:
+    """Undo `State.to_json`; raises TypeError for what is not from there."""
+    values = {field: document[field] for field in State._fields if field in document}
+    values["annotations"] = tuple(document.get("annotations", {}).items())
+    state = State(**values)
+    for field in ("pid", "start_time", "uid"):
+        if not isinstance(getattr(state, field), int):
+            raise TypeError(f"{field} is {getattr(state, field)!r}")
+    return state
 
 
 def directories(root: str) -> Iterator[ContainerDirectory]:

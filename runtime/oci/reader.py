@@ -55,7 +55,8 @@ def parse_json_value(document: bytes, where: str) -> object:
         )
     try:
         return _decode(document.decode("utf-8"))
-    except (ValueError, StopIteration, RecursionError) as error:
+    except (ValueError, StopIteration, RecursionError, SystemError) as error:
+        # SystemError: the scanner wants json.JSONDecodeError and does not import it.
         raise ImageError(f"{where}: not valid JSON") from error
 
 

@@ -95,6 +95,7 @@ class Placement(Record):
     group: ProcessGroup | None = None  # its control groups
     console: int | None = None  # a connected --console-socket; None: the master comes to us
     state: Callable[[int, str], bytes] | None = None  # pid, status -> the state as JSON
+    record: Callable[[int], None] | None = None  # gets the pid, just before it could run
     resume: Callable[[int], None] | None = None  # in the child: wait for `start`
 
 
@@ -180,6 +181,7 @@ def _start(
             devices=placement.devices,
             prepare=placement.prepare,
             state=placement.state,
+            awaits_record=placement.record is not None,
             resume=placement.resume,
         )
         pid = fork_into(
@@ -254,7 +256,12 @@ def _accompany(pid: int, plan: Start, placement: Placement, report: int, permit:
             os.write(permit, b"h")
             said = b""
         elif said == CREATED:
-            return
+            if placement.record is not None:
+                placement.record(pid)
+                os.write(permit, b"r")
+            if placement.resume is not None:
+                return
+            said = b""
     if said:
         raise_report(said, plan.spec.process.args[0])
 

@@ -54,6 +54,7 @@ class Start(Record):
     devices: tuple[str, ...]  # directories that get the default devices
     prepare: Callable[[], None] | None  # called in the mount namespace, before the root is
     state: Callable[[int, str], bytes] | None  # pid, status -> the state as JSON, for hooks
+    awaits_record: bool  # runs only once the host's side has recorded who it is
     resume: Callable[[int], None] | None  # waits for `start`; gets the report pipe
 
 
@@ -139,7 +140,21 @@ def _become(start: Start) -> NoReturn:
     )
     _change_root(start, root_fd)
     entry.connect(stdio, controlling=spec.process.terminal)
-    entry.execute(prepared, start.report, start.resume)
+    entry.execute(prepared, start.report, _pause(start))
+
+
+def _pause(start: Start) -> Callable[[int], None] | None:
+    """What is waited for before the exec: that somebody can find and end it, and `start`."""
+    if not start.awaits_record:
+        return start.resume
+
+    def wait(report: int) -> None:
+        os.write(report, CREATED)
+        _await(start.permit)  # a host's side that was killed must not leave a process behind
+        if start.resume is not None:
+            start.resume(report)
+
+    return wait
 
 
 def die_with_parent(report: int, number: int = 9) -> None:

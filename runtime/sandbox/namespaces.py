@@ -254,6 +254,13 @@ def become_root_inside() -> None:
                 raise
 
 
+def is_same(pid: int, kind: str) -> bool:
+    """Whether a process is in the caller's namespace of a kind."""
+    theirs = os.stat(namespace_path(pid, kind))
+    ours = os.stat(namespace_path(os.getpid(), kind))
+    return (theirs.st_dev, theirs.st_ino) == (ours.st_dev, ours.st_ino)
+
+
 def namespace_path(pid: int, kind: str) -> str:
     """Where /proc shows a namespace of a process."""
     return f"/proc/{pid}/ns/{_PROC_NAMES.get(kind, kind)}"

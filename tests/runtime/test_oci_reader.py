@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
 from runtime.errors import ImageError
 from runtime.oci.reader import MAX_DOCUMENT, member, optional, parse_json, strings
+from tests.support import CHECKOUT, environment, run
 
 DOCUMENTS = [
     b"{}",
@@ -104,3 +106,15 @@ def test_an_array_of_strings_is_a_tuple() -> None:
 def test_an_array_with_anything_else_in_it_is_refused(values: list[object]) -> None:
     with pytest.raises(ImageError, match=r"here: a holds .*, only strings expected"):
         strings({"a": values}, "a", "here")
+
+
+def test_what_is_not_json_is_an_error_also_where_the_json_module_was_never_loaded() -> None:
+    script = (
+        "import sys; from runtime.oci.reader import parse_json; from runtime.errors import *\n"
+        "for text in (b'{', b'{\"a\": \"', b'[1,', b'{1}', b'\"\\\\x\"'):\n"
+        "    assert 'json' not in sys.modules\n"
+        "    try: parse_json(text, 'here')\n"
+        "    except ImageError as error: print(error.message)\n"
+    )
+    done = run([sys.executable, "-c", script], env=environment(), cwd=CHECKOUT)
+    assert (done.stderr, done.stdout) == ("", "here: not valid JSON\n" * 5)

@@ -1,0 +1,1 @@
+"""Tests of the OCI runtime's verbs, by its command line."""
