@@ -22,6 +22,7 @@ from tests.bench.harness import (
 from tests.bench.peers import (
     CGROUP_PARENT,
     Place,
+    bundle_of_ours,
     cgroups,
     docker_answers,
     import_root,
@@ -36,6 +37,8 @@ GOALS = (
     Goal(peer="podman (crun)", at_most=1 / 15),
     Goal(peer="podman (runc)", at_most=1 / 15),
     Goal(peer="docker", at_most=1 / 15),
+    Goal(peer="crun, our bundle", at_most=1.1),
+    Goal(peer="runc, our bundle", at_most=0.5),
 )
 
 
@@ -45,7 +48,7 @@ def main() -> int:
     before = machine()
     programs = ("crun", "runc", "podman", "buildah", "bwrap", "docker")
     try:
-        with place() as here, cgroups():
+        with place(options) as here, cgroups():
             ours = _ours(options, here)
             peers, missing = _peers(here)
             benchmark = measure(
@@ -68,8 +71,9 @@ def _ours(options: Options, here: Place) -> list[Command]:
         Command(
             name="pyrun image.tar",
             argv=(options.pyrun, archive, "true"),
-            omits="no seccomp filter and no control group yet; overlay with a tmpfs above, "
-            "all namespaces, capabilities, no_new_privs, masked paths",
+            omits="nothing of what podman does but its record of the container and its monitor: "
+            "seccomp filter, control group for processes (no other), overlay with a tmpfs above, "
+            "all namespaces, capabilities, no_new_privs, masked paths, session keyring",
             env=here.env,
         ),
         Command(
@@ -84,7 +88,7 @@ def _ours(options: Options, here: Place) -> list[Command]:
 def _peers(here: Place) -> tuple[list[Command], list[str]]:
     found: list[Command] = []
     missing: list[str] = []
-    for set_up in (_crun, _runc, _bwrap, _podman, _docker):
+    for set_up in (_crun, _runc, _our_bundle, _bwrap, _podman, _docker):
         try:
             found += set_up(here)
         except BenchmarkError as error:
@@ -100,12 +104,12 @@ def _crun(here: Place) -> list[Command]:
             name="crun",
             argv=("crun", "run", f"--bundle={full}", "bench-crun"),
             omits="no seccomp filter (`crun spec` has none), no overlay and no image: the bundle "
-            "is unpacked and writable; makes control groups, which we do not",
+            "is unpacked and writable; makes a control group in every hierarchy",
         ),
         Command(
             name="crun, no cgroup",
             argv=("crun", "--cgroup-manager=disabled", "run", f"--bundle={bare}", "bench-bare"),
-            omits="as crun, without control groups: nearest to what pyrun does now",
+            omits="as crun, without control groups",
         ),
     ]
 
@@ -118,6 +122,20 @@ def _runc(here: Place) -> list[Command]:
             argv=("runc", "run", f"--bundle={bundle}", "bench-runc"),
             omits="as crun",
         )
+    ]
+
+
+def _our_bundle(here: Place) -> list[Command]:
+    """The others with what `pyrun bundle` writes, so with our filter, paths and capabilities."""
+    bundle = bundle_of_ours(here, "true")
+    return [
+        Command(
+            name=f"{runtime}, our bundle",
+            argv=(runtime, "run", f"--bundle={bundle}", f"bench-{runtime}-ours"),
+            omits="no overlay and no image: the bundle is unpacked and writable; compiles the "
+            "filter at each start; makes a control group in every hierarchy",
+        )
+        for runtime in ("crun", "runc")
     ]
 
 
