@@ -138,9 +138,7 @@ def _memory(options: Options, here: Place) -> str:
         ours.send_signal(signal.SIGTERM)
     for pid in _pids_of("conmon"):
         lines.append(_row("conmon (podman)", pid))
-    head = (
-        "| what stays beside a container | resident kB | proportional kB |\n| --- | --: | --: |\n"
-    )
+    head = "| beside a container stays | resident kB | proportional kB |\n| --- | --: | --: |\n"
     goal = f"\nGoal: at most {_MEMORY_GOAL_KB} kB resident.\n"
     return head + "".join(lines) + goal
 
@@ -156,16 +154,8 @@ def _row(name: str, pid: int) -> str:
 
 
 def _pids_of(program: str) -> list[int]:
-    found = []
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            with (
-                contextlib.suppress(OSError),
-                open(f"/proc/{name}/comm", encoding="ascii") as comm,
-            ):
-                if comm.read().strip() == program:
-                    found.append(int(name))
-    return found
+    listed = subprocess.run(("pgrep", "-x", program), capture_output=True, text=True, check=False)
+    return [int(pid) for pid in listed.stdout.split()]
 
 
 if __name__ == "__main__":
