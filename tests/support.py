@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUSYBOX = Path("/bin/busybox")
+# What makes a command's surroundings those of a plain container; for root.
+PLAIN_CONTAINER = (sys.executable, str(CHECKOUT / "tests/plain_container.py"))
 EPOCH = 1_000_000_000  # the time of everything that says nothing else
 
 # A link in a tree that `make_tree` makes, or a file with a mode of its own.

@@ -25,7 +25,7 @@ DEFAULT = tuple(
         ("tty", 5, 0),
     )
 )
-_LINKS = (
+LINKS = (
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -40,7 +40,7 @@ def make_default_devices(root_fd: int, dev: str) -> None:
     dev_fd = make_directories(root_fd, dev)
     for device in DEFAULT:
         _make(device, dev_fd, device.path[5:])
-    for name, destination in _LINKS:
+    for name, destination in LINKS:
         try:
             os.symlink(destination, name, dir_fd=dev_fd)
         except FileExistsError:
