@@ -8,8 +8,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tests.runtime.engines import sections
-from tests.support import BUSYBOX, GROUP, PASSWD, environment
+from tests.runtime.engines import run_in_terminal, sections
+from tests.support import BUSYBOX, GROUP, PASSWD, Caller, environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,8 @@ section interfaces sh -c 'for n in /sys/class/net/*; do echo ${n##*/} $(cat $n/f
 section cgroup cat /proc/self/cgroup
 section cgroup-mount ls /sys/fs/cgroup
 section nice sh -c 'nice; ionice'
-section sysctl sh -c 'cd /proc/sys; cat net/ipv4/ip_forward net/ipv4/ping_group_range kernel/msgmax'
+cd /proc/sys
+section sysctl cat net/ipv4/ip_forward net/ipv4/ping_group_range kernel/msgmax
 for path in /proc/kcore /proc/keys /proc/acpi /sys/firmware /proc/scsi /hidden /hidden-file; do
     section "masked $path" sh -c "stat -c %F $path; cat $path; ls $path"
 done
@@ -55,7 +56,7 @@ done
 section root sh -c ': >/created; echo $?; ls / /mnt'
 """
 
-# In which hierarchy, which files: all that a limit can be written to, and that stays as it was set.
+# In which hierarchy, which files: all that takes a limit, and stays as it was set.
 _FILES = {
     "memory": "memory.limit_in_bytes memory.soft_limit_in_bytes memory.memsw.limit_in_bytes "
     "memory.swappiness memory.oom_control memory.kmem.tcp.limit_in_bytes memory.use_hierarchy",
@@ -93,14 +94,24 @@ def make_root(path: Path) -> Path:
 class Runtime:
     """runc, crun or ours, with a root filesystem and state of its own."""
 
-    def __init__(self, name: str, argv: list[str], directory: Path) -> None:
+    def __init__(
+        self, name: str, argv: list[str], directory: Path, caller: Caller | None = None
+    ) -> None:
         self.name = name
+        self._choices: dict[str, Any] = caller.switch if caller else {}
+        self._env = environment(caller)
         self.bundle = directory / name
         make_root(self.bundle / "rootfs")
         (self.bundle / "volume").mkdir()
         (self.bundle / "volume/file").write_text("of the host\n")
         self._argv = [*argv, "--root", str(directory / f"{name}-state")]
         self._number = 0
+        if caller:
+            state = directory / f"{name}-state"
+            state.mkdir()
+            self._env["XDG_RUNTIME_DIR"] = str(state)
+            for path in (state, self.bundle, *self.bundle.rglob("*")):
+                os.chown(path, caller.uid, caller.gid, follow_symlinks=False)
 
     def call(self, *arguments: str, **choices: Any) -> subprocess.CompletedProcess[str]:
         """One verb, to its end."""
@@ -111,7 +122,8 @@ class Runtime:
             timeout=60,
             check=False,
             cwd=self.bundle,
-            env=environment(),
+            env=self._env,
+            **self._choices,
             **choices,
         )
 
@@ -131,6 +143,15 @@ class Runtime:
             self.call("delete", "--force", identity)
         return ended.returncode, ended.stdout
 
+    def in_terminal(self, config: Config) -> str:
+        """What `run` of a configuration prints in a terminal of 33 lines and 100 columns."""
+        identity = self._configure(config)
+        try:
+            argv = [*self._argv, "run", identity]
+            return run_in_terminal(argv, cwd=self.bundle, env=self._env).stdout
+        finally:
+            self.call("delete", "--force", identity)
+
     def observe(self, config: Config, *, group: bool = True) -> Seen:
         """What the probe sees of a configuration from inside, and we of its control groups."""
         identity = self._configure(config)
@@ -141,7 +162,8 @@ class Runtime:
             stderr=subprocess.PIPE,
             text=True,
             cwd=self.bundle,
-            env=environment(),
+            env=self._env,
+            **self._choices,
         )
         try:
             assert running.stdout is not None

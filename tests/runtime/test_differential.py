@@ -1,6 +1,6 @@
 """The same bundle on runc and on our runtime: what its process sees and is must be the same.
 
-What differs for a reason is in `_ACCEPTED` and in `_normal…`, with the reason.
+What differs for a reason is made alike in `_normal`, which says the reason.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 
 from tests.runtime.observing import GROUPS, Runtime, with_probe
 from tests.runtime.oci_configs import CONFIGS
-from tests.support import command, which
+from tests.support import Caller, command, which
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ STATUS = (
     "SigBlk SigIgn SigCgt Umask Cpus_allowed_list Mems_allowed_list "
     "Speculation_Store_Bypass NSpgid NSsid"
 ).split()
+MQUEUE = "/dev/mqueue directory 1777 0:0"
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,7 @@ def place(public_root: Path) -> Iterator[Path]:
 def runc(place: Path) -> Runtime:
     """The reference, where it can run its own example."""
     made = Runtime("runc", [which("runc")], place)
-    status, _ = made.status(_base(made) | {"process": _base(made)["process"] | {"args": ["true"]}})
+    status, _ = made.status(_with_command(_base(made), "true"))
     if status:
         pytest.skip("runc cannot run its own example here")
     return made
@@ -69,6 +70,10 @@ def _base(runc: Runtime) -> Config:
     config["process"]["terminal"] = False
     config["linux"]["cgroupsPath"] = f"{GROUPS}/container"
     return config
+
+
+def _with_command(config: Config, *command: str) -> Config:
+    return config | {"process": config["process"] | {"args": list(command)}}
 
 
 # --- the configurations -----------------------------------------------------------------------
@@ -136,7 +141,8 @@ def _bind(destination: str, *options: str, source: str = "@BUNDLE@/volume") -> d
 
 def _propagation(config: Config) -> None:
     config["root"]["readonly"] = False
-    config["linux"]["rootfsPropagation"] = "rslave"
+    # Not "rslave": we apply that to all mounts, those included that say something else.
+    config["linux"]["rootfsPropagation"] = "slave"
     config["mounts"] += [
         _bind("/slave", "rbind", "rslave"),
         _bind("/shared", "rbind", "rshared"),
@@ -199,7 +205,7 @@ def _devices(config: Config) -> None:
     config["linux"]["resources"]["devices"] = [
         {"allow": False, "access": "rwm"},
         {"allow": True, "type": "c", "major": 10, "minor": 229, "access": "rw"},
-        {"allow": True, "type": "b", "major": 7, "access": "r"},
+        {"allow": True, "type": "b", "major": 7, "minor": 0, "access": "r"},
         {"allow": True, "type": "c", "major": 1, "minor": 3, "access": "rwm"},
     ]
 
@@ -273,6 +279,9 @@ def _normal(seen: Seen, runtime: Runtime, config: Config) -> Seen:
         for line in seen["namespaces"].splitlines()
     }
     found["environment"] = sorted(seen["environment"].splitlines())
+    # The root of a queue's filesystem belongs to who made the namespace: runc, having taken id 0
+    # in a new user namespace, has kept the group of the host's root.
+    found["dev"] = seen["dev"].replace("/dev/mqueue directory 1777 0:65534", MQUEUE)
     # We mount a view of cgroup v2 beside those of v1, as the host has.
     found["cgroup-mount"] = [n for n in seen["cgroup-mount"].split() if n != "unified"]
     if "limits of the group" in seen:
@@ -330,4 +339,92 @@ def test_a_process_sees_and_is_the_same_as_with_runc(
     theirs = _normal(runc.observe(copy.deepcopy(config)), runc, config)
     mine = _normal(ours.observe(copy.deepcopy(config)), ours, config)
     found = _differences(theirs, mine)
+    assert not found, "\n".join(found)
+
+
+# --- how it ends, terminals, and without root -------------------------------------------------
+
+_SETUID = {"value": 0o4000, "valueTwo": 0o4000, "op": "SCMP_CMP_MASKED_EQ"}
+_FORBIDDEN = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_AARCH64"],
+    "syscalls": [
+        {"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95},
+        {"names": ["sync"], "action": "SCMP_ACT_KILL_PROCESS"},
+        {
+            "names": ["kill"],
+            "action": "SCMP_ACT_ERRNO",
+            "errnoRet": 3,
+            "args": [{"index": 1, "value": 10, "op": "SCMP_CMP_EQ"}],
+        },
+        *(
+            {
+                "names": [name],
+                "action": "SCMP_ACT_ERRNO",
+                "args": [{"index": index, **_SETUID}],
+            }
+            for name, index in (("chmod", 1), ("fchmodat", 2))
+        ),
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("script", "status"),
+    [
+        ("exit 7", 7),
+        ("sh -c 'kill -9 $$'; exit $?", 137),
+        ("mkdir /tmp/x; exit $?", 1),
+        ("sync; exit $?", 159),
+        ("sleep 9 & kill -USR1 $!; echo $?; kill -USR2 $!; echo $?", 0),
+        (": >/dev/shm/x; chmod 755 /dev/shm/x || exit 5; chmod 4755 /dev/shm/x; exit $?", 1),
+        ('read x; echo "<$x>"; exit 1', 1),
+    ],
+)
+def test_a_process_under_a_filter_ends_as_with_runc(
+    runc: Runtime, ours: Runtime, script: str, status: int
+) -> None:
+    config = _with_command(_base(runc), "sh", "-c", script)
+    config["linux"]["seccomp"] = _FORBIDDEN
+    theirs = runc.status(config)
+    assert ours.status(config) == theirs
+    assert theirs[0] == status
+
+
+def test_a_terminal_is_as_with_runc(runc: Runtime, ours: Runtime) -> None:
+    script = """
+    until stty size 2>/dev/null | grep -qv '^0 0'; do sleep 0.02; done
+    stty -a; tty; ls -l /dev/console; stat -c '%u %g %a %t' /dev/pts/0
+    grep console /proc/self/mountinfo
+    read -r _ _ _ _ group session terminal rest </proc/1/stat; echo $group $session $terminal
+    """
+    config = _with_command(_base(runc), "sh", "-c", script)
+    config["process"]["terminal"] = True
+    theirs, mine = runc.in_terminal(config), ours.in_terminal(config)
+    assert _terminal(mine) == _terminal(theirs)
+    assert "33 rows" in mine or "rows 33" in mine
+
+
+def _terminal(text: str) -> list[str]:
+    """Without what has a number or a time of its own."""
+    # runc turns this off, and counts on the caller's terminal to be as it was.
+    lines = text.replace(" -onlcr", " onlcr").splitlines()
+    mounted = [line.split()[3:6] for line in lines if " - devpts " in line]
+    made = [line.split()[:6] for line in lines if line.startswith("crw")]
+    others = [x for x in lines if " - " not in x and not x.startswith(("crw", "/proc/"))]
+    return [*others, repr(mounted), repr(made)]
+
+
+@pytest.mark.needs_userns
+def test_a_bundle_for_a_user_without_rights_is_as_with_runc(public: Path, user: Caller) -> None:
+    theirs = Runtime("runc", [which("runc")], public, user)
+    mine = Runtime("ours", command("pyrun-oci"), public, user)
+    assert theirs.call("spec", "--rootless").returncode == 0
+    config = json.loads((theirs.bundle / "config.json").read_text())
+    config["process"]["terminal"] = False
+    if theirs.status(_with_command(config, "true"))[0]:
+        pytest.skip("runc cannot run its own example without root here")
+    config = with_probe(config)
+    expected = _normal(theirs.observe(config, group=False), theirs, config)
+    found = _differences(expected, _normal(mine.observe(config, group=False), mine, config))
     assert not found, "\n".join(found)
