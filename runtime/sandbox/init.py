@@ -104,6 +104,8 @@ def _become(start: Start) -> NoReturn:
     if start.awaits_maps:
         _await(start.permit)
         namespaces.become_root_inside()
+        if "ipc" in kinds:
+            syscalls.unshare(syscalls.CLONE_NEWIPC)
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     _enter_namespaces(start)
     os.umask(0)

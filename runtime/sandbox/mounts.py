@@ -12,7 +12,7 @@ import os
 from runtime.errors import ContainerError
 from runtime.sandbox import syscalls
 from runtime.sandbox.mount_options import sort_options
-from runtime.sandbox.rootpath import make_directories, make_file, open_in_root
+from runtime.sandbox.rootpath import MAX_LINKS, make_directories, make_file, open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -242,4 +242,6 @@ def mount_point(root_fd: int, path: str, *, directory: bool, exact: bool = False
         if error.errno != errno.ELOOP:
             raise
         raise ContainerError(f"mount {path}: the image has a symbolic link there") from error
-    return make_directories(root_fd, path) if directory else make_file(root_fd, path)
+    if directory:
+        return make_directories(root_fd, path, links=MAX_LINKS)
+    return make_file(root_fd, path)

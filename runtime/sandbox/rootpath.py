@@ -17,7 +17,7 @@ from runtime.sandbox.syscalls import (
     openat2,
 )
 
-_MAX_LINKS = 40  # as the kernel's own limit (path_resolution(7))
+MAX_LINKS = 40  # as the kernel's own limit (path_resolution(7))
 _EAGAIN_TRIES = 128  # a rename or mount raced with the walk (openat2(2) EAGAIN)
 
 
@@ -42,12 +42,18 @@ def open_in_root(
 
 
 def make_directories(
-    root_fd: int, path: str, mode: int = 0o755, owner: tuple[int, int] = (0, 0)
+    root_fd: int,
+    path: str,
+    mode: int = 0o755,
+    owner: tuple[int, int] = (0, 0),
+    *,
+    links: int = 0,
 ) -> int:
     """Open the directory `path` inside the root, making what is missing; returns an O_PATH fd.
 
-    Existing components may be symlinks and resolve inside the root; a dangling one, or a
-    component that is not a directory, is an error. The caller's umask should be 0.
+    Existing components may be symlinks and resolve inside the root: what up to `links` dangling
+    ones point to is made there. One more, or a component that is not a directory, is an error.
+    The caller's umask should be 0.
     """
     flags = os.O_PATH | os.O_DIRECTORY
     parts = [part for part in path.split("/") if part not in ("", ".")]
@@ -66,11 +72,22 @@ def make_directories(
             if mode & 0o6000:  # mkdir(2) ignores these, and chown(2) clears them
                 os.chmod(parts[end], mode, dir_fd=fd)
         except FileExistsError:
-            pass  # a dangling symlink or a race: opening it tells
+            # A dangling symlink, such as /var/run -> /run; if not, opening tells what it is.
+            target = _link_target(fd, parts[end])
+            if target and links:
+                path = os.path.join("/".join(parts[:end]), target, *parts[end + 1 :])
+                return make_directories(root_fd, path, mode, owner, links=links - 1)
         finally:
             os.close(fd)
         fd = open_in_root(root_fd, "/".join(parts[: end + 1]), flags)
     return fd
+
+
+def _link_target(directory_fd: int, name: str) -> str:
+    try:
+        return os.readlink(name, dir_fd=directory_fd)
+    except OSError:  # no link, or gone again
+        return ""
 
 
 def make_file(root_fd: int, path: str) -> int:
@@ -78,13 +95,13 @@ def make_file(root_fd: int, path: str) -> int:
 
     A dangling symlink is followed, inside the root: what it points to is made.
     """
-    for _ in range(_MAX_LINKS):
+    for _ in range(MAX_LINKS):
         try:
             return open_in_root(root_fd, path)
         except FileNotFoundError:
             pass
         parent, _, name = path.rpartition("/")
-        parent_fd = make_directories(root_fd, parent or "/")
+        parent_fd = make_directories(root_fd, parent or "/", links=MAX_LINKS)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
             os.close(os.open(name, flags, 0o644, dir_fd=parent_fd))

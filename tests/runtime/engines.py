@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import pty
+import struct
 import subprocess
+import termios
 from pathlib import Path
 
 from tests.support import Caller, Result, command, run
@@ -144,3 +148,21 @@ def sections(text: str) -> Iterator[tuple[str, str]]:
     for part in text.split("== ")[1:]:
         name, _, rest = part.partition("\n")
         yield name, rest.strip()
+
+
+def run_in_terminal(argv: list[str], **choices: Any) -> Result:
+    """Run a command in a terminal of 33 lines and 100 columns."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 100, 0, 0))
+    running = subprocess.Popen(
+        argv, stdin=slave, stdout=slave, stderr=slave, start_new_session=True, **choices
+    )
+    os.close(slave)
+    said = b""
+    try:
+        while chunk := os.read(master, 4096):
+            said += chunk
+    except OSError:  # EIO: the last one closed the other end
+        pass
+    os.close(master)
+    return Result(running.wait(timeout=30), said.decode(), "")

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import pty
 import signal
-import struct
 import subprocess
-import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +18,10 @@ from tests.runtime.engines import (
     groups_below,
     our_runtime,
     remove_groups,
+    run_in_terminal,
     sections,
 )
-from tests.support import Result, which
+from tests.support import which
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("podman", "conmon", "runc")]
 
@@ -266,7 +263,8 @@ def test_exec_detached_goes_on_by_itself(podman: Engine, box: str) -> None:
 
 
 def test_exec_with_a_terminal_has_one(podman: Engine, box: str) -> None:
-    result = _in_terminal(podman.argv("exec", "-it", box, "sh", "-c", "tty; stty size"), podman)
+    argv = podman.argv("exec", "-it", box, "sh", "-c", "tty; stty size")
+    result = run_in_terminal(argv, env=podman.env)
     assert result.status == 0, result.stdout
     assert result.stdout.split() == ["/dev/pts/0", "33", "100"]
 
@@ -274,27 +272,9 @@ def test_exec_with_a_terminal_has_one(podman: Engine, box: str) -> None:
 def test_a_container_with_a_terminal_has_one_of_the_size_of_ours(podman: Engine) -> None:
     script = "tty; until stty size | grep -v '^0 0'; do sleep 0.05; done; [ -t 0 ] && echo yes"
     argv = podman.argv("run", "--rm", "-it", "--network", "none", IMAGE, "sh", "-c", script)
-    result = _in_terminal(argv, podman)
+    result = run_in_terminal(argv, env=podman.env)
     assert result.status == 0, result.stdout
     assert result.stdout.split() == ["/dev/pts/0", "33", "100", "yes"]
-
-
-def _in_terminal(argv: list[str], podman: Engine) -> Result:
-    """Run a command in a terminal of 33 lines and 100 columns."""
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 33, 100, 0, 0))
-    running = subprocess.Popen(
-        argv, env=podman.env, stdin=slave, stdout=slave, stderr=slave, start_new_session=True
-    )
-    os.close(slave)
-    said = b""
-    try:
-        while chunk := os.read(master, 4096):
-            said += chunk
-    except OSError:  # EIO: the last one closed the other end
-        pass
-    os.close(master)
-    return Result(running.wait(timeout=30), said.decode(), "")
 
 
 def test_a_paused_container_stands_still_until_it_goes_on(podman: Engine, box: str) -> None:
