@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import time
 from errno import ENODEV, ENOENT, EOPNOTSUPP
 
@@ -12,10 +11,13 @@ from runtime.errors import ContainerError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Iterator, Sequence
 
     from runtime.cgroup.group import Group
     from runtime.cgroup.places import Place
+else:  # the module below this one imports enum: two milliseconds
+    import _signal as signal
 
 
 def processes(group: Group) -> tuple[int, ...]:

@@ -11,11 +11,8 @@ from errno import EBUSY
 
 from runtime.cgroup.files import FileError, read_file, write_file
 from runtime.cgroup.layout import Layout, find_layout
-from runtime.cgroup.making import join_others, limit, remove_places, wanted, with_place
 from runtime.cgroup.places import Place, relative_path, remove_made
-from runtime.cgroup.settings import asked
 from runtime.errors import ContainerError
-from runtime.oci.resources import Resources
 from runtime.record import Record
 from runtime.sandbox.userns import in_user_namespace
 
@@ -23,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal
+
+    from runtime.oci.resources import Resources
 
 # As runc and crun do: neither list nor program can be changed from there.
 _NO_RULES = "device rules are not enforced: in a user namespace no device can be made anyway"
@@ -112,6 +111,9 @@ class Group(Record):
         a place there, and its processes move. Raises ContainerError; limits that were written
         before the one it names stay.
         """
+        from runtime.cgroup.making import limit, remove_places, wanted, with_place
+        from runtime.cgroup.settings import asked
+
         if not self.places:
             if not asked(resources) and not resources.unified:
                 return self
@@ -264,6 +266,11 @@ def make_group(
     hierarchies in which that is permitted.
     Raises ContainerError naming the field of the limit that can't be had; nothing stays then.
     """
+    # Whoever only looks at a group, or joins it, does without these.
+    from runtime.cgroup.making import join_others, limit, remove_places, wanted, with_place
+    from runtime.cgroup.settings import asked
+    from runtime.oci.resources import Resources
+
     resources = resources or Resources()
     if kinds == "asked" and not (controllers or resources.unified or asked(resources)):
         return Group()

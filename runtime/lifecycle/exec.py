@@ -164,9 +164,11 @@ def _own_root(pid: int, pidfd: int) -> int | None:
 
 
 def _entry(spec: Spec, process: Process, options: ExecOptions, uid: int) -> Entry:
-    from runtime.lifecycle.create import seccomp_program
+    program, flags = b"", 0
+    if spec.seccomp is not None:
+        from runtime.lifecycle.create import seccomp_program
 
-    program, flags = seccomp_program(spec.replace(process=process), uid)
+        program, flags = seccomp_program(spec.replace(process=process), uid)
     return Entry(
         seccomp=program,
         seccomp_flags=flags,
@@ -251,9 +253,10 @@ def _accompany(pid: int, plan: _Plan, options: ExecOptions, report: int, permit:
         said += chunk
     if said:
         raise_report(said, plan.process.args[0])
-    from runtime.lifecycle.create import write_pid_file
+    if options.pid_file:
+        from runtime.lifecycle.create import write_pid_file
 
-    write_pid_file(options.pid_file, pid)
+        write_pid_file(options.pid_file, pid)
 
 
 def _end(pid: int) -> None:

@@ -81,10 +81,12 @@ def look_at_all(root: str) -> list[Seen]:
 
 
 def spec_of(directory: ContainerDirectory) -> Spec:
-    """The configuration that a container was created with."""
-    from runtime.oci.config import read_config
+    """The configuration that a container was created with; it is read once."""
+    if directory.spec is None:
+        from runtime.oci.config import read_config
 
-    return read_config(f"{directory.path}/config.json")
+        directory.spec = read_config(f"{directory.path}/config.json")
+    return directory.spec
 
 
 def start_container(directory: ContainerDirectory) -> None:

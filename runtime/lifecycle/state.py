@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
+    from runtime.oci.spec import Spec
+
 _FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-")
 _OTHERS = _FIRST | {"."}
 _MAX_ID = 255  # a file name (NAME_MAX)
@@ -69,6 +71,7 @@ class ContainerDirectory:
         check_id(identity)
         self.id = identity
         self.path = f"{root}/{identity}"
+        self.spec: Spec | None = None  # what `operations.spec_of` has read
         self._root = root
         self._lock = -1
 
