@@ -5,10 +5,9 @@ Run it as tests/bench/run warm_run.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 
+from tests.bench.bundles import our_bundle, own_bundle
 from tests.bench.harness import (
     BenchmarkError,
     Command,
@@ -47,7 +46,7 @@ def main() -> int:
     try:
         with place() as here, cgroups():
             ours = _ours(options, here)
-            peers, missing = _peers(here)
+            peers, missing = _peers(options, here)
             benchmark = measure(
                 "warm-run: second run of an image, `true` exits",
                 [*ours, *peers, *options.interpreters()],
@@ -68,8 +67,9 @@ def _ours(options: Options, here: Place) -> list[Command]:
         Command(
             name="pyrun image.tar",
             argv=(options.pyrun, archive, "true"),
-            omits="no seccomp filter and no control group yet; overlay with a tmpfs above, "
-            "all namespaces, capabilities, no_new_privs, masked paths",
+            omits="overlay with a tmpfs above, all namespaces, seccomp filter, capabilities, "
+            "no_new_privs, masked paths; a control group in one hierarchy, for a limit of "
+            "processes",
             env=here.env,
         ),
         Command(
@@ -81,7 +81,7 @@ def _ours(options: Options, here: Place) -> list[Command]:
     ]
 
 
-def _peers(here: Place) -> tuple[list[Command], list[str]]:
+def _peers(options: Options, here: Place) -> tuple[list[Command], list[str]]:
     found: list[Command] = []
     missing: list[str] = []
     for set_up in (_crun, _runc, _bwrap, _podman, _docker):
@@ -89,29 +89,44 @@ def _peers(here: Place) -> tuple[list[Command], list[str]]:
             found += set_up(here)
         except BenchmarkError as error:
             missing.append(str(error))
+    for runtime in ("crun", "runc"):
+        try:
+            found.append(_at_parity(options, here, runtime))
+        except BenchmarkError as error:
+            missing.append(str(error))
     return found, missing
 
 
+def _at_parity(options: Options, here: Place, runtime: str) -> Command:
+    bundle = our_bundle(options, here, f"{runtime}-parity", "true")
+    return Command(
+        name=f"{runtime}, our bundle",
+        argv=(runtime, "run", f"--bundle={bundle}", f"bench-{runtime}-parity"),
+        omits="what `pyrun bundle` writes: our seccomp profile (which is compiled anew), masks, "
+        "capabilities and limit; control groups in all hierarchies; no overlay and no image",
+    )
+
+
 def _crun(here: Place) -> list[Command]:
-    bare = _bundle(here, "crun", cgroup_mount=False)
-    full = _bundle(here, "crun", cgroup_mount=True)
+    bare = own_bundle(here, "crun", cgroup_mount=False)
+    full = own_bundle(here, "crun", cgroup_mount=True)
     return [
         Command(
             name="crun",
             argv=("crun", "run", f"--bundle={full}", "bench-crun"),
             omits="no seccomp filter (`crun spec` has none), no overlay and no image: the bundle "
-            "is unpacked and writable; makes control groups, which we do not",
+            "is unpacked and writable; makes a control group in every hierarchy, we in one",
         ),
         Command(
             name="crun, no cgroup",
             argv=("crun", "--cgroup-manager=disabled", "run", f"--bundle={bare}", "bench-bare"),
-            omits="as crun, without control groups: nearest to what pyrun does now",
+            omits="as crun, without control groups",
         ),
     ]
 
 
 def _runc(here: Place) -> list[Command]:
-    bundle = _bundle(here, "runc", cgroup_mount=True)
+    bundle = own_bundle(here, "runc", cgroup_mount=True)
     return [
         Command(
             name="runc",
@@ -119,28 +134,6 @@ def _runc(here: Place) -> list[Command]:
             omits="as crun",
         )
     ]
-
-
-def _bundle(here: Place, runtime: str, *, cgroup_mount: bool) -> str:
-    """The runtime's own idea of a bundle, with our root, no terminal, and our namespaces."""
-    bundle = f"{here.path}/{runtime}-{'cgroup' if cgroup_mount else 'bare'}"
-    os.mkdir(bundle)
-    os.mkdir(f"{bundle}/rootfs")
-    here.call("cp", "--archive", f"{here.rootfs}/.", f"{bundle}/rootfs")
-    here.call("sh", "-c", f'cd "$1" && {runtime} spec', "sh", bundle)
-    path = f"{bundle}/config.json"
-    with open(path, encoding="utf-8") as file:
-        spec = json.load(file)
-    spec["process"]["terminal"] = False
-    spec["process"]["args"] = ["true"]
-    spec["root"]["readonly"] = False
-    kinds = ("pid", "mount", "uts", "ipc", "network", "cgroup")
-    spec["linux"]["namespaces"] = [{"type": kind} for kind in kinds]
-    if not cgroup_mount:
-        spec["mounts"] = [m for m in spec["mounts"] if m["type"] not in ("cgroup", "cgroup2")]
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(spec, file)
-    return bundle
 
 
 def _bwrap(here: Place) -> list[Command]:
@@ -166,8 +159,8 @@ def _podman(here: Place) -> list[Command]:
                 *(f"--cgroup-parent=/{CGROUP_PARENT}", "localhost/base", "true"),
             ),
             omits="does what pyrun does, without no_new_privs (nor a cgroup namespace, with "
-            "version 1), and seccomp, control groups, a record of the container and a monitor, "
-            "whose CPU time is not counted",
+            "version 1), and control groups in all hierarchies, a record of the container and a "
+            "monitor, whose CPU time is not counted",
             env=here.env,
             settle_s=0.3,  # its clean-up process runs on
         )
