@@ -178,13 +178,17 @@ def seccomp_program(spec: Spec, uid: int) -> tuple[bytes, int]:
     """The compiled filter of a spec and its flags; empty if the spec has none."""
     if spec.seccomp is None:
         return b"", 0
-    from runtime.seccomp.compile import filter_flags
     from runtime.seccomp.load import filter_for
     from runtime.store.store import default_root
 
+    flags = 0
+    if spec.seccomp.flags:
+        from runtime.seccomp.compile import filter_flags
+
+        flags = filter_flags(spec.seccomp)
     cache = f"{default_root()}/seccomp"
     names = spec.process.capabilities.bounding
-    return filter_for(spec.seccomp, names, cache=cache), filter_flags(spec.seccomp)
+    return filter_for(spec.seccomp, names, cache=cache), flags
 
 
 def _landlock(text: str) -> Ruleset | None:

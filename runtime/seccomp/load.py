@@ -113,27 +113,45 @@ def install_filter(program: bytes, flags: int = 0) -> None:
 
 
 def _compiled(seccomp: Seccomp, machine: str, cache: str | None) -> bytes:
-    from runtime.seccomp.compile import compile_filter
-
     if cache is None:
+        from runtime.seccomp.compile import compile_filter
+
         return compile_filter(seccomp)
-    import hashlib
+    from runtime.oci.digest import small_sha256
 
-    from runtime.seccomp.numbers import libseccomp_version
-
-    identity = repr((_FORMAT, machine, libseccomp_version(), seccomp))
-    path = os.path.join(cache, hashlib.sha256(identity.encode()).hexdigest() + ".bpf")
+    identity = repr((_FORMAT, machine, library_version(machine), seccomp))
+    path = os.path.join(cache, small_sha256(identity.encode()).hexdigest() + ".bpf")
     program = _read(path)
     if program is None:
+        from runtime.seccomp.compile import compile_filter
+
         program = compile_filter(seccomp)
-        _write(path, hashlib.sha256(program).digest() + program)
+        _write(path, small_sha256(program).digest() + program)
     return program
+
+
+def library_version(machine: str) -> str:
+    """What tells one libseccomp, which names are looked up in, from another.
+
+    Its file's name has the version, so it need not be loaded, which takes two milliseconds.
+    """
+    if "LD_LIBRARY_PATH" not in os.environ:
+        # In the order in which ld.so.conf usually has them.
+        for folder in ("local/lib", "local/lib64", f"lib/{machine}-linux-gnu", "lib64", "lib"):
+            try:
+                return os.readlink(f"/usr/{folder}/libseccomp.so.2")
+            except OSError:
+                continue  # not there, or no link: it is asked itself
+    from runtime.seccomp.numbers import libseccomp_version
+
+    return libseccomp_version()
 
 
 def _read(path: str) -> bytes | None:
     """A cached filter, if it is whole and nobody else could have written it."""
-    import hashlib
     import stat
+
+    from runtime.oci.digest import small_sha256
 
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -150,7 +168,7 @@ def _read(path: str) -> bytes | None:
     finally:
         os.close(descriptor)
     program = content[_DIGEST_BYTES:]
-    if not program or hashlib.sha256(program).digest() != content[:_DIGEST_BYTES]:
+    if not program or small_sha256(program).digest() != content[:_DIGEST_BYTES]:
         return None
     return program
 

@@ -84,6 +84,11 @@ class Options:
         """Path of the installed command."""
         return f"{self.venv}/bin/pyrun"
 
+    @property
+    def pyrun_oci(self) -> str:
+        """Path of the installed command."""
+        return f"{self.venv}/bin/pyrun-oci"
+
     def interpreters(self) -> tuple[Command, ...]:
         """How long the interpreter of our commands takes to do nothing: the floor."""
         python = f"{self.venv}/bin/python"

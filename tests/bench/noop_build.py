@@ -47,7 +47,7 @@ def main() -> int:
     options = parse_options(__doc__)
     before = machine()
     try:
-        with place(options) as here:
+        with place() as here:
             our_image(options, here)
             missing = _set_up_peers(here)
             benchmarks = [_measure(options, here, count, missing) for count in (100, 10_000)]

@@ -40,7 +40,7 @@ def main() -> int:
     before = machine()
     python = f"{options.venv}/bin/python"
     try:
-        with place(options) as here:
+        with place() as here:
             lines = [_KINDS[number % len(_KINDS)].format(number) for number in range(999)]
             long = here.write("long", "\n".join(["FROM scratch", *lines, ""]))
             short = here.write("short", "FROM scratch\nRUN true\n")

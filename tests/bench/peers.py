@@ -31,7 +31,6 @@ class Place:
     """A temporary directory with what the competitors need in it."""
 
     path: str
-    pyrun: str
 
     @property
     def rootfs(self) -> str:
@@ -77,11 +76,11 @@ class Place:
 
 
 @contextlib.contextmanager
-def place(options: Options) -> Iterator[Place]:
+def place() -> Iterator[Place]:
     """Make the place, and leave nothing behind."""
     path = tempfile.mkdtemp(prefix="pybuild-bench-")
     try:
-        made = Place(path=path, pyrun=options.pyrun)
+        made = Place(path=path)
         made.write("containers.conf", _CONTAINERS_CONF)
         _make_root(made.rootfs)
         yield made
@@ -124,13 +123,6 @@ def our_image(options: Options, here: Place) -> str:
         options.pybuild, "-q", "-f", containerfile, "-o", archive, "-t", "base", here.path
     )  # fmt: skip
     return archive
-
-
-def bundle_of_ours(here: Place, *command: str) -> str:
-    """What `pyrun bundle` makes of the image that `our_image` made; its path."""
-    path = f"{here.path}/bundle-{'-'.join(command)}"
-    here.call(here.pyrun, "bundle", f"{here.path}/base.tar", path, *command)
-    return path
 
 
 def import_root(here: Place, engine: str) -> None:

@@ -5,10 +5,9 @@ Run it as tests/bench/run warm_run.
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 
+from tests.bench.bundles import our_bundle, own_bundle
 from tests.bench.harness import (
     BenchmarkError,
     Command,
@@ -22,7 +21,6 @@ from tests.bench.harness import (
 from tests.bench.peers import (
     CGROUP_PARENT,
     Place,
-    bundle_of_ours,
     cgroups,
     docker_answers,
     import_root,
@@ -37,8 +35,6 @@ GOALS = (
     Goal(peer="podman (crun)", at_most=1 / 15),
     Goal(peer="podman (runc)", at_most=1 / 15),
     Goal(peer="docker", at_most=1 / 15),
-    Goal(peer="crun, our bundle", at_most=1.1),
-    Goal(peer="runc, our bundle", at_most=0.5),
 )
 
 
@@ -48,9 +44,9 @@ def main() -> int:
     before = machine()
     programs = ("crun", "runc", "podman", "buildah", "bwrap", "docker")
     try:
-        with place(options) as here, cgroups():
+        with place() as here, cgroups():
             ours = _ours(options, here)
-            peers, missing = _peers(here)
+            peers, missing = _peers(options, here)
             benchmark = measure(
                 "warm-run: second run of an image, `true` exits",
                 [*ours, *peers, *options.interpreters()],
@@ -71,9 +67,9 @@ def _ours(options: Options, here: Place) -> list[Command]:
         Command(
             name="pyrun image.tar",
             argv=(options.pyrun, archive, "true"),
-            omits="nothing of what podman does but its record of the container and its monitor: "
-            "seccomp filter, control group for processes (no other), overlay with a tmpfs above, "
-            "all namespaces, capabilities, no_new_privs, masked paths, session keyring",
+            omits="overlay with a tmpfs above, all namespaces, seccomp filter, capabilities, "
+            "no_new_privs, masked paths; a control group in one hierarchy, for a limit of "
+            "processes",
             env=here.env,
         ),
         Command(
@@ -85,26 +81,41 @@ def _ours(options: Options, here: Place) -> list[Command]:
     ]
 
 
-def _peers(here: Place) -> tuple[list[Command], list[str]]:
+def _peers(options: Options, here: Place) -> tuple[list[Command], list[str]]:
     found: list[Command] = []
     missing: list[str] = []
-    for set_up in (_crun, _runc, _our_bundle, _bwrap, _podman, _docker):
+    for set_up in (_crun, _runc, _bwrap, _podman, _docker):
         try:
             found += set_up(here)
+        except BenchmarkError as error:
+            missing.append(str(error))
+    for runtime in ("crun", "runc"):
+        try:
+            found.append(_at_parity(options, here, runtime))
         except BenchmarkError as error:
             missing.append(str(error))
     return found, missing
 
 
+def _at_parity(options: Options, here: Place, runtime: str) -> Command:
+    bundle = our_bundle(options, here, f"{runtime}-parity", "true")
+    return Command(
+        name=f"{runtime}, our bundle",
+        argv=(runtime, "run", f"--bundle={bundle}", f"bench-{runtime}-parity"),
+        omits="what `pyrun bundle` writes: our seccomp profile (which is compiled anew), masks, "
+        "capabilities and limit; control groups in all hierarchies; no overlay and no image",
+    )
+
+
 def _crun(here: Place) -> list[Command]:
-    bare = _bundle(here, "crun", cgroup_mount=False)
-    full = _bundle(here, "crun", cgroup_mount=True)
+    bare = own_bundle(here, "crun", cgroup_mount=False)
+    full = own_bundle(here, "crun", cgroup_mount=True)
     return [
         Command(
             name="crun",
             argv=("crun", "run", f"--bundle={full}", "bench-crun"),
             omits="no seccomp filter (`crun spec` has none), no overlay and no image: the bundle "
-            "is unpacked and writable; makes a control group in every hierarchy",
+            "is unpacked and writable; makes a control group in every hierarchy, we in one",
         ),
         Command(
             name="crun, no cgroup",
@@ -115,7 +126,7 @@ def _crun(here: Place) -> list[Command]:
 
 
 def _runc(here: Place) -> list[Command]:
-    bundle = _bundle(here, "runc", cgroup_mount=True)
+    bundle = own_bundle(here, "runc", cgroup_mount=True)
     return [
         Command(
             name="runc",
@@ -123,42 +134,6 @@ def _runc(here: Place) -> list[Command]:
             omits="as crun",
         )
     ]
-
-
-def _our_bundle(here: Place) -> list[Command]:
-    """The others with what `pyrun bundle` writes, so with our filter, paths and capabilities."""
-    bundle = bundle_of_ours(here, "true")
-    return [
-        Command(
-            name=f"{runtime}, our bundle",
-            argv=(runtime, "run", f"--bundle={bundle}", f"bench-{runtime}-ours"),
-            omits="no overlay and no image: the bundle is unpacked and writable; compiles the "
-            "filter at each start; makes a control group in every hierarchy",
-        )
-        for runtime in ("crun", "runc")
-    ]
-
-
-def _bundle(here: Place, runtime: str, *, cgroup_mount: bool) -> str:
-    """The runtime's own idea of a bundle, with our root, no terminal, and our namespaces."""
-    bundle = f"{here.path}/{runtime}-{'cgroup' if cgroup_mount else 'bare'}"
-    os.mkdir(bundle)
-    os.mkdir(f"{bundle}/rootfs")
-    here.call("cp", "--archive", f"{here.rootfs}/.", f"{bundle}/rootfs")
-    here.call("sh", "-c", f'cd "$1" && {runtime} spec', "sh", bundle)
-    path = f"{bundle}/config.json"
-    with open(path, encoding="utf-8") as file:
-        spec = json.load(file)
-    spec["process"]["terminal"] = False
-    spec["process"]["args"] = ["true"]
-    spec["root"]["readonly"] = False
-    kinds = ("pid", "mount", "uts", "ipc", "network", "cgroup")
-    spec["linux"]["namespaces"] = [{"type": kind} for kind in kinds]
-    if not cgroup_mount:
-        spec["mounts"] = [m for m in spec["mounts"] if m["type"] not in ("cgroup", "cgroup2")]
-    with open(path, "w", encoding="utf-8") as file:
-        json.dump(spec, file)
-    return bundle
 
 
 def _bwrap(here: Place) -> list[Command]:
@@ -184,8 +159,8 @@ def _podman(here: Place) -> list[Command]:
                 *(f"--cgroup-parent=/{CGROUP_PARENT}", "localhost/base", "true"),
             ),
             omits="does what pyrun does, without no_new_privs (nor a cgroup namespace, with "
-            "version 1), and seccomp, control groups, a record of the container and a monitor, "
-            "whose CPU time is not counted",
+            "version 1), and control groups in all hierarchies, a record of the container and a "
+            "monitor, whose CPU time is not counted",
             env=here.env,
             settle_s=0.3,  # its clean-up process runs on
         )

@@ -75,8 +75,11 @@ class Engine:
     def argv(self, *arguments: str | Path) -> list[str]:
         """The command line for a verb of podman."""
         words = [str(word) for word in arguments]
-        if words[0] in ("run", "create") and self._caller is None:
-            words[1:1] = ["--cgroup-parent", PARENT]
+        if self._caller is None:
+            if words[0] in ("run", "create") and "--pod" not in words:
+                words[1:1] = ["--cgroup-parent", PARENT]
+            elif words[:2] == ["pod", "create"]:
+                words += ["--cgroup-parent", PARENT]
         return [*self._argv, *words]
 
     def __call__(self, *arguments: str | Path, **choices: Any) -> Result:

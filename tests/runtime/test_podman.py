@@ -139,6 +139,7 @@ def test_a_signal_to_podman_reaches_the_process(podman: Engine) -> None:
     with subprocess.Popen(argv, env=podman.env, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
+        time.sleep(1)  # podman takes a moment to forward them, and loses one before, with runc too
         running.send_signal(signal.SIGTERM)
         said, _ = running.communicate(timeout=30)
     assert (said, running.returncode) == ("ended\n", 9)

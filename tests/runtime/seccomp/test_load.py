@@ -14,8 +14,9 @@ from runtime.sandbox.capabilities import ALL, BUILD_DEFAULT, RUN_DEFAULT
 from runtime.seccomp import compile as compiling
 from runtime.seccomp import load
 from runtime.seccomp.compile import compile_filter
+from runtime.seccomp.numbers import libseccomp_version
 from runtime.seccomp.profile import default_profile
-from tests.support import CHECKOUT
+from tests.support import CHECKOUT, environment, run
 
 PROFILE = Seccomp(
     default_action="SCMP_ACT_ALLOW",
@@ -75,7 +76,7 @@ def test_another_library_or_format_is_another_file(
 ) -> None:
     load.filter_for(PROFILE, RUN_DEFAULT, cache=str(tmp_path))
     if what == "version":
-        monkeypatch.setattr("runtime.seccomp.numbers.libseccomp_version", lambda: "9.9.9")
+        monkeypatch.setattr("runtime.seccomp.load.library_version", lambda machine: "9.9.9")
     else:
         monkeypatch.setattr(load, "_FORMAT", 99)
     load.filter_for(PROFILE, RUN_DEFAULT, cache=str(tmp_path))
@@ -160,3 +161,24 @@ def test_a_start_with_the_default_profile_imports_next_to_nothing() -> None:
     assert set(result.stdout.split()) == set(
         "__future__ _ctypes runtime runtime.errors runtime.seccomp runtime.seccomp.load".split()
     )
+
+
+def test_the_name_of_the_librarys_file_says_its_version() -> None:
+    assert load.library_version(os.uname().machine).endswith(libseccomp_version())
+
+
+def test_a_cached_filter_is_found_without_the_library(tmp_path: Path) -> None:
+    load.filter_for(PROFILE, RUN_DEFAULT, cache=str(tmp_path))
+    code = f"""
+import sys
+sys.path.insert(0, {str(CHECKOUT)!r})
+from runtime.oci.seccomp import Seccomp, SyscallRule
+from runtime.seccomp import load
+rule = SyscallRule(names=("getppid",), action="SCMP_ACT_ERRNO")
+profile = Seccomp(default_action="SCMP_ACT_ALLOW", syscalls=(rule,))
+for name in ("ctypes", "hashlib", "_hashlib", "runtime.seccomp.compile"):
+    sys.modules[name] = None
+assert load.filter_for(profile, frozenset(), cache={str(tmp_path)!r})
+"""
+    result = run([sys.executable, "-c", code], env=environment())
+    assert result.status == 0, result.stderr
