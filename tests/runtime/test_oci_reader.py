@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
 from runtime.errors import ImageError
 from runtime.oci.reader import MAX_DOCUMENT, member, optional, parse_json, strings
+from tests.support import CHECKOUT, environment, run
 
 DOCUMENTS = [
     b"{}",
