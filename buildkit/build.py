@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from buildkit.builder import Builder
 from buildkit.contents import StatCache
-from buildkit.errors import BuildError, DiskError, LocatedError
+from buildkit.errors import BuildError, DiskError, HostError, LocatedError
 from buildkit.export import Documents, make_documents, name_image, name_record, write_archive
 from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
@@ -18,7 +18,8 @@ from buildkit.printing import complain
 from buildkit.processes import stop_on_signals
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
-from buildkit.state import Settings
+from buildkit.state import CHROOT, Settings
+from buildkit.steps import Plan, RunStep
 from buildkit.views import located_errors, refuse_findings
 from grammar import Containerfile, ContainerfileErrors, parse
 from runtime.image.archive import Image, architecture
@@ -43,6 +44,7 @@ class Request:
     epoch: int | None  # SOURCE_DATE_EPOCH, seconds
     use_cache: bool
     quiet: bool
+    isolation: str  # NAMESPACES or CHROOT
 
 
 def build(request: Request, store: Store, known: StatCache) -> Recorded:
@@ -61,6 +63,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         plan = planner.plan({name: image.config.config for name, image in images.items()})
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
         read_ignore_file(ignore_file)
+        _check_networks(plan, request.isolation)
     except ContainerfileErrors as errors:
         raise located_errors(errors) from errors
     except LocatedError as failure:
@@ -75,6 +78,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         epoch=request.epoch,
         use_cache=request.use_cache,
         ignore_file=ignore_file,
+        isolation=request.isolation,
         known=known,
     )
     builder = Builder(store, plan, images, settings=settings, progress=progress)
@@ -93,6 +97,18 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         progress.note(f"{request.output}: written")
     inputs = (*builder.inputs, *ignoring)
     return _recorded(request, store, documents, inputs, progress)
+
+
+def _check_networks(plan: Plan, isolation: str) -> None:
+    """Refuse what chroot cannot give before anything is built."""
+    for step in (step for stage in plan.stages for step in stage.steps):
+        if isolation == CHROOT and isinstance(step, RunStep) and not step.host_network:
+            error = HostError(
+                "--network=none needs a network namespace, and with --isolation=chroot there is "
+                "none",
+                hint="leave it out, or build where namespaces can be made",
+            )
+            raise LocatedError(error, step.about.span)
 
 
 def _base_images(planner: Planner, store: Store, context: str) -> dict[str, Image]:
@@ -128,6 +144,8 @@ def _recorded(
     chain = chain_ids(tuple(layer.diff_id for layer in documents.layers))
     files = [(store.blob(d.digest), d.size) for d in descriptors]
     name = str(digest_of(name_record(documents)))
+    # Trees are made of blobs alone: only overlays need the layers' directories.
+    chain = () if request.isolation == CHROOT else chain
     return Recorded(
         inputs=inputs,
         titles=tuple(progress.titles),

@@ -6,13 +6,14 @@ import datetime
 from collections.abc import Mapping
 
 from buildkit.cache import Layer, Result, cache_key, look_up, record
+from buildkit.copied_snapshot import Trees, verify_new_layers
 from buildkit.errors import BuildError, LocatedError
-from buildkit.execution import execute
+from buildkit.execution import execute, execute_on_tree
 from buildkit.images import import_layers
 from buildkit.inputs import Input, image_input
-from buildkit.preparation import prepare
+from buildkit.preparation import Prepared, prepare
 from buildkit.progress import Progress, StepProgress
-from buildkit.state import LEAST_EPOCH, Settings, State
+from buildkit.state import CHROOT, LEAST_EPOCH, Settings, State
 from buildkit.steps import (
     AnyStep,
     Base,
@@ -49,6 +50,7 @@ class Builder:
         self._progress = progress
         self._states: dict[int, State] = {}
         self._image_states: dict[str, State] = {}
+        self._trees: Trees | None = None  # instead of snapshots in overlays
         self._steps_done = 0
         self._inputs: list[Input] = []
 
@@ -62,6 +64,8 @@ class Builder:
 
         Raises LocatedError for a step that failed; what was built before it stays cached.
         """
+        if self._settings.isolation == CHROOT:
+            self._trees = Trees(self._store, work)
         for stage in self._plan.stages:
             self._states[stage.index] = self._build_stage(stage, work)
         target = self._plan.stages[-1]
@@ -108,7 +112,10 @@ class Builder:
     def _image_state(self, name: str, work: Workspace) -> State:
         image = self._images[name]
         self._inputs.append(image_input(image, image.name))
-        self._store.layers_of(image)
+        if self._trees is None:
+            self._store.layers_of(image)
+        else:
+            verify_new_layers(self._store, image)
         return State(
             layers=import_layers(self._store, work, image),
             history=image.config.history,
@@ -134,22 +141,48 @@ class Builder:
         self._inputs.extend(prepared.inputs)
         key = cache_key(prepared.parts)
         found = look_up(self._store, key) if self._settings.use_cache else None
-        if found is not None and self._after(step, state, found).is_applied(self._store):
+        if found is not None and self._is_ready(self._after(step, state, found)):
             progress.cached()
             return found
+        result = self._execute(step, state, prepared, work, progress)
+        record(self._store, key, prepared.parts, result)
+        return result
+
+    def _is_ready(self, state: State) -> bool:
+        """Whether a step can go on from here: trees are made of blobs, overlays of directories."""
+        return self._trees is not None or state.is_applied(self._store)
+
+    def _execute(
+        self,
+        step: AnyStep,
+        state: State,
+        prepared: Prepared,
+        work: Workspace,
+        progress: StepProgress,
+    ) -> Result:
+        settings, store = self._settings, self._store
+        if self._trees is not None:
+            return execute_on_tree(
+                step,
+                self._trees,
+                state,
+                prepared,
+                settings=settings,
+                store=store,
+                work=work,
+                progress=progress,
+            )
         self._steps_done += 1
-        result = execute(
+        return execute(
             step,
             f"step-{self._steps_done}",
             state,
             prepared,
-            settings=self._settings,
-            store=self._store,
+            settings=settings,
+            store=store,
             work=work,
             progress=progress,
         )
-        record(self._store, key, prepared.parts, result)
-        return result
 
     def _after(self, step: AnyStep, state: State, result: Result) -> State:
         entry = History(

@@ -1,20 +1,21 @@
-"""From the upper directory of an overlay to a layer: what changed, as a deterministic tar.
+"""From what changed to a layer: a deterministic tar.
 
-Overlay's own notation becomes the image-spec's (layer.md "Whiteouts"): a 0/0 character device is
-a whiteout, an opaque directory gets an opaque marker. Before it is packed the directory is
-normalised in place, so that a later step sees the same files whether it came from the cache.
+In the upper directory of an overlay, its own notation becomes the image-spec's (layer.md
+"Whiteouts"): a 0/0 character device is a whiteout, an opaque directory gets an opaque marker.
+Before they are packed the changes are normalised in place, so that a later step sees the same
+files whether it came from the cache.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from buildkit.tarwriter import TarWriter
 from runtime.image import tar
-from runtime.image.layer import OPAQUE, WHITEOUT, opaque_xattr
+from runtime.image.whiteouts import OPAQUE, WHITEOUT, opaque_xattr
 from runtime.image.xattrs import kept_xattr
 from runtime.oci.digest import DiffID
 
@@ -28,31 +29,54 @@ class Packed:
     entries: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """One path that a step changed."""
+
+    name: str  # below the root; empty for the root itself
+    whiteout: bool = False  # it is gone
+    opaque: bool = False  # a directory that hides what was there
+
+
 def normalise(root: str, epoch: int) -> None:
     """Let nothing below `root` be newer than `epoch` (seconds), nor have fractions of a second."""
     for path, status in _walk(root):
-        mtime = min(int(status.st_mtime), epoch)
-        if status.st_mtime_ns != mtime * 1_000_000_000 and not _is_whiteout(status):
-            os.utime(path, (mtime, mtime), follow_symlinks=False)
+        if not _is_whiteout(status):
+            _set_time(path, status, epoch)
 
 
-def pack(root: str, lower_root: str | None, fd: int) -> Packed:
-    """Write the changes below `root` as a layer tar to `fd`.
+def normalise_changes(root: str, changes: Iterable[Change], epoch: int) -> None:
+    """The same for some changes to a tree, and for its root."""
+    paths = {f"{root}/{change.name}" for change in changes if change.name and not change.whiteout}
+    for path in (*paths, root):
+        _set_time(path, os.lstat(path), epoch)
+
+
+def _set_time(path: str, status: os.stat_result, epoch: int) -> None:
+    mtime = min(int(status.st_mtime), epoch)
+    if status.st_mtime_ns != mtime * 1_000_000_000:
+        os.utime(path, (mtime, mtime), follow_symlinks=False)
+
+
+def pack(root: str, lower_root: str | None, fd: int, *, lowers: tuple[str, ...] = ()) -> Packed:
+    """Write the changes in an upper directory as a layer tar to `fd`.
 
     `lower_root` is the directory that `root` lies over: an entry for the root itself is written
-    only where its owner or mode became another one.
+    only where its owner or mode became another one. With `lowers`, all directories below (highest
+    first), there is no opaque marker where they have nothing that it would hide.
     """
+    return pack_changes(root, _upper_changes(root, lower_root, lowers), fd)
+
+
+def pack_changes(root: str, changes: Iterable[Change], fd: int) -> Packed:
+    """Write changes to the tree `root` as a layer tar to `fd`, in the order given."""
     writer = TarWriter(fd)
     links: dict[tuple[int, int], str] = {}
     count = 0
-    for path, status in _walk(root):
-        name = path[len(root) + 1 :]
-        if not name:
-            if _same_root(status, lower_root):
-                continue
-            name = "."
+    for change in changes:
         count += 1
-        for entry in _entries(path, name, status, links):
+        path = f"{root}/{change.name}" if change.name else root
+        for entry in _entries(path, change, links):
             if entry.kind == tar.REGULAR and entry.size:
                 file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
@@ -62,6 +86,41 @@ def pack(root: str, lower_root: str | None, fd: int) -> Packed:
             else:
                 writer.add(entry)
     return Packed(diff_id=DiffID(writer.finish()), size=writer.size, entries=count)
+
+
+def _upper_changes(root: str, lower_root: str | None, lowers: tuple[str, ...]) -> Iterator[Change]:
+    for path, status in _walk(root):
+        name = path[len(root) + 1 :]
+        if not name and _same_root(status, lower_root):
+            continue
+        opaque = stat.S_ISDIR(status.st_mode) and _is_opaque(path)
+        # overlayfs marks a new directory that was renamed, also where there is nothing to hide.
+        if opaque and lowers and not _is_below(name, lowers):
+            opaque = False
+        yield Change(name=name, whiteout=_is_whiteout(status), opaque=opaque)
+
+
+def _is_below(name: str, lowers: tuple[str, ...]) -> bool:
+    """Whether layers, highest first, have something at a path."""
+    parts = name.split("/")
+    for lower in lowers:
+        hides = False
+        for end in range(1, len(parts) + 1):
+            path = "/".join((lower, *parts[:end]))
+            try:
+                status = os.lstat(path)
+            except FileNotFoundError:
+                break
+            if _is_whiteout(status):
+                return False
+            if end == len(parts):
+                return True
+            if not stat.S_ISDIR(status.st_mode):
+                return False
+            hides = hides or _is_opaque(path)
+        if hides:
+            return False
+    return False
 
 
 def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -97,14 +156,14 @@ def _same_root(status: os.stat_result, lower_root: str | None) -> bool:
     )
 
 
-def _entries(
-    path: str, name: str, status: os.stat_result, links: dict[tuple[int, int], str]
-) -> Iterator[tar.Entry]:
-    """The tar entries for one path: itself, and an opaque marker below it."""
-    if _is_whiteout(status):
+def _entries(path: str, change: Change, links: dict[tuple[int, int], str]) -> Iterator[tar.Entry]:
+    """The tar entries for one change: the path itself, and an opaque marker below it."""
+    name = change.name or "."
+    if change.whiteout:
         parent, slash, last = name.rpartition("/")
-        yield _entry(f"{parent}{slash}{WHITEOUT}{last}", tar.REGULAR, status, mode=0, size=0)
+        yield _marker(f"{parent}{slash}{WHITEOUT}{last}", (0, 0))
         return
+    status = os.lstat(path)
     xattrs = tuple(
         (key, os.getxattr(path, key, follow_symlinks=False))
         for key in sorted(os.listxattr(path, follow_symlinks=False))
@@ -113,8 +172,8 @@ def _entries(
     match stat.S_IFMT(status.st_mode):
         case stat.S_IFDIR:
             yield _entry(name, tar.DIRECTORY, status, xattrs=xattrs)
-            if _is_opaque(path):
-                yield _entry(f"{name}/{OPAQUE}", tar.REGULAR, status, mode=0, size=0)
+            if change.opaque:
+                yield _marker(f"{name}/{OPAQUE}", (status.st_uid, status.st_gid))
         case stat.S_IFREG:
             first = links.setdefault((status.st_dev, status.st_ino), name)
             if first != name:
@@ -138,7 +197,6 @@ def _entry(
     kind: str,
     status: os.stat_result,
     *,
-    mode: int | None = None,
     size: int = 0,
     link: str = "",
     device: tuple[int, int] = (0, 0),
@@ -147,15 +205,20 @@ def _entry(
     return tar.Entry(
         name=name,
         kind=kind,
-        mode=status.st_mode & 0o7777 if mode is None else mode,
+        mode=status.st_mode & 0o7777,
         uid=status.st_uid,
         gid=status.st_gid,
         size=size,
-        mtime=0 if mode == 0 else int(status.st_mtime),
+        mtime=int(status.st_mtime),
         link=link,
         device=device,
         xattrs=xattrs,
     )
+
+
+def _marker(name: str, owner: tuple[int, int]) -> tar.Entry:
+    uid, gid = owner
+    return tar.Entry(name=name, kind=tar.REGULAR, mode=0, uid=uid, gid=gid, size=0, mtime=0)
 
 
 def _is_opaque(path: str) -> bool:

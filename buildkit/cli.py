@@ -9,7 +9,13 @@ from __future__ import annotations
 import os
 import sys
 
-from buildkit.command_line import HELP, CommandLine, build_arguments, parse_command_line
+from buildkit.command_line import (
+    HELP,
+    CommandLine,
+    build_arguments,
+    isolation,
+    parse_command_line,
+)
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
 from buildkit.printing import complain, complain_of
 from runtime import VERSION
@@ -108,6 +114,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     from runtime.store.store import Store, default_root
 
     epoch = _source_date_epoch()
+    asked = isolation(line)
     build_args = build_arguments(line.build_args)
     output = line.output or ("" if line.tags else "image.tar")
     root, context = line.root or default_root(), os.path.realpath(line.context)
@@ -127,9 +134,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         found = recorded.look_up(store, key, context=context, output=output, known=known)
     if found is None:
         from buildkit.build import Request, build
-        from runtime.sandbox.userns import become_root
-
-        become_root()
+        from buildkit.isolation import settle_isolation
 
         request = Request(
             name=name,
@@ -142,6 +147,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             epoch=epoch,
             use_cache=not line.no_cache,
             quiet=line.quiet,
+            isolation=settle_isolation(asked, store, quiet=line.quiet),
         )
         found = build(request, store, known)
         recorded.write(store, key, found)

@@ -23,6 +23,9 @@ takes files from. Without -o and -t the image is written to image.tar.
       --build-arg NAME[=VALUE]
                              value of an ARG; without =VALUE the caller's variable
       --no-cache             do every step anew
+      --isolation auto|namespaces|chroot
+                             how steps are kept apart from this machine (default:
+                             $PYBUILD_ISOLATION, auto: in namespaces if it lets us)
       --iidfile FILE         write the image's id (digest of its configuration)
       --check                look for mistakes; build nothing
       --call check|outline|targets|ast|sexpr
@@ -57,6 +60,7 @@ _TABLE = OptionTable(
         "--call": "call",
         "--format": "format",
         "--error-format": "error_format",
+        "--isolation": "isolation",
         "--root": "root",
     },
     lists={"-t": "tags", "--tag": "tags", "--build-arg": "build_args"},
@@ -70,6 +74,15 @@ _TABLE = OptionTable(
     },
 )
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
+# Also by buildah's names; its third one is the same word.
+_ISOLATIONS = {
+    "": "auto",
+    "auto": "auto",
+    "namespaces": "namespaces",
+    "oci": "namespaces",
+    "rootless": "namespaces",
+    "chroot": "chroot",
+}
 _FORMATS = {
     "check": ("text", "json", "sarif", "github"),
     "outline": ("text", "json"),
@@ -87,6 +100,7 @@ class CommandLine(Record):
     target: str | None = None
     build_args: tuple[str, ...] = ()
     no_cache: bool = False
+    isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
     call: str = "build"
     word: tuple[str, ...] = ()  # of --call expand: the word, then NAME=VALUE
@@ -126,6 +140,16 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
     for tag in line.tags:
         _check_name(tag)
     return line
+
+
+def isolation(line: CommandLine) -> str:
+    """What --isolation or else PYBUILD_ISOLATION asks for: auto, namespaces or chroot."""
+    name, value = "--isolation", line.isolation
+    if not value:
+        name, value = "PYBUILD_ISOLATION", os.environ.get("PYBUILD_ISOLATION", "")
+    if value not in _ISOLATIONS:
+        raise UsageError(f"{name} {value!r}: auto, namespaces or chroot")
+    return _ISOLATIONS[value]
 
 
 def build_arguments(items: tuple[str, ...]) -> dict[str, str]:

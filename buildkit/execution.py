@@ -6,14 +6,16 @@ import os
 from typing import assert_never
 
 from buildkit.bootstrap.install import install
+from buildkit.bootstrap.install_on_tree import install_on_tree
 from buildkit.cache import Result
+from buildkit.copied_snapshot import Trees
 from buildkit.copying import Copier
 from buildkit.errors import BuildError
 from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
 from buildkit.preparation import Prepared
-from buildkit.processes import call_in_mount_namespace
+from buildkit.processes import call_in_child, call_in_mount_namespace
 from buildkit.progress import StepProgress
-from buildkit.run import execute_run
+from buildkit.run import execute_run, execute_run_in_chroot
 from buildkit.selection import select
 from buildkit.snapshot import Snapshot, commit, new_snapshot
 from buildkit.state import Settings, State
@@ -46,9 +48,13 @@ def execute(
         case RunStep():
             execute_run(step, snapshot, store=store, work=work, output=progress.output)
         case WorkdirStep():
-            call_in_mount_namespace(lambda: _make_workdir(step, snapshot, store.scratch))
+            call_in_mount_namespace(
+                lambda: _make_workdir(step, snapshot.rootfs().attach(store.scratch))
+            )
         case CopyStep():
-            call_in_mount_namespace(lambda: _copy(step, snapshot, prepared, settings, store))
+            call_in_mount_namespace(
+                lambda: _copy_mounted(step, snapshot, prepared, settings, store)
+            )
         case BootstrapStep():
             assert prepared.repositories is not None
             newest = install(
@@ -69,19 +75,70 @@ def execute(
     return commit(store, work, snapshot, state.diff_ids, epoch)
 
 
-def _copy(
+def execute_on_tree(
+    step: AnyStep,
+    trees: Trees,
+    state: State,
+    prepared: Prepared,
+    *,
+    settings: Settings,
+    store: Store,
+    work: Workspace,
+    progress: StepProgress,
+) -> Result:
+    """The same without mounts, on a copy of the root filesystem."""
+    tree = trees.take(state)
+    _ = tree.state  # looked at before anything is changed
+    epoch = prepared.epoch
+    match step:
+        case RunStep():
+            execute_run_in_chroot(step, tree, work=work, output=progress.output)
+        case WorkdirStep():
+            call_in_child(lambda: _make_workdir(step, tree.root))
+        case CopyStep():
+            origin = None if prepared.origin is None else trees.look(prepared.origin)
+            call_in_child(lambda: _copy(step, tree.root, origin, prepared, settings))
+        case BootstrapStep():
+            assert prepared.repositories is not None
+            newest = install_on_tree(
+                step,
+                prepared.repositories,
+                tree,
+                store=store,
+                work=work,
+                epoch=settings.epoch,
+                least_epoch=state.epoch,
+                output=progress.output,
+            )
+            epoch = settings.clamped(max(epoch, newest))
+        case ConfigureStep():
+            raise AssertionError("a change of the configuration is not executed")
+        case _:
+            assert_never(step)
+    return trees.commit(tree, epoch)
+
+
+def _copy_mounted(
     step: CopyStep, snapshot: Snapshot, prepared: Prepared, settings: Settings, store: Store
 ) -> None:
     root = snapshot.rootfs().attach(store.scratch)
-    if prepared.origin is None:
+    origin = None
+    if prepared.origin is not None:
+        scratch = f"{store.scratch}/origin"
+        os.mkdir(scratch)
+        origin = Overlay(lowers=prepared.origin.lowers(store)).attach(scratch)
+    _copy(step, root, origin, prepared, settings)
+
+
+def _copy(
+    step: CopyStep, root: str, origin: str | None, prepared: Prepared, settings: Settings
+) -> None:
+    """Copy to `root` from another root filesystem, or from the context if `origin` is None."""
+    if origin is None:
         source, paths = settings.context, prepared.paths
         visible = read_ignore_file(settings.ignore_file)
     else:
-        scratch = f"{store.scratch}/origin"
-        os.mkdir(scratch)
-        source = Overlay(lowers=prepared.origin.lowers(store)).attach(scratch)
-        paths = _select_all(source, step)
-        visible = ALL_VISIBLE
+        source, paths, visible = origin, _select_all(origin, step), ALL_VISIBLE
     Copier(step, root, epoch=prepared.epoch, visible=visible).copy(source, paths)
 
 
@@ -99,8 +156,7 @@ def _select_all(root: str, step: CopyStep) -> tuple[str, ...]:
     return tuple(paths)
 
 
-def _make_workdir(step: WorkdirStep, snapshot: Snapshot, scratch: str) -> None:
-    root = snapshot.rootfs().attach(scratch)
+def _make_workdir(step: WorkdirStep, root: str) -> None:
     root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     owner = (0, 0)
     if step.user:

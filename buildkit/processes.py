@@ -12,12 +12,13 @@ import select
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from buildkit.errors import BuildError, Cancelled, HostError
 from runtime.errors import CommandError, ContainerError
-from runtime.oci.spec import Spec
+from runtime.oci.spec import Process, Spec
 from runtime.sandbox import syscalls
+from runtime.sandbox.chroot import start_in_chroot
 from runtime.sandbox.container import Placement, exit_status, start
 from runtime.sandbox.entry import Entry
 from runtime.sandbox.rootfs import make_private
@@ -33,13 +34,15 @@ _woken = -1  # readable once a signal came
 
 def stop_on_signals() -> None:
     """Let SIGINT, SIGTERM and SIGHUP raise Cancelled in the main thread, once."""
+    global _woken
+    if _woken >= 0:
+        return
 
     def cancel(number: int, _frame: object) -> None:
         for other in _STOPPING:  # what cleans up must not be interrupted again
             signal.signal(other, signal.SIG_IGN)
         raise Cancelled(number)
 
-    global _woken
     _woken, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in _STOPPING:
@@ -102,19 +105,39 @@ def run_container(
     Raises BuildError if its command cannot be executed, HostError if there can be no container.
     Whatever interrupts the wait kills the container, and nothing of it is left.
     """
+
+    def begin(stdio: tuple[int, int, int]) -> _Running:
+        placement = Placement(
+            scratch=scratch, stdio=stdio, devices=devices, prepare=prepare, group=group
+        )
+        return start(spec, rootfs, placement, final or Entry())
+
+    return _run_to_end(begin, output)
+
+
+def run_in_chroot(process: Process, root: str, *, output: Callable[[bytes], None]) -> int:
+    """The same for a process without namespaces whose `/` is the directory `root`."""
+    return _run_to_end(lambda stdio: start_in_chroot(process, root, stdio=stdio), output)
+
+
+class _Running(Protocol):
+    """What has been started: a container or a process."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def kill(self) -> None: ...
+
+
+def _run_to_end(
+    begin: Callable[[tuple[int, int, int]], _Running], output: Callable[[bytes], None]
+) -> int:
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     container = None
     try:
         with _signals_held():
-            placement = Placement(
-                scratch=scratch,
-                stdio=(null, write_end, write_end),
-                devices=devices,
-                prepare=prepare,
-                group=group,
-            )
-            container = start(spec, rootfs, placement, final or Entry())
+            container = begin((null, write_end, write_end))
         os.close(write_end)
         write_end = -1
         while chunk := _read(read_end):
@@ -142,6 +165,17 @@ def call_in_mount_namespace(function: Callable[[], None]) -> None:
     What it mounts goes with it. A BuildError or OSError that it raises is raised here, as a
     BuildError; its return value is lost.
     """
+
+    def call() -> None:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        make_private()
+        function()
+
+    call_in_child(call)
+
+
+def call_in_child(function: Callable[[], None]) -> None:
+    """The same for a function that mounts nothing; its umask is 0, and it may change its root."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     with _signals_held():
         pid = os.fork()
@@ -171,8 +205,6 @@ def _call_and_exit(function: Callable[[], None], report: int) -> None:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         for number in _STOPPING:  # the builder decides, and kills
             signal.signal(number, signal.SIG_IGN)
-        syscalls.unshare(syscalls.CLONE_NEWNS)
-        make_private()
         os.umask(0)
         function()
     except BuildError as error:

@@ -1,17 +1,23 @@
-"""RUN: a process on the root filesystem, in the same sandbox that `pyrun` uses."""
+"""RUN: a process on the root filesystem, in the same sandbox that `pyrun` uses.
+
+Or by chroot, where no sandbox is to be had.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
+from buildkit.copied_snapshot import Tree
 from buildkit.errors import BuildError
-from buildkit.processes import run_container
+from buildkit.furniture import Furniture
+from buildkit.processes import run_container, run_in_chroot
 from buildkit.snapshot import Snapshot, stubs
 from buildkit.steps import RunStep
 from runtime.cgroup.devices import DEFAULT_RULES
 from runtime.cgroup.group import Group, make_group
+from runtime.cgroup.unasked import group_name, remove_group, sweep_beside
 from runtime.errors import ContainerError
-from runtime.limits import group_name
 from runtime.oci.resources import Resources
 from runtime.oci.spec import Capabilities, Mount, Process, Spec
 from runtime.sandbox import capabilities, defaults
@@ -33,33 +39,16 @@ def execute_run(
     work: Workspace,
     output: Callable[[bytes], None],
 ) -> None:
-    """Run the step's process; raises BuildError unless it ends with status 0."""
+    """Run the step's process in a container; raises BuildError unless it ends with status 0."""
+    mounts = _network_files(work, host_network=step.host_network)
     group = _device_group()
     # Who may make device nodes and open them has the host's disk.
     granted = capabilities.BUILD_DEFAULT
     if group is None and not in_user_namespace():
         granted -= {"MKNOD"}
-    spec = Spec(
-        process=Process(
-            args=step.args,
-            env=(*step.proxies, *step.env),
-            cwd=step.cwd,
-            user=step.user,
-            capabilities=Capabilities.granted(granted),
-            no_new_privileges=False,  # Dockerfiles rely on sudo and the like
-        ),
-        hostname=HOSTNAME,
-        mounts=(
-            *defaults.mounts(host_network=step.host_network),
-            *_network_files(work, host_network=step.host_network),
-        ),
-        namespaces=defaults.namespaces(host_network=step.host_network),
-        masked_paths=defaults.MASKED_PATHS,
-        readonly_paths=defaults.READONLY_PATHS,
-    )
     try:
         status = run_container(
-            spec,
+            to_spec(_process(step, granted), mounts, host_network=step.host_network),
             snapshot.rootfs(stubs(snapshot)),
             scratch=store.scratch,
             output=output,
@@ -71,7 +60,47 @@ def execute_run(
         )
     finally:
         if group is not None:
-            group.remove()
+            remove_group(group)
+    _judge(status)
+
+
+def execute_run_in_chroot(
+    step: RunStep, tree: Tree, *, work: Workspace, output: Callable[[bytes], None]
+) -> None:
+    """Run the step's process with a tree as its root; raises as `execute_run` does."""
+    assert step.host_network, "nothing else is planned here"
+    # The machine's own name stays what it is: it must lead somewhere.
+    files = {"/etc/hosts": f"{_HOSTS}127.0.0.1\t{os.uname().nodename}\n"}
+    files["/etc/resolv.conf"] = _resolv_conf()
+    furniture = Furniture(tree.state, tree.root, work.directory("aside"), files)
+    _judge(run_in_chroot(_process(step), tree.root, output=output))
+    furniture.remove()
+
+
+def to_spec(process: Process, mounts: tuple[Mount, ...], *, host_network: bool) -> Spec:
+    """The container of a RUN, with more mounts than every container has."""
+    return Spec(
+        process=process,
+        hostname=HOSTNAME,
+        mounts=(*defaults.mounts(host_network=host_network), *mounts),
+        namespaces=defaults.namespaces(host_network=host_network),
+        masked_paths=defaults.masked_paths(),
+        readonly_paths=defaults.READONLY_PATHS,
+    )
+
+
+def _process(step: RunStep, granted: frozenset[str] = capabilities.BUILD_DEFAULT) -> Process:
+    return Process(
+        args=step.args,
+        env=(*step.proxies, *step.env),
+        cwd=step.cwd,
+        user=step.user,
+        capabilities=Capabilities.granted(granted),
+        no_new_privileges=False,  # Dockerfiles rely on sudo and the like
+    )
+
+
+def _judge(status: int) -> None:
     if status:
         raise BuildError(f"exited with status {status}", hint=_explain(status))
 
@@ -81,7 +110,9 @@ def _device_group() -> Group | None:
     if in_user_namespace():
         return None  # where no device node can be made
     try:
-        return make_group(f"pybuild/{group_name()}", Resources(devices=DEFAULT_RULES))
+        group = make_group(f"pybuild/{group_name()}", Resources(devices=DEFAULT_RULES))
+        sweep_beside(group)
+        return group
     except ContainerError:  # a container around us has no writable control groups
         return None
 

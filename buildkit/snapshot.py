@@ -91,7 +91,7 @@ def commit(
 
     def write(fd: int) -> None:
         nonlocal packed
-        packed = pack(snapshot.upper, lower_root, fd)
+        packed = pack(snapshot.upper, lower_root, fd, lowers=snapshot.lowers)
 
     write_file(blob, write)
     assert packed is not None

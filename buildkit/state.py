@@ -11,6 +11,7 @@ from runtime.oci.digest import DiffID, chain_ids
 from runtime.oci.image import History
 from runtime.store.store import Store
 
+NAMESPACES, CHROOT = "namespaces", "chroot"  # how steps are kept apart from this machine
 LEAST_EPOCH = 315532800  # 1 January 1980: zip files and others can hold no earlier time
 
 
@@ -50,6 +51,7 @@ class Settings:
     epoch: int | None = None  # SOURCE_DATE_EPOCH, if it was given
     use_cache: bool = True
     ignore_file: str = ""  # of the context; empty for none
+    isolation: str = NAMESPACES
     known: StatCache | None = None  # saves reading unchanged files of the context
 
     def clamped(self, epoch: int) -> int:

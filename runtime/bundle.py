@@ -11,10 +11,11 @@ from runtime.sandbox import capabilities, defaults
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runtime.oci.image import ImageConfig
+    from runtime.oci.image import ExecutionParameters
     from runtime.oci.spec import Rlimit
     from runtime.sandbox.entry import Entry
     from runtime.sandbox.landlock import Ruleset
+    from runtime.store.known import KnownImage
 
 
 class Options(Record):
@@ -47,21 +48,21 @@ class Options(Record):
     ulimits: tuple[str, ...] = ()
 
 
-def to_spec(config: ImageConfig, options: Options) -> Spec:
+def to_spec(image: ExecutionParameters | KnownImage, options: Options) -> Spec:
     """Combine image configuration and options; raises UsageError for what makes no sense."""
     hostname = options.hostname or os.urandom(6).hex()
     # As docker: another entrypoint makes the image's command meaningless.
     if options.entrypoint is not None:
         args = options.entrypoint + options.command
     else:
-        entrypoint = config.config.entrypoint or ()
-        args = entrypoint + (options.command or config.config.cmd or ())
+        entrypoint = image.entrypoint or ()
+        args = entrypoint + (options.command or image.cmd or ())
     return Spec(
         process=Process(
             args=args,
-            env=_environment(config, options, hostname),
-            cwd=_working_dir(config, options),
-            user=options.user or config.config.user,
+            env=_environment(image, options, hostname),
+            cwd=_working_dir(image, options),
+            user=options.user or image.user,
             terminal=options.terminal,
             capabilities=Capabilities.granted(_capabilities(options)),
             no_new_privileges=not options.new_privileges,
@@ -72,7 +73,7 @@ def to_spec(config: ImageConfig, options: Options) -> Spec:
         + (_name_resolution() if options.host_network else ())
         + tuple(_volume(text) for text in options.volumes),
         namespaces=defaults.namespaces(host_network=options.host_network),
-        masked_paths=defaults.MASKED_PATHS,
+        masked_paths=defaults.masked_paths(),
         readonly_paths=defaults.READONLY_PATHS,
         root=Root(path="rootfs", readonly=options.readonly),
     )
@@ -127,11 +128,13 @@ def _rlimits(texts: tuple[str, ...]) -> tuple[Rlimit, ...]:
     return rlimits(texts)
 
 
-def _environment(config: ImageConfig, options: Options, hostname: str) -> tuple[str, ...]:
+def _environment(
+    image: ExecutionParameters | KnownImage, options: Options, hostname: str
+) -> tuple[str, ...]:
     values = {"PATH": defaults.PATH, "HOSTNAME": hostname}
     if options.terminal:
         values["TERM"] = "xterm"
-    for item in config.config.env:
+    for item in image.env:
         name, _, value = item.partition("=")
         values[name] = value
     for item in options.env:
@@ -145,10 +148,10 @@ def _environment(config: ImageConfig, options: Options, hostname: str) -> tuple[
     return tuple(f"{name}={value}" for name, value in values.items())
 
 
-def _working_dir(config: ImageConfig, options: Options) -> str:
+def _working_dir(image: ExecutionParameters | KnownImage, options: Options) -> str:
     if options.working_dir and not options.working_dir.startswith("/"):
         raise UsageError(f"-w {options.working_dir!r}: an absolute path expected")
-    path = options.working_dir or config.config.working_dir or "/"
+    path = options.working_dir or image.working_dir or "/"
     return path if path.startswith("/") else f"/{path}"
 
 

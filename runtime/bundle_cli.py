@@ -6,6 +6,9 @@ import os
 
 from runtime.errors import StoreError, UsageError
 
+# Of the runtime-spec: no image asks for anything newer, and older runtimes refuse a newer one.
+_OLDEST = "1.0.2"
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.command_line import CommandLine
@@ -44,7 +47,7 @@ def _write(line: CommandLine, target: str, command: tuple[str, ...]) -> None:
     become_root()
     store = Store(root)
     image = open_image(store, line.image)
-    spec = to_spec(image.config, line.options.replace(command=command))
+    spec = to_spec(image.config.config, line.options.replace(command=command))
     try:
         os.mkdir(target)
     except FileExistsError:
@@ -55,7 +58,9 @@ def _write(line: CommandLine, target: str, command: tuple[str, ...]) -> None:
         os.mkdir(f"{target}/rootfs")
         overlay = Overlay(lowers=store.layers_of(image))
         call_in_child(lambda: _unpack(overlay, store.scratch, f"{target}/rootfs"))
-        write_config(_with_numbers(spec, f"{target}/rootfs"), f"{target}/config.json")
+        spec = _with_user_namespace(_with_numbers(spec, f"{target}/rootfs"))
+        spec = _with_filter(spec, line.options.seccomp)
+        write_config(spec, f"{target}/config.json", version=_OLDEST)
     except BaseException:
         remove_tree(target)
         raise
@@ -87,3 +92,38 @@ def _with_numbers(spec: Spec, rootfs: str) -> Spec:
     if not any(item.startswith("HOME=") for item in environment):
         environment = (*environment, f"HOME={account.home}")
     return spec.replace(process=spec.process.replace(user=account.user, env=environment))
+
+
+def _with_user_namespace(spec: Spec) -> Spec:
+    """Without root: the ids as this process has them, as which the files were just made."""
+    from runtime.oci.spec import IDMapping, Namespace
+    from runtime.sandbox.userns import in_user_namespace
+
+    if not in_user_namespace():
+        return spec
+
+    def maps(kind: str) -> tuple[IDMapping, ...]:
+        with open(f"/proc/self/{kind}_map", encoding="ascii") as file:
+            lines = [tuple(map(int, line.split())) for line in file]
+        return tuple(IDMapping(container_id=c, host_id=h, size=n) for c, h, n in lines)
+
+    return spec.replace(
+        namespaces=(*spec.namespaces, Namespace(type="user")),
+        uid_mappings=maps("uid"),
+        gid_mappings=maps("gid"),
+    )
+
+
+def _with_filter(spec: Spec, profile: str) -> Spec:
+    """The filter of system calls that `pyrun IMAGE` would have installed."""
+    from runtime.seccomp.profile import default_profile, load_profile
+
+    if profile == "unconfined":
+        return spec
+    names = spec.process.capabilities.bounding
+    if profile:
+        return spec.replace(seccomp=load_profile(profile, names))
+    # The machine's own architecture alone: what libseccomp makes of our rules for a second one it
+    # refuses as a duplicate, and with it every runtime that is built on it.
+    filtered = default_profile(names)
+    return spec.replace(seccomp=filtered.replace(architectures=filtered.architectures[:1]))

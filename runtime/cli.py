@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
-from runtime.errors import PyrunError, UsageError
+from runtime.errors import CommandError, ContainerError, PyrunError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,13 +15,16 @@ if TYPE_CHECKING:
 
     from runtime.bundle import Options
     from runtime.cgroup.group import Group
+    from runtime.cgroup.unasked import PidsGroup
     from runtime.command_line import CommandLine
+    from runtime.oci.spec import Spec
 else:
     import _signal as signal
 
 
 def run_and_exit() -> NoReturn:
     """Run `pyrun` and end the process at once: an orderly end costs two milliseconds."""
+    gc.disable()  # what little garbage there is goes with the process
     status = main()
     if sys.stdout is not None:  # the caller may have closed it
         sys.stdout.flush()
@@ -89,43 +93,57 @@ def _main(arguments: list[str]) -> int:
 def run(line: CommandLine) -> int:
     """Run one image in the foreground and return its exit status."""
     from runtime.bundle import entry_of, to_spec
-    from runtime.image.source import open_image
     from runtime.sandbox.container import Placement, start
     from runtime.sandbox.foreground import attend, hold_signals
     from runtime.sandbox.rootfs import Overlay
-    from runtime.sandbox.userns import become_root
+    from runtime.sandbox.userns import become_root, refuse_plain_container
+    from runtime.store.known import know
     from runtime.store.store import Store, default_root
 
     root = line.root or default_root()
     become_root()
     store = Store(root)
-    image = open_image(store, line.image)
-    spec = to_spec(image.config, line.options)
+    image = know(store, line.image)
+    spec = to_spec(image, line.options)
     if spec.process.terminal and line.options.interactive and not os.isatty(0):
         raise UsageError("-i and -t: standard input is not a terminal", hint="leave -t out")
-    lowers = store.layers_of(image)
     hold_signals()
     stdin = 0 if line.options.interactive else os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     final = entry_of(spec, line.options, store.root)
-    group = _group(line.options)
+    group = _group(spec, line.options)
     try:
         placement = Placement(scratch=store.scratch, stdio=(stdin, 1, 2), group=group)
-        container = start(spec, Overlay(lowers=lowers), placement, final)
+        try:
+            container = start(spec, Overlay(lowers=image.lowers), placement, final)
+        except CommandError:
+            raise
+        except ContainerError:
+            refuse_plain_container()  # which says better what is missing
+            raise
         return attend(container, interactive=line.options.interactive)
     finally:
         if group is not None:
-            group.remove()
+            from runtime.cgroup.unasked import remove_group
+
+            remove_group(group)
 
 
-def _group(options: Options) -> Group | None:
+def _group(spec: Spec, options: Options) -> Group | PidsGroup | None:
     from runtime.bundle import asks_for_limits
     from runtime.sandbox.userns import in_user_namespace
 
-    if not asks_for_limits(options) and in_user_namespace():
-        return None  # without root there is no group to be had unasked
-    from runtime.limits import asked_resources, container_group, group_name
+    inside = in_user_namespace()
+    # Who may make device nodes, or mount /dev's filesystem anew, has the host's disk otherwise.
+    reaches_devices = not inside and spec.process.capabilities.bounding & {"MKNOD", "SYS_ADMIN"}
+    if asks_for_limits(options) or reaches_devices:
+        from runtime.limits import asked_group
 
-    return container_group(asked_resources(options), group_name())
+        return asked_group(options, limit_devices=bool(reaches_devices))
+    if inside:
+        return None  # without root there is none to be had unasked
+    from runtime.cgroup.unasked import group_name, unasked_group
+
+    return unasked_group(group_name())
 
 
 def _complain(error: PyrunError) -> None:

@@ -1,10 +1,9 @@
-"""Limits that a user of `pyrun` asks for, and those that a container gets unasked."""
+"""Limits that a user of `pyrun` asks for."""
 
 from __future__ import annotations
 
-import os
-
 from runtime.cgroup.group import Group, make_group
+from runtime.cgroup.unasked import PARENT, PIDS_LIMIT, group_name, sweep_beside
 from runtime.errors import ContainerError, UsageError
 from runtime.oci.resources import CPU, Memory, Resources
 from runtime.sandbox.userns import in_user_namespace
@@ -14,17 +13,12 @@ if TYPE_CHECKING:
     from runtime.bundle import Options
     from runtime.oci.spec import Rlimit
 
-PIDS_LIMIT = 2048  # podman's: enough for anything but a fork bomb
 _PERIOD_US = 100_000
 _FACTORS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
-def asked_resources(options: Options) -> Resources | None:
-    """What the options ask for, or None; raises UsageError for a value that is none."""
-    from runtime.bundle import asks_for_limits
-
-    if not asks_for_limits(options):
-        return None
+def asked_resources(options: Options) -> Resources:
+    """What the options ask for; raises UsageError for a value that is none."""
     memory = size(options.memory, "--memory") if options.memory else None
     swap = size(options.memory_swap, "--memory-swap") if options.memory_swap else None
     if swap is not None and memory is None:
@@ -91,24 +85,27 @@ def rlimits(texts: tuple[str, ...]) -> tuple[Rlimit, ...]:
     return tuple(found)
 
 
-def container_group(resources: Resources | None, name: str) -> Group | None:
-    """The control groups of a container of ours; what was not asked for is set where it can be.
+def asked_group(options: Options, *, limit_devices: bool) -> Group:
+    """The control groups of a container with the limits that were asked for.
 
-    Raises ContainerError for a limit that was asked for and cannot be had.
+    With `limit_devices` it gets the default devices alone. The unasked limit of processes is set
+    as well. Raises ContainerError for a limit that cannot be had.
     """
-    wanted = resources or Resources()
+    wanted = asked_resources(options)
+    if limit_devices:
+        from runtime.cgroup.devices import DEFAULT_RULES
+
+        wanted = wanted.replace(devices=DEFAULT_RULES)
+    group = _make(wanted)
+    sweep_beside(group)
+    return group
+
+
+def _make(wanted: Resources) -> Group:
+    name = f"{PARENT}/{group_name()}"
     if wanted.pids_limit is None and not in_user_namespace():
-        unasked = wanted.replace(pids_limit=PIDS_LIMIT)
         try:
-            return make_group(f"pyrun/{name}", unasked)
+            return make_group(name, wanted.replace(pids_limit=PIDS_LIMIT))
         except ContainerError:
-            # Nobody asked for that one: a read-only or missing hierarchy is no reason to fail.
-            if resources is None:
-                return None
-    group = make_group(f"pyrun/{name}", wanted)
-    return group if group.places else None
-
-
-def group_name() -> str:
-    """A name that says whose group it is, so that one whose owner was killed can be told."""
-    return f"{os.getpid()}-{os.urandom(4).hex()}"
+            pass  # perhaps for the limit that nobody asked for: without it, the error tells
+    return make_group(name, wanted)

@@ -17,7 +17,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import BUSYBOX, Caller, busybox_layer, environment, make_image, run, which
+from tests.support import (
+    BUSYBOX,
+    PLAIN_CONTAINER,
+    Caller,
+    busybox_layer,
+    environment,
+    make_image,
+    run,
+    which,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,6 +76,15 @@ def userns_is_missing() -> str:
     argv = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", script]
     tried = run(argv, caller=caller)
     return f"no unprivileged overlay here: {tried.stderr.strip()}" if tried.status else ""
+
+
+@functools.cache
+def plain_container_is_missing() -> str:
+    """Why nobody can play root in a plain container here, or ""."""
+    if os.geteuid() != 0:
+        return "not root"
+    tried = run([*PLAIN_CONTAINER, "true"])
+    return f"no plain container here: {tried.stderr.strip()}" if tried.status else ""
 
 
 @pytest.fixture(scope="session")

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUSYBOX = Path("/bin/busybox")
+# What makes a command's surroundings those of a plain container; for root.
+PLAIN_CONTAINER = (sys.executable, str(CHECKOUT / "tests/plain_container.py"))
 EPOCH = 1_000_000_000  # the time of everything that says nothing else
 
 # A link in a tree that `make_tree` makes, or a file with a mode of its own.
@@ -393,7 +395,7 @@ class Result:
 
 
 def command(program: str) -> list[str]:
-    """The argv of `pyrun` and so on: the installed script, else the checkout's module."""
+    """The argv of an installed script, such as `pyrun`; else of the checkout's module."""
     script = Path(sys.executable).with_name(program)
     if script.exists():
         return [str(script)]

@@ -47,9 +47,10 @@ def clean(root: str, *, dbpath: str, before: frozenset[str]) -> None:
     settle_database(f"{root}{dbpath}")
 
 
-def present(root: str) -> frozenset[str]:
-    """Which of the directories that dnf makes the root has."""
-    return frozenset(path for path in _MADE_BY_DNF if os.path.isdir(f"{root}/{path}"))
+def present(*roots: str) -> frozenset[str]:
+    """Which of the directories that dnf makes one of the roots has."""
+    paths = ((root, path) for root in roots for path in _MADE_BY_DNF)
+    return frozenset(path for root, path in paths if os.path.isdir(f"{root}/{path}"))
 
 
 def settle_database(directory: str) -> None:

@@ -10,8 +10,6 @@ from buildkit.errors import HostError
 from buildkit.inputs import find_program
 from buildkit.steps import BootstrapStep
 
-STATE = "/dev/pybuild"  # where dnf sees the directory that `configure` fills
-
 
 def find_manager() -> str:
     """Real path of the host's dnf; raises HostError with what to install."""
@@ -29,9 +27,14 @@ def is_dnf5(manager: str) -> bool:
     return os.path.basename(manager) == "dnf5"
 
 
-def configure(step: BootstrapStep, repositories: Repositories, state: str, dbpath: str) -> None:
-    """Fill `state` with all that dnf reads: its configuration, repositories, macros, plugin."""
-    write_repositories(repositories, step, STATE, state)
+def configure(
+    step: BootstrapStep, repositories: Repositories, state: str, dbpath: str, *, seen_as: str
+) -> None:
+    """Fill `state` with all that dnf reads: its configuration, repositories, macros, plugin.
+
+    dnf will have the directory at `seen_as`.
+    """
+    write_repositories(repositories, step, seen_as, state)
     # The only way to reach rpm's macros through dnf 4 is the home directory.
     # Packages own /proc and its like too, which are mounted while rpm runs: it must leave them.
     macros = [f"%_dbpath {dbpath}", "%_netsharedpath /dev:/proc:/sys"]
@@ -49,27 +52,28 @@ def configure(step: BootstrapStep, repositories: Repositories, state: str, dbpat
         file.write(plugin.read_text(encoding="utf-8"))
 
 
-def arguments(manager: str, step: BootstrapStep, root: str) -> tuple[str, ...]:
+def arguments(manager: str, step: BootstrapStep, root: str, state: str) -> tuple[str, ...]:
+    """dnf's command line, for an installation into `root` with the directory `state`."""
     # fmt: off
     argv = [
         manager,
         "--assumeyes",
-        "--config", f"{STATE}/dnf.conf",
+        "--config", f"{state}/dnf.conf",
         "--installroot", root,
-        "--setopt", f"reposdir={STATE}/repos",
-        "--setopt", f"varsdir={STATE}/vars",
-        "--setopt", f"pluginconfpath={STATE}/none",
-        "--setopt", f"pluginpath={STATE}/plugins",
-        "--setopt", f"cachedir={STATE}/cache",
-        "--setopt", f"persistdir={STATE}/persist",
-        "--setopt", f"logdir={STATE}/log",
+        "--setopt", f"reposdir={state}/repos",
+        "--setopt", f"varsdir={state}/vars",
+        "--setopt", f"pluginconfpath={state}/none",
+        "--setopt", f"pluginpath={state}/plugins",
+        "--setopt", f"cachedir={state}/cache",
+        "--setopt", f"persistdir={state}/persist",
+        "--setopt", f"logdir={state}/log",
         "--setopt", f"install_weak_deps={int(step.weak)}",
         "--refresh",  # a changed file: repository would go unnoticed for two days
     ]
     # fmt: on
     if is_dnf5(manager):
         # As root it would use the system's cache, whatever cachedir says.
-        argv += ["--setopt", f"system_cachedir={STATE}/cache"]
+        argv += ["--setopt", f"system_cachedir={state}/cache"]
     if not step.docs:
         argv += ["--setopt", "tsflags=nodocs"]
     if step.releasever:

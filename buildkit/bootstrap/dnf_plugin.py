@@ -7,6 +7,7 @@ the transaction it writes down what the builder must know of the packages.
 
 import json
 import os
+import tempfile
 
 import dnf  # type: ignore[import-not-found]
 import rpm  # type: ignore[import-not-found]
@@ -23,6 +24,14 @@ class PybuildPlugin(dnf.Plugin):  # type: ignore[misc]
         times = [int(os.environ["PYBUILD_EPOCH"])]
         times += [package.buildtime for package in packages]
         os.environ.setdefault("SOURCE_DATE_EPOCH", str(max(times)))
+
+    def pre_transaction(self) -> None:
+        """Called by dnf when all is verified, just before rpm begins."""
+        # By now rpm has read its macros in the home that dnf was given, and Python knows where
+        # temporary files go: the scriptlets get what is usual.
+        tempfile.gettempdir()
+        os.environ.pop("TMPDIR", None)
+        os.environ["HOME"] = "/root"
 
     def transaction(self) -> None:
         """Called by dnf when the packages are installed."""

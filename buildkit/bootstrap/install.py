@@ -29,7 +29,8 @@ from runtime.sandbox.rootfs import Bind, Directory
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
-_DEFAULT_DBPATH = cleaning.DATABASE_PLACES[0]
+DEFAULT_DBPATH = cleaning.DATABASE_PLACES[0]
+_STATE = "/dev/pybuild"  # where dnf has the directory that `make_state` makes
 _OUTPUT_KEPT = 1 << 22  # bytes of dnf's output that are searched for faults
 
 
@@ -50,58 +51,96 @@ def install(
     none before `least_epoch`. Raises BuildError, NetworkError or HostError.
     """
     manager = dnf.find_manager()
-    state = work.directory(f"{os.path.basename(snapshot.made)}.dnf")
-    for name in ("home", "log", "persist", "tmp", "vars", "plugins", "none", "cache"):
-        os.mkdir(f"{state}/{name}")
+    state = make_state(work, os.path.basename(snapshot.made))
     root, prepare = _root(snapshot, work)
-    before = cleaning.present(snapshot.upper)
-    dbpath = step.dbpath or _present_database(snapshot) or _DEFAULT_DBPATH
-    dnf.configure(step, repositories, state, dbpath)
-    environment = {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "LANG": "C.UTF-8",
-        **{name: os.environ[name] for name in PROXIES if name in os.environ},
-        "PYBUILD_EPOCH": str(least_epoch),
-        "PYBUILD_INSTALLED": f"{dnf.STATE}/installed.json",
-    }
-    if epoch is not None:
-        environment["SOURCE_DATE_EPOCH"] = str(epoch)
-    elif dnf.is_dnf5(
-        manager
-    ):  # it loads no Python plugin: the repositories' own time is the next best
-        environment["SOURCE_DATE_EPOCH"] = str(max(least_epoch, repositories.revision))
-    said = bytearray()
-
-    def listen(chunk: bytes) -> None:
-        said.extend(chunk[: _OUTPUT_KEPT - len(said)])
-        output(chunk)
-
+    before = cleaning.present(snapshot.upper, *snapshot.lowers)
+    dbpath = step.dbpath or present_database(*snapshot.lowers) or DEFAULT_DBPATH
+    dnf.configure(step, repositories, state, dbpath, seen_as=_STATE)
+    variables = environment(
+        manager, repositories, epoch=epoch, least_epoch=least_epoch, state=_STATE
+    )
+    log = Log(output)
     status = run_container(
-        _spec(
-            dnf.arguments(manager, step, root),
-            environment,
-            mounts=_mounts(root, state, _package_cache(store, repositories)),
+        Spec(
+            process=to_process(dnf.arguments(manager, step, root, _STATE), variables),
+            mounts=_mounts(root, state, package_cache(store, repositories)),
+            namespaces=(Namespace(type="pid"), Namespace(type="mount"), Namespace(type="ipc")),
         ),
         Directory(path="/", readonly=True, binds=_binds(root, state, repositories)),
         scratch=store.scratch,
         devices=("/dev", f"{root}/dev"),
         prepare=prepare,
-        output=listen,
+        output=log.listen,
     )
-    text = said.decode("utf-8", "replace")
-    _judge(text, status, step)
-    call_in_mount_namespace(lambda: _finish(root, prepare, dbpath, step.dbpath, before))
-    return _newest(state, environment)
+    judge(log.text, status, step)
+
+    def clean() -> None:
+        if prepare is not None:
+            prepare()
+        finish(root, dbpath, step.dbpath, before)
+
+    call_in_mount_namespace(clean)
+    return newest(state, variables)
+
+
+class Log:
+    """dnf's output: handed on, and kept to be searched for faults."""
+
+    def __init__(self, output: Callable[[bytes], None]) -> None:
+        self._output = output
+        self._said = bytearray()
+
+    def listen(self, chunk: bytes) -> None:
+        """Take in a piece of output."""
+        self._said.extend(chunk[: _OUTPUT_KEPT - len(self._said)])
+        self._output(chunk)
+
+    @property
+    def text(self) -> str:
+        """All of it so far."""
+        return self._said.decode("utf-8", "replace")
+
+
+def make_state(work: Workspace, name: str) -> str:
+    """A directory for all that dnf reads and writes beside the new root."""
+    state = work.directory(f"{name}.dnf")
+    for folder in ("home", "log", "persist", "tmp", "vars", "plugins", "none", "cache"):
+        os.mkdir(f"{state}/{folder}")
+    return state
+
+
+def environment(
+    manager: str, repositories: Repositories, *, epoch: int | None, least_epoch: int, state: str
+) -> dict[str, str]:
+    """The environment of dnf, which has its directory at `state`."""
+    variables = {
+        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+        "HOME": "/root",
+        "LANG": "C.UTF-8",
+        **{name: os.environ[name] for name in PROXIES if name in os.environ},
+        "PYBUILD_EPOCH": str(least_epoch),
+        "PYBUILD_INSTALLED": f"{state}/installed.json",
+    }
+    if epoch is not None:
+        variables["SOURCE_DATE_EPOCH"] = str(epoch)
+    elif dnf.is_dnf5(manager):
+        # It loads no Python plugin: the repositories' own time is the next best.
+        variables["SOURCE_DATE_EPOCH"] = str(max(least_epoch, repositories.revision))
+    return variables
+
+
+def make_mount_points(root: str) -> None:
+    """Make what a new root is mounted on."""
+    # Not what the filesystem package would make them: it cannot, they are mounted on.
+    for name, mode in (("dev", 0o755), ("proc", 0o555), ("sys", 0o555)):
+        os.mkdir(f"{root}/{name}")
+        os.chmod(f"{root}/{name}", mode)
 
 
 def _root(snapshot: Snapshot, work: Workspace) -> tuple[str, Callable[[], None] | None]:
     """Path that dnf installs to, and what mounts it there if it has layers below."""
     if not snapshot.lowers:
-        # Not what the filesystem package would make them: it cannot, they are mounted on.
-        for name, mode in (("dev", 0o755), ("proc", 0o555), ("sys", 0o555)):
-            os.mkdir(f"{snapshot.upper}/{name}")
-            os.chmod(f"{snapshot.upper}/{name}", mode)
+        make_mount_points(snapshot.upper)
         return snapshot.upper, None
     scratch = work.directory(f"{os.path.basename(snapshot.made)}.install")
     rootfs = snapshot.rootfs()
@@ -112,8 +151,9 @@ def _root(snapshot: Snapshot, work: Workspace) -> tuple[str, Callable[[], None] 
     return f"{scratch}/root", prepare
 
 
-def _present_database(snapshot: Snapshot) -> str | None:
-    for lower in snapshot.lowers:
+def present_database(*roots: str) -> str | None:
+    """Where the first of some directories that has a package database has it."""
+    for lower in roots:
         for place in cleaning.DATABASE_PLACES:
             if os.path.isfile(f"{lower}{place}/rpmdb.sqlite"):
                 return place
@@ -125,8 +165,8 @@ def _mounts(root: str, state: str, cache: str) -> tuple[Mount, ...]:
     return (
         Mount(destination="/proc", type="proc", source="proc", options=closed),
         defaults.dev(),
-        Mount(destination=dnf.STATE, type="bind", source=state),
-        Mount(destination=f"{dnf.STATE}/cache", type="bind", source=cache),
+        Mount(destination=_STATE, type="bind", source=state),
+        Mount(destination=f"{_STATE}/cache", type="bind", source=cache),
         Mount(destination="/root", type="bind", source=f"{state}/home"),
         Mount(destination=f"{root}/proc", type="proc", source="proc", options=closed),
         defaults.dev(f"{root}/dev"),
@@ -142,23 +182,18 @@ def _binds(root: str, state: str, repositories: Repositories) -> tuple[Bind, ...
     return (tmp, *local, Bind(destination=root, source=root))
 
 
-def _spec(
-    arguments: tuple[str, ...], environment: dict[str, str], mounts: tuple[Mount, ...]
-) -> Spec:
-    return Spec(
-        process=Process(
-            args=arguments,
-            env=tuple(f"{name}={value}" for name, value in environment.items()),
-            # rpm owns files to everybody, makes devices, changes the root, sets capabilities.
-            capabilities=Capabilities.granted(capabilities.ALL),
-            no_new_privileges=False,
-        ),
-        mounts=mounts,
-        namespaces=(Namespace(type="pid"), Namespace(type="mount"), Namespace(type="ipc")),
+def to_process(arguments: tuple[str, ...], variables: dict[str, str]) -> Process:
+    """dnf as a process that may do all that rpm does."""
+    return Process(
+        args=arguments,
+        env=tuple(f"{name}={value}" for name, value in variables.items()),
+        # rpm owns files to everybody, makes devices, changes the root, sets capabilities.
+        capabilities=Capabilities.granted(capabilities.ALL),
+        no_new_privileges=False,
     )
 
 
-def _package_cache(store: Store, repositories: Repositories) -> str:
+def package_cache(store: Store, repositories: Repositories) -> str:
     """A directory for packages, kept between builds: one for each set of repositories."""
     names = json.dumps([[s.id, s.options] for s in repositories.sections])
     path = f"{store.root}/dnf/{hashlib.sha256(names.encode()).hexdigest()[:32]}"
@@ -166,7 +201,7 @@ def _package_cache(store: Store, repositories: Repositories) -> str:
     return path
 
 
-def _judge(text: str, status: int, step: BootstrapStep) -> None:
+def judge(text: str, status: int, step: BootstrapStep) -> None:
     """Raise for what went wrong, also if dnf itself thought nothing of it."""
     if status:
         failure = transcript.failure(text, status)
@@ -197,15 +232,8 @@ def _place(failure: transcript.Failure, step: BootstrapStep) -> Span:
     return step.about.span
 
 
-def _finish(
-    root: str,
-    prepare: Callable[[], None] | None,
-    dbpath: str,
-    asked_dbpath: str,
-    before: frozenset[str],
-) -> None:
-    if prepare is not None:
-        prepare()
+def finish(root: str, dbpath: str, asked_dbpath: str, before: frozenset[str]) -> None:
+    """Clean up a new root. To be called in a child: it changes its root directory."""
     cleaning.clean(root, dbpath=dbpath, before=before)
     if not asked_dbpath:
         _move_database(dbpath)
@@ -230,10 +258,11 @@ def _move_database(dbpath: str) -> None:
     os.rmdir(dbpath)
 
 
-def _newest(state: str, environment: dict[str, str]) -> int:
+def newest(state: str, variables: dict[str, str]) -> int:
+    """The newest time among what was installed, in seconds."""
     try:
         with open(f"{state}/installed.json", encoding="utf-8") as file:
             installed = json.load(file)
     except FileNotFoundError:  # dnf5, or nothing was left to install
-        return int(environment.get("SOURCE_DATE_EPOCH", environment["PYBUILD_EPOCH"]))
+        return int(variables.get("SOURCE_DATE_EPOCH", variables["PYBUILD_EPOCH"]))
     return max(int(installed["epoch"]), int(installed["newest_file"]))

@@ -69,10 +69,15 @@ class Group(Record):
                     raise
                 write_file(unified.own + "/cgroup.procs", str(pid))
 
-    def entries(self) -> tuple[int, ...]:
-        """Open the files by which a child puts itself into the group, for `enter`."""
+    def entries(self, *, unified: bool = True) -> tuple[int, ...]:
+        """Open the files by which a child puts itself into the group, for `files.enter`.
+
+        Without `unified` not that of v2: it is for who is born there (`open_unified`).
+        """
         found: list[int] = []
         for place in self.places:
+            if place.version == 2 and not unified:
+                continue
             # One thread that moves itself need not be waited for; only v1 lets a thread.
             file = "tasks" if place.version == 1 else "cgroup.procs"
             path = f"{place.directory}/{file}"
@@ -83,6 +88,22 @@ class Group(Record):
                     os.close(fd)
                 raise FileError(path, error) from error
         return tuple(found)
+
+    def is_divided(self) -> bool:
+        """Whether the container made groups of its own in v2: processes live only below then."""
+        if self.unified is None:
+            return False
+        return bool(read_file(self.unified.directory + "/cgroup.subtree_control"))
+
+    def open_unified(self) -> int | None:
+        """Open the directory in the hierarchy of v2, for clone(2) into it; None without one."""
+        if self.unified is None:
+            return None
+        path = self.unified.directory
+        try:
+            return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError as error:
+            raise FileError(path, error) from error
 
     def apply(self, resources: Resources) -> Group:
         """Change limits of a running container; what is not said stays.
@@ -224,16 +245,6 @@ class Group(Record):
             return cls(path=value["path"], places=places, notes=tuple(value["notes"]))
         except (KeyError, TypeError, ValueError) as error:
             raise ContainerError(f"the state of a control group is damaged: {error!r}") from error
-
-
-def enter(entries: tuple[int, ...]) -> None:
-    """Put the calling process, which must have one thread, into the group of `entries`.
-
-    Imports nothing. Raises OSError.
-    """
-    for fd in entries:
-        os.write(fd, b"0")
-        os.close(fd)
 
 
 def make_group(

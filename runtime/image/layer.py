@@ -1,8 +1,8 @@
-"""Applying one layer to an empty directory, in the form that overlayfs stacks.
+"""Applying one layer to an empty directory, in the form that overlayfs stacks or in another one.
 
-Whiteouts (image-spec layer.md "Whiteouts") become overlay's own: a 0/0 character device, and an
-xattr on an opaque directory. Every object is made relative to a directory descriptor that was
-resolved inside the root, so no entry can reach outside, whatever links came before it.
+What becomes of whiteouts is in `whiteouts`. Every object is made relative to a directory
+descriptor that was resolved inside the root, so no entry can reach outside, whatever links came
+before it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ import os
 
 from runtime.errors import ImageError
 from runtime.image import tar
+from runtime.image.whiteouts import OPAQUE, WHITEOUT, OverlayForm
 from runtime.image.xattrs import kept_xattr
+from runtime.sandbox.capabilities import holds
 from runtime.sandbox.rootpath import open_in_root
 from runtime.sandbox.userns import in_user_namespace, mapped_ids
 
@@ -19,37 +21,44 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.image.blob import LayerReader
 
-WHITEOUT = ".wh."
-OPAQUE = ".wh..wh..opq"
 _CHUNK = 1 << 20
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 
-def opaque_xattr() -> str:
-    """The xattr by which overlayfs knows an opaque directory here (`userxattr` mounts differ)."""
-    return ("user" if in_user_namespace() else "trusted") + ".overlay.opaque"
-
-
-def apply_layer(layer: LayerReader, root: str, lowers: tuple[str, ...], where: str) -> None:
+def apply_layer(
+    layer: LayerReader,
+    root: str,
+    lowers: tuple[str, ...],
+    where: str,
+    form: OverlayForm | None = None,
+) -> None:
     """Extract a layer into the empty directory `root`, which is to lie over `lowers`.
 
     `lowers` (highest first) give directories that the layer implies without listing them their
-    attributes. In a user namespace, device nodes are left out, and what belongs to ids that the
-    namespace does not have belongs to its root, without set-id bits.
+    attributes. Without MKNOD, as in a user namespace, device nodes are left out; what belongs to
+    ids that a user namespace does not have belongs to its root, without set-id bits.
     Raises ImageError; what came before the error stays extracted.
     """
     root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     before = os.umask(0)
     try:
-        _Extraction(layer, root_fd, lowers, where).run()
+        _Extraction(layer, root_fd, lowers, where, form or OverlayForm()).run()
     finally:
         os.umask(before)
         os.close(root_fd)
 
 
 class _Extraction:
-    def __init__(self, layer: LayerReader, root_fd: int, lowers: tuple[str, ...], where: str):
+    def __init__(
+        self,
+        layer: LayerReader,
+        root_fd: int,
+        lowers: tuple[str, ...],
+        where: str,
+        form: OverlayForm,
+    ):
         self._layer = layer
+        self._form = form
         self._root_fd = root_fd
         self._lowers = lowers
         self._where = where
@@ -173,7 +182,8 @@ class _Extraction:
                 try:
                     self._make_node(parent_fd, name, entry)
                 except PermissionError:
-                    if in_user_namespace():  # the container's /dev has the devices it may have
+                    # The container's /dev has the devices that it may have.
+                    if in_user_namespace() or not holds("MKNOD"):
                         return
                     raise
         self._set_attributes(parent_fd, name, entry)
@@ -256,7 +266,7 @@ class _Extraction:
 
     def _note_whiteout(self, parent: str, name: str) -> None:
         if name == OPAQUE:
-            os.setxattr(f"/proc/self/fd/{self._open_parent(parent)}", opaque_xattr(), b"y")
+            self._form.make_opaque(self._open_parent(parent))
         elif name == WHITEOUT or name in (".wh..", ".wh..."):
             raise ImageError(f"{self._where}: {parent}/{name}: whiteout without a name")
         elif not name.startswith(".wh..wh."):  # AUFS's own records mean nothing here
@@ -270,9 +280,9 @@ class _Extraction:
         try:
             status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:
-            os.mknod(name, 0o020000, 0, dir_fd=parent_fd)
+            self._form.hide(parent_fd, name)
         else:
             if status.st_mode & 0o170000 == 0o040000:
-                os.setxattr(f"/proc/self/fd/{parent_fd}/{name}", opaque_xattr(), b"y")
+                self._form.make_opaque(parent_fd, name)
         finally:
             os.close(parent_fd)

@@ -21,6 +21,8 @@ def main(arguments: list[str]) -> int:
     line = parse(arguments)
     if not line.verb:
         return _print_about(line)
+    if line.settings.get("debug"):
+        os.environ["PYBUILD_DEBUG"] = "1"  # internal errors show where
     root = line.settings.get("root") or default_root()
     try:
         return _VERBS[line.verb](line, root)
@@ -63,7 +65,6 @@ def _create_options(line: CommandLine) -> CreateOptions:
     from runtime.lifecycle.create import CreateOptions
 
     fields = dict(line.fields)
-    fields.pop("no_pivot", None)  # the new root is always the only one
     fields.pop("keep", None)
     if "preserved_fds" in fields:
         fields["preserved_fds"] = number(fields["preserved_fds"], "--preserve-fds")

@@ -49,9 +49,7 @@ _GLOBAL = OptionTable(
         "--root": "root",
         "--log": "log",
         "--log-format": "log_format",
-        "--log-level": "log_level",
         "--cgroup-manager": "cgroup_manager",
-        "--rootless": "rootless",
     },
     lists={},
     flags={
@@ -73,7 +71,7 @@ _CREATE_VALUES = {
     "--console-socket": "console_socket",
     "--preserve-fds": "preserved_fds",
 }
-_CREATE_FLAGS = {"--no-new-keyring": "no_new_keyring", "--init": "init", "--no-pivot": "no_pivot"}
+_CREATE_FLAGS = {"--no-new-keyring": "no_new_keyring", "--init": "init"}
 # Option of `update` -> member of the specification's resources, and of what.
 LIMITS = {
     "--memory": "memory.limit",
@@ -136,7 +134,6 @@ _VERBS = {
             "--detach": "detach",
             "-d": "detach",
             "--no-new-privs": "no_new_privs",
-            "--ignore-paused": "ignore_paused",
         },
         {"--env": "env", "-e": "env", "--cap": "cap", "-c": "cap"},
     ),
@@ -177,7 +174,7 @@ def parse(arguments: list[str]) -> CommandLine:
     if verb not in _VERBS:
         raise UsageError(f"unknown verb {verb!r}", hint=_nearest(verb))
     manager = settings.get("cgroup_manager", "cgroupfs")
-    if manager not in ("cgroupfs", "disabled") or settings.get("systemd_cgroup"):
+    if manager != "cgroupfs" or settings.get("systemd_cgroup"):
         raise UsageError(
             "only cgroupfs is there to manage control groups", hint="--cgroup-manager cgroupfs"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from runtime.errors import ContainerError
+from runtime.oci.spec import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ def write_example(bundle: str, *, rootless: bool) -> None:
     write_config(spec, os.path.join(bundle, "config.json"))
 
 
-def write_config(spec: Spec, path: str) -> None:
+def write_config(spec: Spec, path: str, *, version: str = VERSION) -> None:
     """Write a new config.json, to be read by people; raises ContainerError if there is one."""
     import json
 
@@ -27,7 +28,7 @@ def write_config(spec: Spec, path: str) -> None:
 
     try:
         with open(path, "x", encoding="utf-8") as file:
-            json.dump(to_json(spec), file, indent="\t")
+            json.dump(to_json(spec, version=version), file, indent="\t")
             file.write("\n")
     except FileExistsError:
         raise ContainerError(f"{path} exists already", hint="remove it first") from None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 
+from runtime.cgroup.files import enter
 from runtime.errors import ContainerError
 from runtime.lifecycle.operations import group_of, look, spec_of
 from runtime.lifecycle.state import open_process
@@ -16,9 +17,11 @@ from runtime.record import Record
 from runtime.sandbox import entry, namespaces, syscalls
 from runtime.sandbox.capabilities import Held, held_capabilities
 from runtime.sandbox.container import Container, raise_report
+from runtime.sandbox.descriptors import Descriptors
 from runtime.sandbox.entry import Entry
-from runtime.sandbox.init import report_failure, reset_signals
+from runtime.sandbox.init import report_failure
 from runtime.sandbox.privileges import set_from_outside
+from runtime.sandbox.signals import reset_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,6 +57,9 @@ class _Plan(Record):
     terminal: int | None
     root: int | None  # of the container, if only that and not its mounts are its own
     entry: Entry
+    equipment: Equipment
+    group_entries: tuple[int, ...]  # files by which the process puts itself into v1's groups
+    unified: int | None  # directory of v2's group, which it is born in
 
 
 def execute(directory: ContainerDirectory, process: Process, options: ExecOptions) -> Container:
@@ -72,42 +78,56 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
     if not process.args:
         raise ContainerError("process.args: no command was given")
     spec = spec_of(directory)
-    ours, theirs = _terminal(process, options)
-    report_read, report_write = os.pipe2(os.O_CLOEXEC)
-    permit_read, permit_write = os.pipe2(os.O_CLOEXEC)
-    pidfd = open_process(seen.state)
-    plan = _Plan(
-        process=process,
-        spec=spec,
-        state=seen.state,
-        flags=_flags(seen.state.pid),
-        pidfd=pidfd,
-        report=report_write,
-        permit=permit_read,
-        terminal=theirs,
-        root=_own_root(seen.state.pid, pidfd),
-        entry=_entry(spec, process, options, seen.state.uid),
-    )
-    try:
+    with Descriptors() as ours:
+        report_read, report_write = ours.pipe()
+        permit_read, permit_write = ours.pipe()
+        master_channel, channel = _terminal(process, options)
+        ours.own(master_channel, channel)
+        plan = _plan(spec, process, options, seen.state, report_write, permit_read, channel)
+        ours.own(plan.pidfd, plan.root, plan.unified)
+        ours.own(*plan.group_entries, *plan.equipment.descriptors)
         pid = _fork(plan)
-        os.close(report_write)
-        report_write = -1
         try:
+            ours.close(report_write)
             _accompany(pid, plan, options, report_read, permit_write)
+            master = None
+            if master_channel is not None:
+                from runtime.sandbox.console import receive_master
+
+                master = receive_master(ours.keep(master_channel))
+            return Container(pid=pid, master=master)
         except BaseException:
             _end(pid)
             raise
-    finally:
-        fds = (report_read, report_write, permit_read, permit_write, pidfd, theirs, plan.root)
-        for fd in fds:
-            if fd is not None and fd >= 0:
-                os.close(fd)
-    master = None
-    if ours is not None:
-        from runtime.sandbox.console import receive_master
 
-        master = receive_master(ours)
-    return Container(pid=pid, master=master)
+
+def _plan(
+    spec: Spec,
+    process: Process,
+    options: ExecOptions,
+    state: State,
+    report: int,
+    permit: int,
+    channel: int | None,
+) -> _Plan:
+    final = _entry(spec, process, options, state.uid)
+    group = group_of(state)
+    pidfd = open_process(state)
+    return _Plan(
+        process=process,
+        spec=spec,
+        state=state,
+        pidfd=pidfd,
+        root=_own_root(state.pid, pidfd),
+        flags=_flags(state.pid),
+        report=report,
+        permit=permit,
+        terminal=channel,
+        entry=final,
+        equipment=entry.equip(final, process, report),
+        group_entries=() if group is None else group.entries(unified=False),
+        unified=None if group is None or group.is_divided() else group.open_unified(),
+    )
 
 
 def _terminal(process: Process, options: ExecOptions) -> tuple[int | None, int | None]:
@@ -135,7 +155,7 @@ def _flags(pid: int) -> int:
 
 
 def _own_root(pid: int, pidfd: int) -> int | None:
-    """The root of a container without a mount namespace of its own: joining brings nobody there."""
+    """The root of a container that has no mounts of its own, so that joining leads nobody there."""
     if namespaces.is_same(pid, "mount"):
         root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         signal.pidfd_send_signal(pidfd, 0)  # it was that process's: it has not ended
@@ -159,16 +179,17 @@ def _entry(spec: Spec, process: Process, options: ExecOptions, uid: int) -> Entr
 def _fork(plan: _Plan) -> int:
     """Fork a process that is in the container, by one in between; the pid as we count."""
     pid_read, pid_write = os.pipe2(os.O_CLOEXEC)
-    middle = os.fork()
+    middle = namespaces.clone_into(0, plan.unified)  # its child will be there too
     if middle == 0:
         try:
             # Before it joins: from inside, nobody may look at the host's descriptors it holds.
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
             reset_signals()
+            if plan.process.cpu_affinity is not None and plan.process.cpu_affinity[0]:
+                _set_affinity(0, plan.process.cpu_affinity[0])
             held, groups_allowed = _held_inside(plan), _groups_allowed_inside(plan)
-            equipment = entry.equip(plan.entry, plan.process, plan.report)
             if plan.process.terminal:
-                import runtime.sandbox.console  # noqa: F401  # used when the root has changed
+                from runtime.sandbox import console  # noqa: F401  # used after the root changed
             entry.block_imports()
             if plan.flags:
                 syscalls.setns(plan.pidfd, plan.flags)
@@ -177,7 +198,7 @@ def _fork(plan: _Plan) -> int:
                 os.chroot(".")
             pid = syscalls.clone(syscalls.CLONE_PARENT)
             if pid == 0:
-                _enter(plan, equipment, held, groups_allowed=groups_allowed)
+                _enter(plan, held, groups_allowed=groups_allowed)
             os.write(pid_write, b"%d" % pid)
             os._exit(0)
         except BaseException as error:
@@ -188,6 +209,18 @@ def _fork(plan: _Plan) -> int:
     os.close(pid_read)
     os.waitpid(middle, 0)
     return pid
+
+
+def _set_affinity(pid: int, cpus: str) -> None:
+    """Bind a process to CPUs given as a list such as `0-3,7` (config.md, `execCPUAffinity`)."""
+    wanted: set[int] = set()
+    for part in cpus.split(","):
+        first, _, last = part.partition("-")
+        wanted.update(range(int(first), int(last or first) + 1))
+    try:
+        os.sched_setaffinity(pid, wanted)
+    except OSError as error:
+        raise ContainerError(f"process.execCPUAffinity: {cpus!r}: {error.strerror}") from error
 
 
 def _held_inside(plan: _Plan) -> Held:
@@ -207,8 +240,10 @@ def _groups_allowed_inside(plan: _Plan) -> bool:
 def _accompany(pid: int, plan: _Plan, options: ExecOptions, report: int, permit: int) -> None:
     if pid:
         set_from_outside(pid, plan.process)
+        if plan.process.cpu_affinity is not None and plan.process.cpu_affinity[1]:
+            _set_affinity(pid, plan.process.cpu_affinity[1])
         group = group_of(plan.state)
-        if group is not None:
+        if group is not None and plan.unified is None and group.unified is not None:
             group.attach(pid, beside=plan.state.pid)
         os.write(permit, b"g")
     said = b""
@@ -230,10 +265,14 @@ def _end(pid: int) -> None:
         pass  # it has ended, and was collected
 
 
-def _enter(plan: _Plan, equipment: Equipment, held: Held, *, groups_allowed: bool) -> NoReturn:
+def _enter(plan: _Plan, held: Held, *, groups_allowed: bool) -> NoReturn:
     """The rest, inside: the same last steps as a container's first process."""
     try:
         os.setsid()
+        try:
+            enter(plan.group_entries)
+        except OSError as error:
+            raise ContainerError(f"control group: cannot be entered: {error.strerror}") from error
         if plan.flags & syscalls.CLONE_NEWUSER:
             namespaces.become_root_inside()
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
@@ -248,7 +287,7 @@ def _enter(plan: _Plan, equipment: Equipment, held: Held, *, groups_allowed: boo
         prepared = entry.prepare(
             plan.entry,
             process,
-            equipment,
+            plan.equipment,
             root_fd,
             held=held,
             groups_allowed=groups_allowed,

@@ -42,7 +42,8 @@ def exec_process(directory: ContainerDirectory, line: CommandLine) -> Process:
         args=command,
         env=base.env + fields.get("env", ()),
         cwd=fields.get("cwd", base.cwd),
-        user=_user(fields["user"]) if "user" in fields else base.user,
+        # Empty is as good as absent: a script's unset variable must not make somebody root.
+        user=_user(fields["user"]) if fields.get("user") else base.user,
         terminal=bool(fields.get("tty")),
         console_size=None,
         capabilities=granted,
@@ -74,7 +75,8 @@ def _user(text: str) -> User | str:
     """Two numbers are meant as they are; names are looked up in the container."""
     uid, _, gid = text.partition(":")
     if uid.isascii() and uid.isdigit() and gid.isascii() and gid.isdigit():
-        if max(int(uid), int(gid)) > (1 << 32) - 2:
+        # int() raises for thousands of digits.
+        if max(len(uid), len(gid)) > 10 or max(int(uid), int(gid)) > (1 << 32) - 2:
             raise UsageError(f"--user {text!r}: ids end at {(1 << 32) - 2}")
         return User(uid=int(uid), gid=int(gid))
     return text

@@ -18,6 +18,7 @@ from runtime.oci.config import parse_mounts
 from runtime.oci.reader import parse_json_value
 from runtime.sandbox import mounts, namespaces, syscalls
 from runtime.sandbox.child import call_in_child
+from runtime.sandbox.entry import block_imports
 from runtime.sandbox.mount_options import sort_options
 from runtime.sandbox.rootfs import make_private
 from runtime.sandbox.rootpath import open_in_root
@@ -66,6 +67,7 @@ def _add(pid: int, pidfd: int, mount: Mount) -> None:
 
 
 def _add_plain(pidfd: int, mount: Mount) -> None:
+    block_imports()
     tree = mounts.open_source(mount, sort_options(mount.options))
     syscalls.setns(pidfd, syscalls.CLONE_NEWNS)
     _attach(mount, tree)
@@ -73,6 +75,7 @@ def _add_plain(pidfd: int, mount: Mount) -> None:
 
 def _add_locked(pidfd: int, mount_ns: int, mount: Mount) -> None:
     """Through a mount namespace of the container's user namespace, which locks the flags."""
+    block_imports()
     options = sort_options(mount.options)
     if os.geteuid() == 0:
         syscalls.unshare(syscalls.CLONE_NEWNS)
@@ -103,21 +106,22 @@ def _attach(mount: Mount, tree: int) -> None:
 
 
 def _remove(pidfd: int, mount: Mount) -> None:
+    block_imports()
     flags = syscalls.CLONE_NEWNS
     if not _may_join(pidfd, flags):
         flags |= syscalls.CLONE_NEWUSER
         syscalls.setns(pidfd, flags)
+    parent, _, name = os.path.normpath(mount.destination).rpartition("/")
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        fd = open_in_root(root, mount.destination, follow=False)
+        # By its directory's descriptor: the container may put a link in the way of a path, and
+        # have what hides /proc/kcore removed instead. Nobody can replace the mount point itself.
+        os.fchdir(open_in_root(root, parent or "/", follow=False))
+        os.lstat(name)
     except OSError as error:
         raise ContainerError(f"mount {mount.destination}: {error.strerror}") from error
-    place = os.readlink(f"/proc/self/fd/{fd}") if os.path.exists("/proc/self/fd") else ""
-    os.close(fd)
-    if place.rstrip("/") != mount.destination.rstrip("/"):
-        raise ContainerError(f"mount {mount.destination}: not found in the container")
     try:
-        syscalls.umount2(place, syscalls.MNT_DETACH | 8)  # UMOUNT_NOFOLLOW
+        syscalls.umount2(name, syscalls.MNT_DETACH | 8)  # UMOUNT_NOFOLLOW
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         raise ContainerError(f"mount {mount.destination}: {reason}") from error

@@ -21,6 +21,7 @@ from runtime.oci.json_text import to_text
 from runtime.oci.reader import parse_json
 from runtime.oci.spec import VERSION
 from runtime.record import Record
+from runtime.sandbox.userns import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -250,7 +251,22 @@ def report(state: State, status: str, pid: int) -> dict[str, object]:
 
 def default_root() -> str:
     """Where states are kept: a directory that does not outlive the machine's."""
-    if os.geteuid() == 0:
+    # Rootless engines call us as root of a user namespace, where /run is not ours.
+    if os.geteuid() == 0 and (os.access("/run", os.W_OK) or not in_user_namespace()):
         return "/run/pyrun"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return f"{runtime}/pyrun" if runtime else f"/tmp/pyrun-{os.geteuid()}"
+    return f"{runtime}/pyrun" if runtime else _own_directory(f"/tmp/pyrun-{os.geteuid()}")
+
+
+def _own_directory(path: str) -> str:
+    """A directory in a place where everybody may make one: it must be ours alone."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        found = os.lstat(path)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o170022 != 0o040000:
+            raise ContainerError(
+                f"{path}: belongs to somebody else, or others may write to it",
+                hint="set XDG_RUNTIME_DIR, or use --root",
+            ) from None
+    return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runtime.oci.resources import DeviceRule, Resources
 from runtime.oci.spec import Capabilities, IDMapping, Mount, Namespace, Process, Root, Spec
 from runtime.sandbox.capabilities import RUN_DEFAULT
-from runtime.sandbox.defaults import MASKED_PATHS, PATH, READONLY_PATHS
+from runtime.sandbox.defaults import PATH, READONLY_PATHS, masked_paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def example_spec(*, rootless: bool, uid: int, gid: int) -> Spec:
         uid_mappings=_only(uid) if rootless else (),
         gid_mappings=_only(gid) if rootless else (),
         resources=None if rootless else Resources(devices=(DeviceRule(allow=False),)),
-        masked_paths=MASKED_PATHS,
+        masked_paths=masked_paths(),
         readonly_paths=READONLY_PATHS,
     )
 

@@ -9,6 +9,7 @@ from runtime.sandbox.syscalls import (
     PR_CAP_AMBIENT_CLEAR_ALL,
     PR_CAP_AMBIENT_RAISE,
     PR_CAPBSET_DROP,
+    capget,
     capset,
     prctl,
 )
@@ -64,12 +65,20 @@ def held_capabilities() -> Held:
     return Held(effective=sets[b"CapEff"], bounding=sets[b"CapBnd"])
 
 
+def holds(name: str) -> bool:
+    """Whether the calling thread has a capability in effect."""
+    return bool(capget()[0] >> NAMES.index(name) & 1)
+
+
 def limit_bounding(mask: int, held: Held) -> None:
     """Give up, for good, every capability of the bounding set that `mask` does not have.
 
-    Needs SETPCAP. Inherited ambient capabilities go as well: exec would hand them on.
+    Without SETPCAP that cannot be. Inherited ambient capabilities go as well: exec would hand
+    them on.
     """
     prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
+    if not held.effective >> NAMES.index("SETPCAP") & 1:
+        return  # the set stays as it is, and nobody gets more than its maker had
     for number in range(held.bounding.bit_length()):
         if held.bounding & ~mask & 1 << number:
             prctl(PR_CAPBSET_DROP, number)

@@ -7,7 +7,8 @@ import os
 from runtime.errors import CommandError, ContainerError
 from runtime.record import Record
 from runtime.sandbox import entry, mounts
-from runtime.sandbox.init import CREATED, HOOKS, Start, become, report_failure
+from runtime.sandbox.descriptors import Descriptors
+from runtime.sandbox.init import CREATED, HOOKS, Start, become, load, report_failure
 from runtime.sandbox.namespaces import fork_into, open_namespaces
 from runtime.sandbox.privileges import has_outside_settings, set_from_outside
 from runtime.sandbox.rootfs import Unpacked
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
     class ProcessGroup(Protocol):
         """Control groups that a process can be moved to (`runtime.cgroup.group.Group`)."""
 
-        def entries(self) -> tuple[int, ...]:
+        def entries(self, *, unified: bool) -> tuple[int, ...]:
             """Open the files by which a process puts itself there."""
+
+        def open_unified(self) -> int | None:
+            """Open the directory that a process can be born in (cgroup v2)."""
 else:  # the modules below these two import enum: two milliseconds
     import _signal as signal
 
@@ -149,68 +153,86 @@ def _start(
     placement: Placement,
     final: Entry,
 ) -> Container:
-    report_read, report_write = os.pipe2(os.O_CLOEXEC)
-    permit_read, permit_write = os.pipe2(os.O_CLOEXEC)
-    ours, theirs = None, placement.console
-    if spec.process.terminal and theirs is None:
-        from runtime.sandbox.console import terminal_channel
-
-        ours, theirs = terminal_channel()
-    new_user = "user" in namespaces.new
-    entries = () if placement.group is None else placement.group.entries()
-    plan = Start(
-        spec=spec,
-        namespaces=namespaces,
-        rootfs=rootfs,
-        scratch=placement.scratch,
-        stdio=placement.stdio,
-        entry=final,
-        permit=permit_read,
-        report=report_write,
-        awaits_maps=new_user and not namespaces.needs_middle,
-        awaits_settings=has_outside_settings(spec.process),
-        group_entries=entries,
-        trees=trees,
-        terminal_socket=theirs,
-        devices=placement.devices,
-        prepare=placement.prepare,
-        state=placement.state,
-        awaits_record=placement.record is not None,
-        resume=placement.resume,
-    )
-    pid = -1
-    try:
+    with Descriptors() as ours:
+        report_read, report_write = ours.pipe()
+        permit_read, permit_write = ours.pipe()
+        master_channel, channel = _terminal(spec, placement, ours)
+        entries, unified = _group_files(placement, ours)
+        # Before the fork: a process that was just forked pays for every page that it touches.
+        load(spec)
+        equipment = entry.equip(final, spec.process, report_write)
+        ours.own(*equipment.descriptors)
+        new_user = "user" in namespaces.new
+        plan = Start(
+            spec=spec,
+            namespaces=namespaces,
+            rootfs=rootfs,
+            scratch=placement.scratch,
+            stdio=placement.stdio,
+            entry=final,
+            equipment=equipment,
+            permit=permit_read,
+            report=report_write,
+            awaits_maps=new_user and not namespaces.needs_middle,
+            awaits_settings=has_outside_settings(spec.process),
+            group_entries=entries,
+            trees=trees,
+            terminal_socket=channel,
+            devices=placement.devices,
+            prepare=placement.prepare,
+            state=placement.state,
+            awaits_record=placement.record is not None,
+            resume=placement.resume,
+        )
         pid = fork_into(
             namespaces,
             _map_ids(spec) if new_user else None,
             lambda error: report_failure(report_write, error),
+            unified,
         )
         if pid == 0:
             os.close(report_read)
             os.close(permit_write)
             become(plan)
-        os.close(report_write)
-        report_write = -1
-        os.close(permit_read)
-        permit_read = -1
-        _accompany(pid, plan, placement, report_read, permit_write)
-    except BaseException:
-        if pid > 0:
+        try:
+            ours.close(report_write, permit_read)
+            _accompany(pid, plan, placement, report_read, permit_write)
+            return Container(pid=pid, master=_master(master_channel, channel, ours))
+        except BaseException:
             _end(pid)
-        raise
-    finally:
-        for fd in (report_read, report_write, permit_read, permit_write, *entries):
-            if fd >= 0:
-                os.close(fd)
-        if ours is not None:
-            assert theirs is not None
-            os.close(theirs)
-    master = None
-    if ours is not None:
-        from runtime.sandbox.console import receive_master
+            raise
 
-        master = receive_master(ours)
-    return Container(pid=pid, master=master)
+
+def _terminal(
+    spec: Spec, placement: Placement, ours: Descriptors
+) -> tuple[int | None, int | None]:
+    """The ends of what a terminal's master comes by: ours, if it is to come here, and theirs."""
+    if not spec.process.terminal or placement.console is not None:
+        return None, placement.console
+    from runtime.sandbox.console import terminal_channel
+
+    ends = terminal_channel()
+    ours.own(*ends)
+    return ends
+
+
+def _master(master_channel: int | None, channel: int | None, ours: Descriptors) -> int | None:
+    if master_channel is None or channel is None:
+        return None
+    from runtime.sandbox.console import receive_master
+
+    ours.close(channel)  # so that a child that sent nothing is noticed
+    return receive_master(ours.keep(master_channel))
+
+
+def _group_files(placement: Placement, ours: Descriptors) -> tuple[tuple[int, ...], int | None]:
+    if placement.group is None:
+        return (), None
+    entries = placement.group.entries(unified=False)
+    ours.own(*entries)
+    unified = placement.group.open_unified()
+    ours.own(unified)
+    return entries, unified
 
 
 def _map_ids(spec: Spec) -> Callable[[int], None]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from runtime.oci.spec import Mount, Namespace
 from runtime.sandbox.userns import gid_is_mapped, in_user_namespace
 
@@ -27,9 +29,22 @@ MASKED_PATHS = (
     "/sys/firmware",
     "/sys/fs/selinux",
 )
+_CPUS = "/sys/devices/system/cpu"
 READONLY_PATHS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
 _ALL_NAMESPACES: tuple[NamespaceType, ...] = ("pid", "mount", "uts", "ipc", "network", "cgroup")
+
+
+def masked_paths() -> tuple[str, ...]:
+    """What a container must not see: the fixed places, and counters of each processor's heat.
+
+    Those tell a container what others compute, as the powercap counters do.
+    """
+    if not os.path.isdir(f"{_CPUS}/cpu0/thermal_throttle"):  # as on every virtual machine
+        return MASKED_PATHS
+    processors = (name for name in os.listdir(_CPUS) if name[3:].isdigit())
+    heat = (f"{_CPUS}/{name}/thermal_throttle" for name in sorted(processors))
+    return (*MASKED_PATHS, *heat)
 
 
 def namespaces(*, host_network: bool) -> tuple[Namespace, ...]:

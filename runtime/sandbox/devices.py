@@ -25,7 +25,7 @@ DEFAULT = tuple(
         ("tty", 5, 0),
     )
 )
-_LINKS = (
+LINKS = (
     ("ptmx", "pts/ptmx"),
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
@@ -40,7 +40,7 @@ def make_default_devices(root_fd: int, dev: str) -> None:
     dev_fd = make_directories(root_fd, dev)
     for device in DEFAULT:
         _make(device, dev_fd, device.path[5:])
-    for name, destination in _LINKS:
+    for name, destination in LINKS:
         try:
             os.symlink(destination, name, dir_fd=dev_fd)
         except FileExistsError:
@@ -49,8 +49,15 @@ def make_default_devices(root_fd: int, dev: str) -> None:
 
 
 def make_devices(root_fd: int, devices: tuple[Device, ...]) -> None:
-    """Make the devices that a spec names; raises ContainerError that names the device."""
+    """Make the devices that a spec names; raises ContainerError that names the device.
+
+    Before the default ones: the spec's owner and mode of one of those hold.
+    """
     for device in devices:
+        if device.path == "/dev/ptmx":
+            # That of the container's own devpts, always (config-linux.md "Default Devices");
+            # engines list the host's node with all others for a privileged container.
+            continue
         parent, _, name = device.path.rpartition("/")
         parent_fd = make_directories(root_fd, parent or "/")
         try:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from runtime.oci.spec import Hook, Process
     from runtime.sandbox.capabilities import Held
+    from runtime.sandbox.hooks import Stub
     from runtime.sandbox.landlock import Ruleset
 
 _TIOCSCTTY = 0x540E  # asm-generic/ioctls.h
@@ -51,6 +52,12 @@ class Equipment(Record):
 
     stub: int  # the sealed memfd that becomes the payload
     install_filter: Callable[[], None] | None  # None: the stub does it, or there is none
+    hook_stub: Stub | None  # for startContainer hooks, which are programs of the container
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """What whoever equipped a child closes for itself."""
+        return (self.stub,) if self.hook_stub is None else (self.stub, self.hook_stub.memfd)
 
 
 class Prepared(Record):
@@ -70,8 +77,11 @@ def equip(entry: Entry, process: Process, report: int) -> Equipment:
     """Load and make what the exec needs; afterwards nothing has to be imported any more."""
     if process.rlimits:
         import resource  # noqa: F401  # used when the root has changed
+    hook_stub = None
     if entry.start_hooks:
-        import runtime.sandbox.hooks  # likewise
+        from runtime.sandbox.hooks import Stub
+
+        hook_stub = Stub(memfd=enter.prepare(report=report), report=report)
     if entry.landlock is not None:
         import runtime.sandbox.landlock  # noqa: F401  # likewise
     filtered = process.no_new_privileges
@@ -88,7 +98,7 @@ def equip(entry: Entry, process: Process, report: int) -> Equipment:
         seccomp_flags=entry.seccomp_flags,
         init=entry.init,
     )
-    return Equipment(stub=stub, install_filter=install_filter)
+    return Equipment(stub=stub, install_filter=install_filter, hook_stub=hook_stub)
 
 
 def prepare(
@@ -153,15 +163,45 @@ def block_imports() -> None:
 
 
 def connect(stdio: tuple[int, int, int], *, controlling: bool) -> None:
-    """Make three descriptors the standard ones; every other is closed by the exec."""
+    """Make three descriptors the standard ones; every other is closed by the exec.
+
+    The root is the container's by now: the host's null device becomes its own, for root in the
+    container could change the mode and owner of any node that it is given.
+    """
+    null = _own_null()
     # Through high numbers first: one of the three may sit at a place that another must take.
-    copies = [fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, 10) for fd in stdio]
+    copies = [
+        fcntl.fcntl(
+            null if null >= 0 and _is_null(os.fstat(fd)) else fd, fcntl.F_DUPFD_CLOEXEC, 10
+        )
+        for fd in stdio
+    ]
     for number, fd in enumerate(copies):
         os.dup2(fd, number)
     if controlling:
         fcntl.ioctl(0, _TIOCSCTTY, 0)
     # Also descriptors that our caller leaked to us (CVE-2024-21626).
     syscalls.close_range_cloexec(3)
+
+
+def _own_null() -> int:
+    """The container's null device, for reading and writing; -1 if it has none."""
+    path = "/dev/null"
+    try:
+        if not _is_null(os.lstat(path)):
+            return -1
+        flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+        fd = os.open(path, flags)
+    except OSError:  # a container need not have one
+        return -1
+    if _is_null(os.fstat(fd)):
+        return fd
+    os.close(fd)  # another since it was looked at
+    return -1
+
+
+def _is_null(status: os.stat_result) -> bool:
+    return (status.st_mode & 0o170000, status.st_rdev) == (0o020000, os.makedev(1, 3))
 
 
 def execute(
@@ -189,13 +229,19 @@ def execute(
         held=prepared.held,
         groups_allowed=prepared.groups_allowed,
     )
+    # The change of ids made this what fs.suid_dumpable says (prctl(2), PR_SET_DUMPABLE).
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     if entry.dies_with_parent:
         # The change of ids cleared this one (prctl(2), PR_SET_PDEATHSIG).
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 9)
     if entered is not None:
         # Perhaps root may not go there and the user may: on NFS, or in another user namespace.
         _enter_directory(process.cwd, refusal=entered)
-    if not os.getcwd().startswith("/"):  # "(unreachable)": outside of the root
+    try:
+        reachable = os.getcwd().startswith("/")
+    except FileNotFoundError:  # glibc's word for the kernel's "(unreachable)"
+        reachable = False
+    if not reachable:
         raise ContainerError(f"{process.cwd}: is outside of the container")
     os.umask(0o022 if user.umask is None else user.umask)
     if process.no_new_privileges:
@@ -207,7 +253,8 @@ def execute(
         from runtime.sandbox.hooks import run_hooks
 
         assert entry.state is not None
-        run_hooks("startContainer", entry.start_hooks, entry.state(os.getpid(), "created"))
+        state = entry.state(os.getpid(), "created")
+        run_hooks("startContainer", entry.start_hooks, state, prepared.equipment.hook_stub)
     if prepared.landlock_fd >= 0:
         from runtime.sandbox import landlock
 

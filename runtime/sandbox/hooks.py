@@ -11,6 +11,10 @@ import select
 from time import monotonic
 
 from runtime.errors import ContainerError
+from runtime.record import Record
+from runtime.sandbox.signals import reset_signals
+from runtime.stub import enter
+from runtime.stub.enter import decode_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,13 +27,27 @@ else:
 _KEPT = 2000  # bytes of what a failing hook said
 
 
-def run_hooks(point: str, hooks: tuple[Hook, ...], state: bytes) -> None:
-    """Run the hooks of one point in order; raises ContainerError at the first that fails."""
+class Stub(Record):
+    """The way into a program of the container's (`runtime.stub`), for hooks that are one."""
+
+    memfd: int
+    report: int  # the descriptor that it was made for
+
+
+def run_hooks(point: str, hooks: tuple[Hook, ...], state: bytes, stub: Stub | None = None) -> None:
+    """Run the hooks of one point in order; raises ContainerError at the first that fails.
+
+    Where their programs are the container's, they are entered by a stub: executed from here, a
+    hook of "#!/proc/self/exe" would be our Python (CVE-2019-5736).
+    """
     for index, hook in enumerate(hooks):
         where = f"hooks.{point}[{index}]: {hook.path}"
-        status, said = _run(where, hook, state)
+        status, said = _run(where, hook, state, stub)
         if status:
+            failure = decode_report(said)
             text = said.decode("utf-8", "backslashreplace").strip()
+            if failure is not None:
+                text = os.strerror(failure.errno)
             last = f": {text.splitlines()[-1]}" if text else ""
             raise ContainerError(f"{where}: {_ending(status)}{last}")
 
@@ -40,7 +58,7 @@ def _ending(wait_status: int) -> str:
     return f"ended with status {os.WEXITSTATUS(wait_status)}"
 
 
-def _run(where: str, hook: Hook, state: bytes) -> tuple[int, bytes]:
+def _run(where: str, hook: Hook, state: bytes, stub: Stub | None) -> tuple[int, bytes]:
     """Run one hook; its wait status, and the end of what it wrote."""
     state_fd = os.memfd_create("state", os.MFD_CLOEXEC)
     os.write(state_fd, state)
@@ -48,7 +66,7 @@ def _run(where: str, hook: Hook, state: bytes) -> tuple[int, bytes]:
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if pid == 0:
-        _execute(hook, state_fd, write_end)
+        _execute(hook, state_fd, write_end, stub)
     os.close(state_fd)
     os.close(write_end)
     pidfd = os.pidfd_open(pid)
@@ -64,18 +82,17 @@ def _run(where: str, hook: Hook, state: bytes) -> tuple[int, bytes]:
         os.close(read_end)
 
 
-def _execute(hook: Hook, state: int, output: int) -> None:
+def _execute(hook: Hook, state: int, output: int, stub: Stub | None) -> None:
     try:
-        for number in range(1, signal.NSIG):
-            try:
-                signal.signal(number, signal.SIG_DFL)
-            except OSError:  # SIGKILL, SIGSTOP, and two that are libc's own
-                pass
-        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        reset_signals()
         for number, fd in enumerate((state, output, output)):
             os.dup2(fd, number)
         environment = dict(item.partition("=")[::2] for item in hook.env)
-        os.execve(hook.path, hook.args or (hook.path,), environment)
+        args = hook.args or (hook.path,)
+        if stub is None:
+            os.execve(hook.path, args, environment)
+        os.dup2(output, stub.report)
+        enter.execute(stub.memfd, hook.path, args, environment, stub.report)
     except OSError as error:
         os.write(2, os.fsencode(error.strerror or ""))
     finally:

@@ -1,8 +1,8 @@
 """The in-container stage: from a forked child to the container's process.
 
 It runs with the host's rights and a stranger's files in sight. So everything that it needs is
-imported before the fork; before the root changes, imports are blocked; descriptors above the
-standard three are closed by the exec; the process is not dumpable, so nothing inside can look
+imported before the fork, and from then on imports are blocked; descriptors above the standard
+three are closed by the exec; the process is not dumpable, so nothing inside can look
 into it. What goes wrong is reported as bytes on a pipe, which the exec closes.
 """
 
@@ -19,19 +19,17 @@ from runtime.sandbox.capabilities import held_capabilities
 from runtime.sandbox.mount_options import PROPAGATION
 from runtime.sandbox.rootfs import set_propagation
 from runtime.sandbox.rootpath import make_directories, open_in_root
+from runtime.sandbox.signals import reset_signals
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import signal
     from collections.abc import Callable
     from typing import NoReturn
 
     from runtime.oci.spec import Spec
-    from runtime.sandbox.entry import Entry
+    from runtime.sandbox.entry import Entry, Equipment
     from runtime.sandbox.namespaces import Namespaces
     from runtime.sandbox.rootfs import RootFilesystem
-else:  # the module below this one imports enum: two milliseconds
-    import _signal as signal
 
 HOOKS, CREATED = b"H", b"C"  # what the child says on the report pipe when nothing is wrong
 
@@ -45,6 +43,7 @@ class Start(Record):
     scratch: str  # an empty directory to mount the root on, for the root filesystems that need one
     stdio: tuple[int, int, int]
     entry: Entry
+    equipment: Equipment
     permit: int  # read end of the pipe on which the host's side says that its part is done
     report: int  # write end of the pipe for failures
     awaits_maps: bool
@@ -57,6 +56,20 @@ class Start(Record):
     state: Callable[[int, str], bytes] | None  # pid, status -> the state as JSON, for hooks
     awaits_record: bool  # runs only once the host's side has recorded who it is
     resume: Callable[[int], None] | None  # waits for `start`; gets the report pipe
+
+
+def load(spec: Spec) -> None:
+    """Import what `become` will use, in the host's side: its ids may not read our files."""
+    if any(mount.type == "cgroup" for mount in spec.mounts):
+        import runtime.sandbox.cgroup_mount
+    if any("tmpcopyup" in mount.options for mount in spec.mounts):
+        import runtime.sandbox.tree_copy
+    if spec.process.terminal:
+        import runtime.sandbox.console
+    if spec.sysctl:
+        import runtime.sandbox.sysctl
+    if spec.hooks is not None and spec.hooks.create_container:
+        import runtime.sandbox.hooks  # noqa: F401
 
 
 def become(start: Start) -> NoReturn:
@@ -83,6 +96,7 @@ def report_failure(report: int, error: BaseException) -> None:
 
 def _become(start: Start) -> NoReturn:
     spec, kinds = start.spec, start.namespaces.new
+    entry.block_imports()
     if start.entry.dies_with_parent:
         die_with_parent(start.report)
     os.setsid()
@@ -100,9 +114,12 @@ def _become(start: Start) -> NoReturn:
     if start.awaits_settings:
         _await(start.permit)
     if start.group_entries:
-        from runtime.cgroup.group import enter
+        from runtime.cgroup.files import enter
 
-        enter(start.group_entries)
+        try:
+            enter(start.group_entries)
+        except OSError as error:
+            raise ContainerError(f"control group: cannot be entered: {error.strerror}") from error
     if "cgroup" in kinds:
         syscalls.unshare(syscalls.CLONE_NEWCGROUP)
     _furnish(start, root_fd)
@@ -116,12 +133,11 @@ def _become(start: Start) -> NoReturn:
     prepared = entry.prepare(
         start.entry,
         spec.process,
-        entry.equip(start.entry, spec.process, start.report),
+        start.equipment,
         root_fd,
         held=held,
         groups_allowed=groups_allowed,
     )
-    entry.block_imports()
     _change_root(start, root_fd)
     entry.connect(stdio, controlling=spec.process.terminal)
     entry.execute(prepared, start.report, _pause(start))
@@ -141,27 +157,13 @@ def _pause(start: Start) -> Callable[[int], None] | None:
     return wait
 
 
-def die_with_parent(report: int) -> None:
-    """Let the kernel kill this process when its parent ends; `report` is a pipe to that."""
-    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 9)
+def die_with_parent(report: int, number: int = 9) -> None:
+    """Let the kernel signal this process when its parent ends; `report` is a pipe to that."""
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, number)
     poll = select.poll()
     poll.register(report, 0)
     if poll.poll(0):  # POLLERR: the reader is gone, so the parent died before the line above
         os._exit(125)
-
-
-def reset_signals() -> None:
-    """Give every signal its default action, and block none.
-
-    What is ignored stays so across exec: by Python SIGPIPE (`yes | head` would not end), by our
-    caller perhaps others.
-    """
-    for number in range(1, signal.NSIG):
-        try:
-            signal.signal(number, signal.SIG_DFL)
-        except OSError:  # SIGKILL, SIGSTOP, and two that are libc's own
-            pass
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _await(permit: int) -> None:
@@ -209,9 +211,9 @@ def _furnish(start: Start, root_fd: int) -> None:
             attach_cgroup(mount, root_fd, own="cgroup" in start.namespaces.new)
         else:
             mounts.attach(mount, root_fd, start.trees.get(index))
+    devices.make_devices(root_fd, spec.devices)
     for path in start.devices:
         devices.make_default_devices(root_fd, path)
-    devices.make_devices(root_fd, spec.devices)
     if spec.sysctl:
         from runtime.sandbox.sysctl import set_sysctls
 
@@ -219,10 +221,11 @@ def _furnish(start: Start, root_fd: int) -> None:
     if spec.masked_paths:
         masks.mask(spec.masked_paths, root_fd)
     masks.make_readonly(spec.readonly_paths, root_fd)
-    _make_working_directory(root_fd, spec.process.cwd)
+    make_working_directory(root_fd, spec.process.cwd)
 
 
-def _make_working_directory(root_fd: int, path: str) -> None:
+def make_working_directory(root_fd: int, path: str) -> None:
+    """Make a working directory that the image lacks, as docker does; raises ContainerError."""
     try:
         os.close(open_in_root(root_fd, path))
         return

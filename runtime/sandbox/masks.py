@@ -17,7 +17,8 @@ def mask(paths: tuple[str, ...], root_fd: int) -> None:
     (CVE-2025-31133).
     """
     null = open_in_root(root_fd, "/dev/null", follow=False)
-    if os.stat(null).st_rdev != os.makedev(1, 3):
+    found = os.stat(null)
+    if (found.st_mode & 0o170000, found.st_rdev) != (0o020000, os.makedev(1, 3)):
         raise ContainerError("/dev/null in the container is not the null device")
     attributes = syscalls.MOUNT_ATTR_RDONLY | syscalls.MOUNT_ATTR_NOSUID
     empty = -1

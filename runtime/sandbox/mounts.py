@@ -197,6 +197,9 @@ def _attach_new(mount: Mount, options: MountOptions, root_fd: int) -> None:
     target = mount_point(root_fd, mount.destination, directory=True, exact=exact)
     if os.stat(target).st_mode & 0o170000 != 0o040000:
         raise ContainerError(f"mount {mount.destination}: the image has no directory there")
+    if mount.type != "proc" and _is_on_proc(target, root_fd):
+        # By its own choice, or led there by a symlink of the image: /run -> /proc/sys.
+        raise ContainerError(f"mount {mount.destination}: nothing may cover /proc")
     if options.copy_up:
         from runtime.sandbox.tree_copy import copy_tree
 

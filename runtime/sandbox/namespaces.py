@@ -7,6 +7,7 @@ namespace that its parent prepared: joined pid and user namespaces, time namespa
 
 from __future__ import annotations
 
+import errno
 import os
 
 from runtime.errors import ContainerError
@@ -101,12 +102,31 @@ def _open(kind: str, path: str) -> int:
     return fd
 
 
+def clone_into(flags: int, group_fd: int | None) -> int:
+    """Clone a process into a group of cgroup v2; see `syscalls.clone`."""
+    try:
+        return syscalls.clone(flags, group_fd)
+    except OSError as error:
+        # A sandbox around us may know nothing of clone3(2), and says so or refuses it.
+        if group_fd is None or error.errno not in (errno.ENOSYS, errno.EPERM):
+            raise
+    pid = syscalls.clone(flags)
+    if pid == 0:
+        procs = os.open("cgroup.procs", os.O_WRONLY | os.O_CLOEXEC, dir_fd=group_fd)
+        os.write(procs, b"0")
+        os.close(procs)
+    return pid
+
+
 def fork_into(
     namespaces: Namespaces,
     map_ids: Callable[[int], None] | None,
     fail: Callable[[BaseException], None],
+    group_fd: int | None = None,
 ) -> int:
     """Fork the container's process, as os.fork(), a child of the caller in every case.
+
+    It is born in the group of cgroup v2 that `group_fd` names, if it names one.
 
     `map_ids` is called in the caller with the pid of the process whose new user namespace waits
     for its maps; the child must wait for them before it does anything. What goes wrong in
@@ -115,27 +135,28 @@ def fork_into(
     """
     try:
         if not namespaces.needs_middle:
-            pid = syscalls.clone(namespaces.clone_flags)
+            pid = clone_into(namespaces.clone_flags, group_fd)
             if pid and map_ids is not None:
                 map_ids(pid)
             return pid
-        return _fork_by_middle(namespaces, map_ids, fail)
+        return _fork_by_middle(namespaces, map_ids, fail, group_fd)
     except PermissionError as error:
-        raise ContainerError(
-            "this process may not make namespaces",
-            hint="run as root, or where unprivileged user namespaces are allowed",
-        ) from error
+        hint = "run as root, or where unprivileged user namespaces are allowed"
+        if os.geteuid() != 0 and "user" not in namespaces.new:
+            hint = "without root, the configuration needs a user namespace (oci spec --rootless)"
+        raise ContainerError("this process may not make namespaces", hint=hint) from error
 
 
 def _fork_by_middle(
     namespaces: Namespaces,
     map_ids: Callable[[int], None] | None,
     fail: Callable[[BaseException], None],
+    group_fd: int | None,
 ) -> int:
     pid_read, pid_write = os.pipe2(os.O_CLOEXEC)
     mapped_read, mapped_write = os.pipe2(os.O_CLOEXEC)
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
-    middle = os.fork()
+    middle = clone_into(0, group_fd)  # its child will be there too
     if middle == 0:
         try:
             os.close(mapped_write)
@@ -174,6 +195,8 @@ def _clone_from_middle(namespaces: Namespaces, ready: int, mapped: int) -> int:
         os.write(ready, b"1")
         os.read(mapped, 1)  # ends when the maps are there
         become_root_inside()
+    # The child is seen from inside as soon as it is there, so not by what it does itself.
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     join(namespaces, ("user", *left, "pid", "time"), refused_later=False)
     if "time" in namespaces.new:
         syscalls.unshare(syscalls.CLONE_NEWTIME)
@@ -214,10 +237,11 @@ def _set_offsets(offsets: tuple[TimeOffset, ...]) -> None:
     for offset in offsets:
         text = f"{offset.clock} {offset.seconds} {offset.nanoseconds}"
         try:
-            with open("/proc/self/timens_offsets", "w", encoding="ascii") as file:
-                file.write(text)
+            with open("/proc/self/timens_offsets", "wb", buffering=0) as file:
+                file.write(text.encode())
         except OSError as error:
             raise ContainerError(f"time offset {text!r}: {error.strerror}") from error
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
 
 
 def become_root_inside() -> None:

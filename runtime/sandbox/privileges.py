@@ -40,7 +40,11 @@ def become_user(user: User, granted: Capabilities, *, held: Held, groups_allowed
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.EPERM):
+        if error.errno == errno.EPERM:
+            raise ContainerError(
+                f"user {user.uid}:{user.gid} cannot be had: CAP_SETUID or CAP_SETGID is missing"
+            ) from error
+        if error.errno != errno.EINVAL:
             raise
         raise ContainerError(
             f"user {user.uid}:{user.gid} does not exist in this user namespace: "

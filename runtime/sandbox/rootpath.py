@@ -7,6 +7,7 @@ descriptor from then on.
 
 from __future__ import annotations
 
+import errno
 import os
 
 from runtime.sandbox.syscalls import (
@@ -30,6 +31,13 @@ def open_in_root(
             return openat2(root_fd, path, flags, resolve=resolve, mode=mode)
         except BlockingIOError:
             continue
+        except OSError as error:
+            # An old kernel, or a sandbox around us that does not know the call.
+            if error.errno not in (errno.ENOSYS, errno.EPERM):
+                raise
+            from runtime.sandbox.path_walk import walk
+
+            return walk(root_fd, path, flags, follow=follow, mode=mode)
     return openat2(root_fd, path, flags, resolve=resolve, mode=mode)
 
 
@@ -106,6 +114,9 @@ def read_in_root(root_fd: int, path: str, limit: int) -> bytes | None:
         content = b""
         while chunk := os.read(fd, 1 << 16):
             content += chunk
+            # One that grows meanwhile, or that is longer than it says: /proc/self/pagemap.
+            if len(content) > limit:
+                raise OSError(27, f"{path} does not end, at most {limit} bytes are read")
         return content
     finally:
         os.close(fd)

@@ -75,6 +75,22 @@ def become_root() -> None:
     os.setresuid(0, 0, 0)
 
 
+def refuse_plain_container() -> None:
+    """Raise ContainerError, with what to change, if the caller is root and may not mount.
+
+    For when something went wrong, or before it would: the usual start need not ask.
+    """
+    from runtime.sandbox.capabilities import holds
+
+    if os.geteuid() == 0 and not holds("SYS_ADMIN"):
+        raise ContainerError(
+            "namespaces are needed, and this process may make none: it is root without "
+            "CAP_SYS_ADMIN, as in a plain container",
+            hint="docker run --cap-add SYS_ADMIN --security-opt seccomp=unconfined "
+            "--security-opt apparmor=unconfined, or a runner that allows user namespaces",
+        )
+
+
 def _subordinate(path: str, uid: int) -> tuple[int, int] | None:
     """The caller's first range (start, count) in subuid(5) or subgid(5)."""
     import pwd

@@ -5,6 +5,7 @@
     layers/<chain hex>/fs       an applied layer, in overlayfs's form
     images/<quoted name>        Descriptor of the image's manifest
     cache/<key>                 the builder's records
+    known/<device>-<inode>      what a start needs of an image that was started before
     tmp/<pid>-<random>/         one process's work, locked while that process lives
     mnt                         empty; a place for mounts in private namespaces
 
@@ -19,15 +20,15 @@ import errno
 import os
 
 from runtime.errors import StoreError
-from runtime.oci.digest import ChainID, chain_ids
+from runtime.sandbox.userns import in_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.image.archive import Image
-    from runtime.oci.digest import Digest
+    from runtime.oci.digest import ChainID, Digest
 
 FORMAT = "1"
-_FOLDERS = ("blobs/sha256", "layers", "images", "cache", "tmp", "mnt")
+_FOLDERS = ("blobs/sha256", "layers", "images", "cache", "known", "tmp", "mnt")
 
 
 def default_root() -> str:
@@ -38,7 +39,8 @@ def default_root() -> str:
     named = os.environ.get("PYBUILD_ROOT")
     if named:
         return os.path.abspath(named)
-    if os.geteuid() == 0:
+    # A rootless engine's runtime is root too, of a user namespace where /var/lib is not its own.
+    if os.geteuid() == 0 and (os.access("/var/lib", os.W_OK) or not in_user_namespace()):
         return "/var/lib/pybuild"
     home = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return os.path.join(home, "pybuild")
@@ -104,6 +106,8 @@ class Store:
 
         Raises ImageError for a layer that is not what manifest and config promise.
         """
+        from runtime.oci.digest import chain_ids
+
         lowers: tuple[str, ...] = ()
         for number, chain_id in enumerate(chain_ids(image.config.diff_ids)):
             if not os.path.isdir(self.layer(chain_id)):
@@ -116,8 +120,11 @@ class Store:
     ) -> None:
         from runtime.image.blob import LayerReader
         from runtime.image.layer import apply_layer
+        from runtime.sandbox.userns import refuse_plain_container
         from runtime.store.workspace import Workspace
 
+        # Who cannot mount may not write overlayfs's form of a layer either.
+        refuse_plain_container()
         descriptor = image.manifest.layers[number]
         where = f"{image.name}: layer {number + 1} ({descriptor.digest})"
         diff_id = image.config.diff_ids[number]

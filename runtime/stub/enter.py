@@ -54,6 +54,9 @@ def prepare(
 ) -> int:
     """Return a sealed memfd with the stub, for `execute`, whose `report` is the same number.
 
+    Best called before the fork: in a new child, whose every first write to a page copies it, the
+    same takes 20 times as long. The ids of who makes it should be mapped in the container's user
+    namespace, or else only the host's root can join a first process that stays (`init`).
     `seccomp` is a compiled filter (struct sock_filter[]); the process must have no_new_privs, or
     CAP_SYS_ADMIN, by then. A filter with a listener is refused: nobody would get its descriptor.
     Raises ContainerError where there is no stub for the machine, or no memfd to execute.
@@ -66,7 +69,8 @@ def prepare(
         init=init,
     )
     memfd = _executable_memfd()
-    os.write(memfd, content)
+    if os.write(memfd, content) != len(content):  # RLIMIT_FSIZE, or no memory
+        raise ContainerError(f"the exec stub, {len(content)} bytes, does not fit into a memfd")
     os.fchmod(memfd, 0o111)
     fcntl(memfd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
     return memfd

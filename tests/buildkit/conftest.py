@@ -1,8 +1,9 @@
 """Who runs `pybuild` in a test, and with what.
 
-Fixtures:   pybuild (run by whoever runs the tests), anybody (the test runs once with root and once
-            with a user without rights), hello_repository (the project's own packages),
-            tiny_repository (extra, where its maker is there)
+Fixtures:   pybuild (run by whoever runs the tests), anybody (the test runs with root, with a user
+            without rights, and with the root of a plain container), plain (the last of these),
+            hello_repository (the project's own packages), tiny_repository (extra, where its maker
+            is there)
 """
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ from pathlib import Path
 import pytest
 
 from tests.buildkit.support import Pybuild, make_pybuild
-from tests.conftest import remove, root_is_missing, userns_is_missing
-from tests.support import BUSYBOX, CHECKOUT, Caller, run
+from tests.conftest import (
+    plain_container_is_missing,
+    remove,
+    root_is_missing,
+    userns_is_missing,
+)
+from tests.support import BUSYBOX, CHECKOUT, PLAIN_CONTAINER, Caller, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,32 +56,49 @@ def _room(public_root: Path) -> Iterator[Path]:
 @pytest.fixture
 def pybuild(_room: Path, user: Caller) -> Pybuild:
     """`pybuild` run by whoever runs the tests."""
-    return _pybuild(_room, "root" if os.geteuid() == 0 else "user", user)
+    return pybuild_of(_room, "root" if os.geteuid() == 0 else "user", user)
 
 
-@pytest.fixture(params=["root", "user"])
+@pytest.fixture(params=["root", "user", "plain_container"])
 def anybody(_room: Path, user: Caller, request: pytest.FixtureRequest) -> Pybuild:
-    """`pybuild` run by root, and by a user without rights."""
-    return _pybuild(_room, request.param, user)
+    """`pybuild` run by root, by a user without rights, and by root in a plain container."""
+    return pybuild_of(_room, request.param, user)
+
+
+@pytest.fixture
+def plain(_room: Path, user: Caller) -> Pybuild:
+    """`pybuild` run by root in a plain container: no namespaces, no mounts."""
+    return pybuild_of(_room / "plain", "plain_container", user)
 
 
 @pytest.fixture
 def as_root(_room: Path, user: Caller) -> Pybuild:
     """`pybuild` run by root."""
-    return _pybuild(_room, "root", user)
+    return pybuild_of(_room, "root", user)
 
 
 @pytest.fixture
 def as_user(_room: Path, user: Caller) -> Pybuild:
     """`pybuild` run by a user without rights."""
-    return _pybuild(_room / "user", "user", user)
+    return pybuild_of(_room / "user", "user", user)
 
 
-def _pybuild(directory: Path, who: str, user: Caller) -> Pybuild:
-    reason = root_is_missing() if who == "root" else userns_is_missing()
+def pybuild_of(directory: Path, who: str, user: Caller) -> Pybuild:
+    """`pybuild` run by root, user or plain_container; skips the test where it cannot be."""
+    reason = _PROBES[who]()
     if reason:
         pytest.skip(reason)
-    return make_pybuild(directory, Caller("root", 0, 0, "/root") if who == "root" else user)
+    if who == "user":
+        return make_pybuild(directory, user)
+    launcher = PLAIN_CONTAINER if who == "plain_container" else ()
+    return make_pybuild(directory, Caller("root", 0, 0, "/root"), launcher=launcher)
+
+
+_PROBES = {
+    "root": root_is_missing,
+    "user": userns_is_missing,
+    "plain_container": plain_container_is_missing,
+}
 
 
 @pytest.fixture(scope="session")

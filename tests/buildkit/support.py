@@ -106,6 +106,7 @@ class Pybuild:
     directory: Path
     caller: Caller
     variables: dict[str, str] = field(default_factory=dict)
+    launcher: tuple[str, ...] = ()  # what the command line begins with
 
     @property
     def context(self) -> Path:
@@ -144,7 +145,12 @@ class Pybuild:
         """Run `pybuild` with these arguments to its end."""
         given: dict[str, Any] = {"caller": self.caller, "cwd": self.work, **choices}
         given["env"] = self.environment(choices.get("env"))
-        return run([*command("pybuild"), *arguments], **given)
+        return run([*self.command, *arguments], **given)
+
+    @property
+    def command(self) -> list[str]:
+        """The argv of `pybuild`."""
+        return [*self.launcher, *command("pybuild")]
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment that `pybuild` gets."""
@@ -174,7 +180,7 @@ class Pybuild:
         self.write(containerfile)
         with open(self.directory / "log", "wb") as log:
             return subprocess.Popen(
-                [*command("pybuild"), *arguments, self.context],
+                [*self.command, *arguments, self.context],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -223,9 +229,9 @@ def _shared_busybox(directory: Path) -> Path:
     return path
 
 
-def make_pybuild(directory: Path, caller: Caller) -> Pybuild:
+def make_pybuild(directory: Path, caller: Caller, *, launcher: tuple[str, ...] = ()) -> Pybuild:
     """A new `Pybuild` below a directory that everybody can reach."""
-    made = Pybuild(directory=directory, caller=caller)
+    made = Pybuild(directory=directory, caller=caller, launcher=launcher)
     for path in (directory, made.context, made.work, made.store):
         path.mkdir(exist_ok=True)
         path.chmod(0o755)

@@ -11,9 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.buildkit.conftest import new_room
-from tests.buildkit.support import Image, Pybuild, make_pybuild, modes, mounts, processes
-from tests.conftest import root_is_missing, userns_is_missing
+from tests.buildkit.conftest import new_room, pybuild_of
+from tests.buildkit.support import Image, Pybuild, modes, mounts, processes
 from tests.support import CHECKOUT, Caller, run_pyrun, tree_state, which
 
 pytestmark = pytest.mark.needs_program("dnf", "rpm")
@@ -23,19 +22,16 @@ REPOSITORY = "--releasever=1 --repo=id=hello,url=repo --key=RPM-GPG-KEY-hello"
 SYSTEM = f"FROM scratch\nBOOTSTRAP {REPOSITORY} hello-system hello-release busybox"
 
 
-@pytest.fixture(scope="module", params=["root", "user"])
+@pytest.fixture(scope="module", params=["root", "user", "plain_container"])
 def built(
     public_root: Path,
     hello_repository: Path,
     user: Caller,
     request: pytest.FixtureRequest,
 ) -> Iterator[Pybuild]:
-    """The example `hello`, built once by root and once by a user without rights."""
-    if reason := root_is_missing() if request.param == "root" else userns_is_missing():
-        pytest.skip(reason)
+    """The example `hello`, built by root, by a user without rights, and in a plain container."""
     with new_room(public_root) as room:
-        who = Caller("root", 0, 0, "/root") if request.param == "root" else user
-        made = make_pybuild(room, who)
+        made = pybuild_of(room, request.param, user)
         _add_repository(made, hello_repository)
         ended = made.run("-f", HELLO, made.context, timeout_s=120)
         assert ended.status == 0, ended.stderr

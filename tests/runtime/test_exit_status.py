@@ -63,7 +63,7 @@ STRANGE = [
 @pytest.mark.parametrize(
     ("argv", "status", "message"),
     [
-        (["missing"], 127, "missing: not found in PATH"),
+        (["missing"], 127, "missing: executable file not found in PATH"),
         (["/missing"], 127, "/missing: no such file"),
         (["/bin/busybox/x"], 127, "/bin/busybox/x: no such file"),
         (["./missing"], 127, "./missing: no such file"),

@@ -58,7 +58,7 @@ def test_an_empty_entrypoint_is_one_of_no_words() -> None:
         (["--workdir"], "--workdir needs a value"),
         (["--read-only=maybe", "image"], "--read-only: 'maybe' is not true or false"),
         (["--network", "bridge0", "image"], "--network 'bridge0': none or host expected"),
-        (["--security-opt", "seccomp=x", "image"], "--security-opt 'seccomp=x'"),
+        (["--security-opt", "apparmor=x", "image"], "--security-opt 'apparmor=x'"),
     ],
 )
 def test_a_wrong_command_line_is_refused(arguments: list[str], message: str) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from runtime.cgroup.group import Group, enter, make_group
+from runtime.cgroup.files import enter
+from runtime.cgroup.group import Group, make_group
 from runtime.cgroup.layout import Hierarchy, Layout, find_layout
 from runtime.oci.resources import Resources
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import json
@@ -257,10 +258,9 @@ def marked(mark: str) -> list[tuple[int, str]]:
 def end_marked(mark: str) -> None:
     """Kill the processes of a test."""
     for pid, _ in marked(mark):
-        try:
+        # It may be gone: it was in a container whose first process went before.
+        with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # it was in a container whose first process went before
 
 
 def _processes(variable: bytes) -> Iterator[tuple[int, str]]:

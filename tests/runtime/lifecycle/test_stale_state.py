@@ -105,9 +105,7 @@ def test_a_container_with_a_damaged_configuration_can_be_deleted(
     assert list(oci.root.iterdir()) == []
 
 
-def test_a_start_that_was_killed_leaves_a_running_container(
-    oci: Runtime, bundle: Bundle
-) -> None:
+def test_a_start_that_was_killed_leaves_a_running_container(oci: Runtime, bundle: Bundle) -> None:
     box = oci.create(bundle())
     # As `start` would, up to the moment at which it is killed.
     fd = os.open(oci.root / box / "start", os.O_WRONLY | os.O_NONBLOCK)
