@@ -155,7 +155,7 @@ def _flags(pid: int) -> int:
 
 
 def _own_root(pid: int, pidfd: int) -> int | None:
-    """The root of a container without mounts of its own, so that joining leads nobody there."""
+    """The root of a container without mounts of its own: joining would lead to the host's."""
     if namespaces.is_same(pid, "mount"):
         root = os.open(f"/proc/{pid}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         signal.pidfd_send_signal(pidfd, 0)  # it was that process's: it has not ended

@@ -25,7 +25,8 @@ def asked_limits(fields: Mapping[str, Any]) -> Resources:
     where = "update"
     if "resources" in fields:
         document, where = _read(fields["resources"])
-    options = {member: option for option, member in LIMITS.items()}
+    # An error names the first spelling of several, which is the long one.
+    options = {member: option for option, member in reversed(LIMITS.items())}
     for member, option in options.items():
         if member in fields:
             outer, _, inner = member.partition(".")

@@ -10,7 +10,7 @@ from runtime.sandbox import entry, mounts
 from runtime.sandbox.descriptors import Descriptors
 from runtime.sandbox.init import CREATED, HOOKS, Start, become, load, report_failure
 from runtime.sandbox.namespaces import fork_into, open_namespaces
-from runtime.sandbox.privileges import has_outside_settings, set_from_outside
+from runtime.sandbox.privileges import has_outside_settings, set_from_outside, set_oom_score
 from runtime.sandbox.rootfs import Unpacked
 from runtime.stub.enter import decode_report
 
@@ -238,7 +238,13 @@ def _group_files(placement: Placement, ours: Descriptors) -> tuple[tuple[int, ..
 def _map_ids(spec: Spec) -> Callable[[int], None]:
     from runtime.sandbox.idmap import write_maps
 
-    return lambda pid: write_maps(pid, spec.uid_mappings, spec.gid_mappings)
+    def map_ids(pid: int) -> None:
+        # Before the process goes on: it will not be dumpable then, and only root may write files
+        # in /proc of one that is not (proc(5)). Its children inherit the score.
+        set_oom_score(pid, spec.process)
+        write_maps(pid, spec.uid_mappings, spec.gid_mappings)
+
+    return map_ids
 
 
 def _accompany(pid: int, plan: Start, placement: Placement, report: int, permit: int) -> None:

@@ -210,7 +210,8 @@ def _furnish(start: Start, root_fd: int) -> None:
         if mount.type == "cgroup":
             from runtime.sandbox.cgroup_mount import attach_cgroup
 
-            attach_cgroup(mount, root_fd, own="cgroup" in start.namespaces.new)
+            own = any(namespace.type == "cgroup" for namespace in spec.namespaces)
+            attach_cgroup(mount, root_fd, own=own)
         else:
             mounts.attach(mount, root_fd, start.trees.get(index))
     devices.make_devices(root_fd, spec.devices)

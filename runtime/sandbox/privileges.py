@@ -92,14 +92,23 @@ def set_from_outside(pid: int, process: Process) -> None:
 
     Raises ContainerError that names the field.
     """
-    if process.oom_score_adj is not None:
-        text = str(process.oom_score_adj)
-        try:
-            with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
-                file.write(text)
-        except OSError as error:
-            raise ContainerError(f"process.oomScoreAdj: {text}: {error.strerror}") from error
+    set_oom_score(pid, process)
     if process.scheduler is not None or process.io_priority is not None:
         from runtime.sandbox.scheduling import set_scheduling
 
         set_scheduling(pid, process)
+
+
+def set_oom_score(pid: int, process: Process) -> None:
+    """Set a process's OOM score if it has another one; raises ContainerError that names it."""
+    if process.oom_score_adj is None:
+        return
+    text = str(process.oom_score_adj)
+    try:
+        with open(f"/proc/{pid}/oom_score_adj", encoding="ascii") as file:
+            if file.read().strip() == text:
+                return
+        with open(f"/proc/{pid}/oom_score_adj", "w", encoding="ascii") as file:
+            file.write(text)
+    except OSError as error:
+        raise ContainerError(f"process.oomScoreAdj: {text}: {error.strerror}") from error

@@ -57,9 +57,7 @@ def test_a_pid_that_another_process_has_by_now_is_not_the_container(
     end_marked(oci.room.mark)
 
 
-@pytest.mark.parametrize(
-    "content", ["", '{"id": "x", "pid": 1', "[]", "{}", '{"pid": "1"}', "null", "\0" * 50]
-)
+@pytest.mark.parametrize("content", ["", '{"id": "x", "pid": 1', "[]", '{"pid": "1"}'])
 @as_root
 def test_a_damaged_state_is_named_and_can_be_deleted(
     content: str, oci: Runtime, bundle: Bundle
@@ -77,6 +75,7 @@ def test_a_damaged_state_is_named_and_can_be_deleted(
     assert groups_of(box) == []
 
 
+@as_root
 def test_a_directory_without_a_state_is_incomplete_and_can_be_deleted(
     oci: Runtime, bundle: Bundle
 ) -> None:
@@ -94,6 +93,7 @@ def test_a_directory_without_a_state_is_incomplete_and_can_be_deleted(
         assert list(oci.root.iterdir()) == []
 
 
+@as_root
 def test_a_container_with_a_damaged_configuration_can_be_deleted(
     oci: Runtime, bundle: Bundle
 ) -> None:
@@ -105,6 +105,7 @@ def test_a_container_with_a_damaged_configuration_can_be_deleted(
     assert list(oci.root.iterdir()) == []
 
 
+@as_root
 def test_a_start_that_was_killed_leaves_a_running_container(oci: Runtime, bundle: Bundle) -> None:
     box = oci.create(bundle())
     # As `start` would, up to the moment at which it is killed.
