@@ -19,9 +19,10 @@ from runtime.errors import CommandError, ContainerError
 from runtime.oci.spec import Process, Spec
 from runtime.sandbox import syscalls
 from runtime.sandbox.chroot import start_in_chroot
-from runtime.sandbox.container import Placement, exit_status, start
+from runtime.sandbox.container import Placement, start
 from runtime.sandbox.entry import Entry
 from runtime.sandbox.rootfs import make_private
+from runtime.sandbox.running import exit_status
 
 if TYPE_CHECKING:
     from runtime.cgroup.group import Group

@@ -13,9 +13,10 @@ from runtime.lifecycle.state import ContainerDirectory, State, process_start, re
 from runtime.oci.config import read_config
 from runtime.oci.json_text import to_text
 from runtime.record import Record
-from runtime.sandbox.container import Container, Placement, start
+from runtime.sandbox.container import Placement, start
 from runtime.sandbox.entry import Entry
 from runtime.sandbox.rootfs import Unpacked
+from runtime.sandbox.running import Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,11 +16,11 @@ from runtime.lifecycle.state import open_process
 from runtime.record import Record
 from runtime.sandbox import entry, namespaces, syscalls
 from runtime.sandbox.capabilities import Held, held_capabilities
-from runtime.sandbox.container import Container, raise_report
 from runtime.sandbox.descriptors import Descriptors
 from runtime.sandbox.entry import Entry
-from runtime.sandbox.init import report_failure
 from runtime.sandbox.privileges import set_from_outside
+from runtime.sandbox.reports import raise_report, report_failure
+from runtime.sandbox.running import Container
 from runtime.sandbox.signals import reset_signals
 
 TYPE_CHECKING = False

@@ -11,7 +11,7 @@ from runtime.errors import ContainerError, PyrunError
 from runtime.lifecycle.state import ContainerDirectory, State, directories, open_process, report
 from runtime.oci.json_text import to_text
 from runtime.record import Record
-from runtime.sandbox.container import raise_report
+from runtime.sandbox.reports import raise_report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

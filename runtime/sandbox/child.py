@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 
 from runtime.sandbox import syscalls
-from runtime.sandbox.container import raise_report
-from runtime.sandbox.init import report_failure
+from runtime.sandbox.reports import raise_report, report_failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

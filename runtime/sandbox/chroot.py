@@ -14,10 +14,11 @@ import os
 from runtime.errors import CommandError, ContainerError
 from runtime.record import Record
 from runtime.sandbox import capabilities, entry, syscalls
-from runtime.sandbox.container import exit_status, raise_report
 from runtime.sandbox.descendants import end_descendants
-from runtime.sandbox.init import die_with_parent, make_working_directory, report_failure
+from runtime.sandbox.init import die_with_parent, make_working_directory
 from runtime.sandbox.privileges import setgroups_allowed
+from runtime.sandbox.reports import raise_report, report_failure
+from runtime.sandbox.running import exit_status
 from runtime.sandbox.signals import reset_signals
 
 TYPE_CHECKING = False

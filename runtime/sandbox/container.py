@@ -8,17 +8,18 @@ from runtime.errors import CommandError, ContainerError
 from runtime.record import Record
 from runtime.sandbox import entry, mounts
 from runtime.sandbox.descriptors import Descriptors
-from runtime.sandbox.init import CREATED, HOOKS, Start, become, load, report_failure
+from runtime.sandbox.init import Start, become, load
 from runtime.sandbox.namespaces import fork_into, open_namespaces
 from runtime.sandbox.privileges import has_outside_settings, set_from_outside, set_oom_score
+from runtime.sandbox.reports import CREATED, HOOKS, raise_report, report_failure
 from runtime.sandbox.rootfs import Unpacked
-from runtime.stub.enter import decode_report
+from runtime.sandbox.running import Container
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from collections.abc import Callable
-    from typing import NoReturn, Protocol
+    from typing import Protocol
 
     from runtime.oci.spec import Spec
     from runtime.sandbox.entry import Entry
@@ -35,54 +36,6 @@ if TYPE_CHECKING:
             """Open the directory that a process can be born in (cgroup v2)."""
 else:  # the modules below these two import enum: two milliseconds
     import _signal as signal
-
-# Signals whose default action ends a process (signal(7)), and that can be sent on.
-_ENDING = frozenset(
-    {
-        signal.SIGHUP,
-        signal.SIGINT,
-        signal.SIGQUIT,
-        signal.SIGTERM,
-        signal.SIGUSR1,
-        signal.SIGUSR2,
-        signal.SIGALRM,
-    }
-)
-FORWARDED = _ENDING | {signal.SIGWINCH, signal.SIGCONT}
-
-
-class Container(Record):
-    """A container that is running: its first process, a child of ours."""
-
-    pid: int
-    master: int | None = None  # of its terminal
-
-    def send(self, number: int) -> bool:
-        """Send a signal; True if the container was killed because nothing would have happened.
-
-        The kernel drops signals to a PID namespace's first process that it has no handler for.
-        Its users expect the default action, so for one that ends a process we kill it.
-        """
-        if number in _ENDING and not self._handles(number):
-            number, killed = signal.SIGKILL, True
-        else:
-            killed = False
-        os.kill(self.pid, number)
-        return killed
-
-    def _handles(self, number: int) -> bool:
-        """Whether the process blocks, ignores or catches a signal (proc(5), /proc/PID/status)."""
-        with open(f"/proc/{self.pid}/status", "rb") as status:
-            for line in status:
-                name, _, mask = line.partition(b":")
-                if name in (b"SigBlk", b"SigIgn", b"SigCgt") and int(mask, 16) >> number - 1 & 1:
-                    return True
-        return False
-
-    def kill(self) -> None:
-        """Kill it, and with it every process of its PID namespace; then collect it."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
 
 
 class Placement(Record):
@@ -288,24 +241,3 @@ def _end(pid: int) -> None:
         os.waitpid(pid, 0)
     except (ProcessLookupError, ChildProcessError):
         pass  # it, or who was to fork it, has ended and was collected
-
-
-def raise_report(report: bytes, command: str) -> NoReturn:
-    """Raise what a child said on its report pipe (`init.report_failure`), or what the stub did."""
-    failure = decode_report(report)
-    if failure is not None and failure.phase == "exec":
-        raise entry.refusal(command, failure.errno)
-    if failure is not None:
-        raise ContainerError(f"{failure.phase}: {os.strerror(failure.errno)}")
-    text, _, hint = os.fsdecode(report).partition("\n")
-    status, _, message = text.partition(" ")
-    if status in ("126", "127"):
-        raise CommandError(message, status=int(status), hint=hint or None)
-    raise ContainerError(message, hint=hint or None)
-
-
-def exit_status(wait_status: int) -> int:
-    """The status as a shell gives it: 0-255, or 128+N for signal N."""
-    if os.WIFSIGNALED(wait_status):
-        return 128 + os.WTERMSIG(wait_status)
-    return os.WEXITSTATUS(wait_status)

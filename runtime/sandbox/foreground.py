@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
-from runtime.sandbox.container import FORWARDED, exit_status
+from runtime.sandbox.running import FORWARDED, exit_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
 
-    from runtime.sandbox.container import Container
+    from runtime.sandbox.running import Container
 else:
     import _signal as signal
 

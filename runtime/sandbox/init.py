@@ -12,11 +12,12 @@ import fcntl
 import os
 import select
 
-from runtime.errors import ContainerError, PyrunError
+from runtime.errors import ContainerError
 from runtime.record import Record
 from runtime.sandbox import devices, entry, masks, mounts, namespaces, privileges, syscalls
 from runtime.sandbox.capabilities import held_capabilities
 from runtime.sandbox.mount_options import PROPAGATION
+from runtime.sandbox.reports import CREATED, HOOKS, report_failure
 from runtime.sandbox.rootfs import set_propagation
 from runtime.sandbox.rootpath import make_directories, open_in_root
 from runtime.sandbox.signals import reset_signals
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from runtime.sandbox.entry import Entry, Equipment
     from runtime.sandbox.namespaces import Namespaces
     from runtime.sandbox.rootfs import RootFilesystem
-
-HOOKS, CREATED = b"H", b"C"  # what the child says on the report pipe when nothing is wrong
 
 
 class Start(Record):
@@ -79,19 +78,6 @@ def become(start: Start) -> NoReturn:
     except BaseException as error:  # what is not foreseen must not unwind into the parent's code
         report_failure(start.report, error)
         os._exit(125)
-
-
-def report_failure(report: int, error: BaseException) -> None:
-    """Say on a report pipe what went wrong, as `STATUS MESSAGE`; see `container.raise_report`."""
-    if isinstance(error, PyrunError):
-        hint = f"\n{error.hint}" if error.hint else ""
-        message = f"{error.status} {error.message}{hint}"
-    elif isinstance(error, OSError):
-        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-        message = f"125 {where}{error.strerror}"
-    else:
-        message = f"125 internal error: {error!r}"
-    os.write(report, os.fsencode(message)[:4000])
 
 
 def _become(start: Start) -> NoReturn:

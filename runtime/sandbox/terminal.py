@@ -12,11 +12,11 @@ import signal
 import termios
 import tty
 
-from runtime.sandbox.container import FORWARDED, exit_status
+from runtime.sandbox.running import FORWARDED, exit_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runtime.sandbox.container import Container
+    from runtime.sandbox.running import Container
 
 _CHUNK = 1 << 14
 

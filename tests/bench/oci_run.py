@@ -19,7 +19,7 @@ from tests.bench.harness import (
 )
 from tests.bench.peers import cgroups, our_image, place, versions
 
-GOALS = (Goal(peer="crun run", at_most=1.1), Goal(peer="runc run", at_most=0.5))
+GOALS = (Goal(peer="crun run", at_most=1.5), Goal(peer="runc run", at_most=0.5))
 
 
 def main() -> int:

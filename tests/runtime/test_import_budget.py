@@ -37,6 +37,7 @@ RUNTIME = set(
     "runtime.sandbox.devices runtime.sandbox.entry runtime.sandbox.foreground "
     "runtime.sandbox.init runtime.sandbox.masks runtime.sandbox.mount_options "
     "runtime.sandbox.mounts runtime.sandbox.namespaces runtime.sandbox.privileges "
+    "runtime.sandbox.reports runtime.sandbox.running "
     "runtime.sandbox.rootfs runtime.sandbox.rootpath runtime.sandbox.signals "
     "runtime.sandbox.syscalls runtime.sandbox.userns runtime.sandbox.users runtime.seccomp "
     "runtime.seccomp.load runtime.store runtime.store.known runtime.store.store runtime.stub "

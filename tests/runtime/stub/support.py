@@ -13,8 +13,8 @@ from pathlib import Path
 
 from runtime.errors import ContainerError
 from runtime.sandbox import syscalls
-from runtime.sandbox.container import exit_status
 from runtime.sandbox.rootfs import make_private
+from runtime.sandbox.running import exit_status
 from runtime.stub import enter
 
 TYPE_CHECKING = False

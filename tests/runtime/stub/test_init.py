@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from runtime.sandbox import syscalls
-from runtime.sandbox.container import Container
+from runtime.sandbox.running import Container
 from runtime.stub import enter
 from tests.runtime.stub.support import (
     LONE_ID,
