@@ -36,9 +36,7 @@ PROPAGATION = {
     "unbindable": syscalls.MS_UNBINDABLE,
 }
 # What mount(2) knows and no filesystem does: the kernel's own defaults, and words of fstab.
-_NOTHING = frozenset(
-    "defaults loud silent norelatime async nomand noiversion nolazytime remount".split()
-)
+_NOTHING = frozenset("defaults loud silent async nomand noiversion nolazytime remount".split())
 
 
 class MountOptions(Record):
@@ -71,7 +69,7 @@ def sort_options(options: tuple[str, ...]) -> MountOptions:
         elif plain in _ATTRIBUTES:
             _change(masks, "below", _ATTRIBUTES[plain])
         elif option in PROPAGATION:
-            found["propagation"] = PROPAGATION[option]
+            found["propagation"], found["propagation_below"] = PROPAGATION[option], False
         elif plain in PROPAGATION:
             found["propagation"], found["propagation_below"] = PROPAGATION[plain], True
         elif option in ("bind", "rbind"):

@@ -89,7 +89,8 @@ def _open(kind: str, path: str) -> int:
     import fcntl
 
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        # A named pipe, found there by mistake, would be waited for.
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
         raise ContainerError(f"{kind} namespace {path}: {error.strerror}") from error
     try:

@@ -8,6 +8,7 @@ from runtime.sandbox.syscalls import RESOLVE_BENEATH, RESOLVE_NO_SYMLINKS, opena
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _UNFOLLOWED = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS
+_MAX_PATH = 4096  # bytes, with the NUL (linux/limits.h)
 # What the kernel keeps for itself, or only for the filesystem that the file is on.
 _FOREIGN_XATTRS = ("trusted.", "security.selinux", "system.", "user.overlay.")
 
@@ -24,8 +25,8 @@ class _Copier:
         # can exhaust the stack or the descriptors.
         while self._waiting:
             path = self._waiting.pop()
-            source = openat2(self._source, path, _DIRECTORY, resolve=_UNFOLLOWED)
-            target = openat2(self._target, path, _DIRECTORY, resolve=_UNFOLLOWED)
+            source = _open_below(self._source, path)
+            target = _open_below(self._target, path)
             try:
                 for name in os.listdir(source):
                     self._copy(path, name, source, target)
@@ -44,13 +45,7 @@ class _Copier:
         if status.st_nlink > 1:
             first = self._links.setdefault((status.st_dev, status.st_ino), f"{folder}/{name}")
             if first != f"{folder}/{name}":
-                os.link(
-                    first,
-                    name,
-                    src_dir_fd=self._target,
-                    dst_dir_fd=target,
-                    follow_symlinks=False,
-                )
+                self._link(first, name, target)
                 return
         if kind == 0o100000:
             _copy_file(name, source, target)
@@ -64,6 +59,33 @@ class _Copier:
         os.chown(name, status.st_uid, status.st_gid, dir_fd=target, follow_symlinks=False)
         times = (status.st_atime_ns, status.st_mtime_ns)
         os.utime(name, ns=times, dir_fd=target, follow_symlinks=False)
+
+    def _link(self, first: str, name: str, target: int) -> None:
+        folder, _, first_name = first.rpartition("/")
+        first_folder = _open_below(self._target, folder)
+        try:
+            os.link(
+                first_name,
+                name,
+                src_dir_fd=first_folder,
+                dst_dir_fd=target,
+                follow_symlinks=False,
+            )
+        finally:
+            os.close(first_folder)
+
+
+def _open_below(top: int, path: str) -> int:
+    """Open a directory, in as many steps as the kernel's limit to a path's length asks for."""
+    if len(os.fsencode(path)) < _MAX_PATH:
+        return openat2(top, path, _DIRECTORY, resolve=_UNFOLLOWED)
+    parts = path.split("/")
+    half = len(parts) // 2
+    middle = _open_below(top, "/".join(parts[:half]))
+    try:
+        return _open_below(middle, "/".join(parts[half:]))
+    finally:
+        os.close(middle)
 
 
 def copy_tree(source: int, target: int) -> None:
