@@ -93,8 +93,8 @@ def test_create_container_hooks_are_in_the_containers_namespaces_with_the_hosts_
     oci: Runtime, bundle: Bundle
 ) -> None:
     out = oci.room.place / "out"
-    path = bundle("true", hook("createContainer", "/bin/sh", "-c", f"cat /proc/sys/kernel/hostname "
-                  f"> {out}; test -x /usr/bin/env && echo host >> {out}"))  # fmt: skip
+    script = f"cat /proc/sys/kernel/hostname > {out}; test -x /usr/bin/env && echo host >> {out}"
+    path = bundle("true", hook("createContainer", "/bin/sh", "-c", script))
     oci.output_of(path)
     assert out.read_text() == "pyrun\nhost\n"
 
