@@ -9,10 +9,11 @@ who holds CAP_SYS_ADMIN in it (mount_namespaces(7), "Restrictions").
 
 from __future__ import annotations
 
+import errno
 import os
 
 from runtime.errors import ContainerError, UsageError
-from runtime.lifecycle.operations import look
+from runtime.lifecycle.operations import look, spec_of
 from runtime.lifecycle.state import open_process
 from runtime.oci.config import parse_mounts
 from runtime.oci.reader import parse_json_value
@@ -26,7 +27,7 @@ from runtime.sandbox.rootpath import open_in_root
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.lifecycle.state import ContainerDirectory
-    from runtime.oci.spec import Mount
+    from runtime.oci.spec import Mount, Spec
 
 
 def change_mounts(directory: ContainerDirectory, path: str, *, add: bool) -> None:
@@ -43,14 +44,23 @@ def change_mounts(directory: ContainerDirectory, path: str, *, add: bool) -> Non
             raise ContainerError(f"container {directory.id!r} is {seen.status}, not running")
         for mount in wanted:
             if add:
-                _add(seen.state.pid, open_process(seen.state), mount)
+                _add(seen.state.pid, open_process(seen.state), mount, _mapping(directory, mount))
             else:
                 pidfd = open_process(seen.state)
                 call_in_child(lambda m=mount, fd=pidfd: _remove(fd, m))  # type: ignore[misc]
                 os.close(pidfd)
 
 
-def _add(pid: int, pidfd: int, mount: Mount) -> None:
+def _mapping(directory: ContainerDirectory, mount: Mount) -> Spec | None:
+    """The container's spec, if it says how the mount's ids are mapped."""
+    if not (sort_options(mount.options).idmap or mount.uid_mappings or mount.gid_mappings):
+        return None
+    import runtime.sandbox.idmap  # noqa: F401  # used where nothing may be imported
+
+    return spec_of(directory)
+
+
+def _add(pid: int, pidfd: int, mount: Mount, spec: Spec | None) -> None:
     if not mounts.is_bind(mount):
         os.close(pidfd)
         raise ContainerError(f"mount {mount.destination}: only binds can be added")
@@ -58,41 +68,42 @@ def _add(pid: int, pidfd: int, mount: Mount) -> None:
     try:
         if own_users:
             mount_ns = os.open(namespaces.namespace_path(pid, "mount"), os.O_RDONLY | os.O_CLOEXEC)
-            call_in_child(lambda: _add_locked(pidfd, mount_ns, mount))
+            call_in_child(lambda: _add_locked(pidfd, mount_ns, mount, spec))
             os.close(mount_ns)
         else:
-            call_in_child(lambda: _add_plain(pidfd, mount))
+            call_in_child(lambda: _add_plain(pidfd, mount, spec))
     finally:
         os.close(pidfd)
 
 
-def _add_plain(pidfd: int, mount: Mount) -> None:
+def _add_plain(pidfd: int, mount: Mount, spec: Spec | None) -> None:
     block_imports()
-    tree = mounts.open_source(mount, sort_options(mount.options))
+    tree = mounts.open_source(mount, sort_options(mount.options), spec)
     syscalls.setns(pidfd, syscalls.CLONE_NEWNS)
     _attach(mount, tree)
 
 
-def _add_locked(pidfd: int, mount_ns: int, mount: Mount) -> None:
+def _add_locked(pidfd: int, mount_ns: int, mount: Mount, spec: Spec | None) -> None:
     """Through a mount namespace of the container's user namespace, which locks the flags."""
     block_imports()
     options = sort_options(mount.options)
     if os.geteuid() == 0:
         syscalls.unshare(syscalls.CLONE_NEWNS)
         make_private()
-        tree = mounts.open_source(mount, options)
+        tree = mounts.open_source(mount, options, spec)
         # A place that is there on every machine, in this namespace alone.
-        place = os.open("/proc", os.O_PATH | os.O_CLOEXEC)
+        source = "/proc" if _is_directory(tree) else "/proc/version"
+        place = os.open(source, os.O_PATH | os.O_CLOEXEC)
         syscalls.move_mount(tree, place)
         os.close(place)
         os.close(tree)
-        source = "/proc"
+        spec = None  # it is mapped by now
     else:
         source = mount.source
     syscalls.setns(pidfd, syscalls.CLONE_NEWUSER)
     namespaces.become_root_inside()
     syscalls.unshare(syscalls.CLONE_NEWNS)
-    copied = mounts.open_source(mount.replace(source=source), options)
+    copied = mounts.open_source(mount.replace(source=source), options, spec)
     syscalls.setns(mount_ns, syscalls.CLONE_NEWNS)
     _attach(mount, copied)
 
@@ -100,9 +111,45 @@ def _add_locked(pidfd: int, mount_ns: int, mount: Mount) -> None:
 def _attach(mount: Mount, tree: int) -> None:
     root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
+        _make_place(mount, root, directory=_is_directory(tree))
         mounts.attach(mount, root, tree)
     except OSError as error:
-        raise ContainerError(f"mount {mount.destination}: {error.strerror}") from error
+        reason = os.strerror(error.errno or 0)
+        raise ContainerError(f"mount {mount.destination}: {reason}") from error
+
+
+def _is_directory(tree: int) -> bool:
+    return os.stat(tree).st_mode & 0o170000 == 0o040000
+
+
+def _make_place(mount: Mount, root: int, *, directory: bool) -> None:
+    """Make the mount point; on a read-only root by a writable clone that only we can see."""
+    try:
+        os.close(mounts.mount_point(root, mount.destination, directory=directory))
+    except OSError as error:
+        if error.errno != errno.EROFS or not _is_on_root(mount.destination, root):
+            raise
+        clone = syscalls.open_tree(root, "")
+        syscalls.mount_setattr(clone, clear_attributes=syscalls.MOUNT_ATTR_RDONLY)
+        os.close(mounts.mount_point(clone, mount.destination, directory=directory))
+        os.close(clone)
+
+
+def _is_on_root(path: str, root: int) -> bool:
+    """Whether what is there of a path is on the root's own mount: the clone has no other."""
+    flags = syscalls.RESOLVE_IN_ROOT | syscalls.RESOLVE_NO_MAGICLINKS | syscalls.RESOLVE_NO_XDEV
+    path = os.path.normpath(path)
+    while True:
+        path = os.path.dirname(path)  # ends at the root itself
+        try:
+            os.close(syscalls.openat2(root, path, os.O_PATH, resolve=flags))
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            return False
+        return True
 
 
 def _remove(pidfd: int, mount: Mount) -> None:

@@ -27,7 +27,7 @@ def write_maps(pid: int, users: Maps, groups: Maps) -> None:
     except PermissionError:
         pass  # no rights over the ids: the ways that need none follow
     if _is_own(users, os.geteuid()) and _is_own(groups, os.getegid()):
-        with open(f"/proc/{pid}/setgroups", "w", encoding="ascii") as file:
+        with open(f"/proc/{pid}/setgroups", "w", encoding="utf-8") as file:
             file.write("deny")
         _write(pid, "gid", groups)
         if not _is_written(pid, "uid"):
@@ -43,8 +43,9 @@ def _lines(maps: Maps) -> str:
 
 
 def _write(pid: int, kind: str, maps: Maps) -> None:
+    # In UTF-8 for its digits, too: another codec would be a module to load, perhaps too late.
     try:
-        with open(f"/proc/{pid}/{kind}_map", "w", encoding="ascii") as file:
+        with open(f"/proc/{pid}/{kind}_map", "w", encoding="utf-8") as file:
             file.write(_lines(maps))
     except PermissionError:
         raise
