@@ -110,9 +110,9 @@ def test_another_runtime_runs_it(program: str, made: Path, oci: Runtime) -> None
     if not (path := which(program)):
         pytest.skip(f"{program} is not installed")
     argv = [path, "--root", str(oci.room.place / program)]
-    # crun refuses machines with both versions of control groups, which the bundle does not need.
-    argv += ["--cgroup-manager=disabled"] if program == "crun" else []
     result = run([*argv, "run", "--bundle", made, oci.new_id()], env=oci.env)
+    if "hybrid mode not supported" in result.stderr:
+        pytest.skip(f"{program} runs nothing where both versions of cgroups have controllers")
     assert (result.status, result.stdout) == (3, "hello from 0 in /tmp\n"), result
 
 
