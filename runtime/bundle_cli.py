@@ -48,22 +48,64 @@ def _write(line: CommandLine, target: str, command: tuple[str, ...]) -> None:
     store = Store(root)
     image = open_image(store, line.image)
     spec = to_spec(image.config.config, line.options.replace(command=command))
+    if os.path.lexists(target):
+        raise UsageError(f"{target}: exists already; nothing of it is replaced")
+    parent, name = os.path.split(target)
+    unfinished = f"{parent}/.{name}.unfinished"
     try:
-        os.mkdir(target)
-    except FileExistsError:
-        raise UsageError(f"{target}: exists already; nothing of it is replaced") from None
+        claim = _claim(unfinished)
     except OSError as error:
         raise StoreError(f"{target}: {error.strerror}") from error
     try:
-        os.mkdir(f"{target}/rootfs")
+        os.mkdir(f"{unfinished}/rootfs")
         overlay = Overlay(lowers=store.layers_of(image))
-        call_in_child(lambda: _unpack(overlay, store.scratch, f"{target}/rootfs"))
-        spec = _with_user_namespace(_with_numbers(spec, f"{target}/rootfs"))
+        call_in_child(lambda: _unpack(overlay, store.scratch, f"{unfinished}/rootfs"))
+        spec = _with_user_namespace(_with_numbers(spec, f"{unfinished}/rootfs"))
         spec = _with_filter(spec, line.options.seccomp)
-        write_config(spec, f"{target}/config.json", version=_OLDEST)
+        write_config(spec, f"{unfinished}/config.json", version=_OLDEST)
+        os.rename(unfinished, target)
     except BaseException:
-        remove_tree(target)
+        remove_tree(unfinished)
         raise
+    finally:
+        os.close(claim)
+
+
+def _claim(path: str) -> int:
+    """Make an empty directory and lock it; one that a killed process left is emptied.
+
+    Raises OSError, and StoreError if another process is at work there.
+    """
+    import fcntl
+
+    from runtime.store.workspace import remove_tree
+
+    while True:
+        try:
+            os.mkdir(path)
+        except FileExistsError:
+            pass
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        except FileNotFoundError:  # its owner has just finished it
+            continue
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            raise StoreError(f"{path}: another pyrun is at work there") from None
+        try:
+            # By that name still, or else its owner gave it the final one before we had the lock.
+            if os.path.samestat(os.fstat(fd), os.stat(path, follow_symlinks=False)):
+                for name in os.listdir(fd):
+                    try:
+                        os.unlink(name, dir_fd=fd)
+                    except IsADirectoryError:
+                        remove_tree(f"{path}/{name}")
+                return fd
+        except FileNotFoundError:
+            pass
+        os.close(fd)
 
 
 def _unpack(overlay: Overlay, scratch: str, target: str) -> None:
@@ -72,6 +114,8 @@ def _unpack(overlay: Overlay, scratch: str, target: str) -> None:
     from runtime.sandbox.rootfs import make_private
     from runtime.sandbox.tree_copy import copy_tree
 
+    # Alone it would go on, and nobody could begin anew.
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 9)
     target_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     syscalls.unshare(syscalls.CLONE_NEWNS)
     make_private()

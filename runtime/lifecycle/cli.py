@@ -128,11 +128,12 @@ def signal_number(text: str) -> int:
     """A signal by its name or number, as kill(1) takes it; raises UsageError."""
     import signal
 
-    if text.isascii() and text.isdigit() and 0 <= int(text) < signal.NSIG:
-        return int(text)
     name = text.upper().removeprefix("SIG")
-    if name.startswith("RTMIN+") and name[6:].isdigit():
-        return int(signal.SIGRTMIN) + int(name[6:])
+    digits = name.removeprefix("RTMIN+")
+    if digits.isascii() and digits.isdigit() and len(digits) < 4:
+        first = int(signal.SIGRTMIN) if digits != name else 0
+        if first + int(digits) < signal.NSIG:
+            return first + int(digits)
     found = getattr(signal, f"SIG{name}", None)
     if not isinstance(found, signal.Signals):
         raise UsageError(f"{text!r} is no signal")
