@@ -15,13 +15,18 @@ def is_open(fd: int) -> bool:
 
 
 def test_all_are_closed_at_the_end_also_when_it_is_an_error() -> None:
-    with pytest.raises(KeyError), Descriptors() as ours:
-        ends = ours.pipe()
-        other = os.open("/", os.O_RDONLY)
-        ours.own(other, None)
-        assert all(map(is_open, (*ends, other)))
-        raise KeyError
-    assert not any(map(is_open, (*ends, other)))
+    opened: list[int] = []
+
+    def work() -> None:
+        with Descriptors() as ours:
+            opened.extend((*ours.pipe(), os.open("/", os.O_RDONLY)))
+            ours.own(opened[-1], None)
+            assert all(map(is_open, opened))
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        work()
+    assert not any(map(is_open, opened))
 
 
 def test_what_is_closed_early_is_not_closed_again() -> None:
