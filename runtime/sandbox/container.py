@@ -76,12 +76,13 @@ def start(spec: Spec, rootfs: RootFilesystem, placement: Placement, final: Entry
 
 
 def _check_mount_namespace(spec: Spec, namespaces: Namespaces) -> None:
+    readonly = spec.root is not None and spec.root.readonly
     if "mount" not in namespaces.new and (
-        spec.mounts or spec.masked_paths or spec.readonly_paths or spec.sysctl
+        readonly or spec.mounts or spec.masked_paths or spec.readonly_paths or spec.sysctl
     ):
         raise ContainerError(
-            "linux.namespaces: mounts, masked and read-only paths and sysctls need a new mount "
-            "namespace"
+            "linux.namespaces: mounts, masked and read-only paths, a read-only root and sysctls "
+            "need a new mount namespace"
         )
 
 

@@ -15,18 +15,18 @@ def is_open(fd: int) -> bool:
 
 
 def test_all_are_closed_at_the_end_also_when_it_is_an_error() -> None:
-    owned: list[int] = []
+    opened: list[int] = []
 
     def work() -> None:
         with Descriptors() as ours:
-            owned.extend((*ours.pipe(), os.open("/", os.O_RDONLY)))
-            ours.own(owned[2], None)
-            assert all(map(is_open, owned))
+            opened.extend((*ours.pipe(), os.open("/", os.O_RDONLY)))
+            ours.own(opened[-1], None)
+            assert all(map(is_open, opened))
             raise KeyError
 
     with pytest.raises(KeyError):
         work()
-    assert not any(map(is_open, owned))
+    assert not any(map(is_open, opened))
 
 
 def test_what_is_closed_early_is_not_closed_again() -> None:
