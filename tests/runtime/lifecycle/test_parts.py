@@ -19,8 +19,8 @@ from runtime.limits import rlimits, size
 from runtime.oci.json_text import to_text
 from runtime.oci.spec import IOPriority, Scheduler, User
 from runtime.sandbox import syscalls
-from runtime.sandbox.container import exit_status
 from runtime.sandbox.mount_options import known_options, sort_options
+from runtime.sandbox.running import exit_status
 from runtime.sandbox.scheduling import attributes, io_priority_number
 
 TYPE_CHECKING = False
