@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from runtime.errors import ContainerError
-from runtime.lifecycle.operations import run_poststart
+from runtime.lifecycle.operations import run_poststart, run_poststop
 from runtime.lifecycle.state import ContainerDirectory, State, process_start, report
 from runtime.oci.config import read_config
 from runtime.oci.json_text import to_text
@@ -118,6 +118,9 @@ def _create(
             container.kill()
         group.kill()
         group.remove()
+        if spec.hooks is not None and spec.hooks.poststop:
+            # They undo what the hooks before them did (runtime.md "Lifecycle", steps 12 and 13).
+            run_poststop(spec.hooks.poststop, state)
         raise
     finally:
         for fd in pipes:

@@ -214,7 +214,7 @@ def delete_container(directory: ContainerDirectory, *, force: bool = False) -> N
             hooks = None
         directory.remove()
         if hooks is not None and hooks.poststop:
-            _run_poststop(hooks.poststop, seen.state)
+            run_poststop(hooks.poststop, seen.state)
 
 
 def _end_processes(state: State) -> None:
@@ -238,7 +238,8 @@ def _end_processes(state: State) -> None:
         os.close(pidfd)
 
 
-def _run_poststop(hooks: tuple[Hook, ...], state: State) -> None:
+def run_poststop(hooks: tuple[Hook, ...], state: State) -> None:
+    """Run the hooks of a container that is gone, or that could not be created."""
     from runtime.sandbox.hooks import run_hooks
 
     # config.md: a failure is logged; the others still run.

@@ -192,6 +192,7 @@ def _loopback_up() -> None:
 def _furnish(start: Start, root_fd: int) -> None:
     """Attach what belongs inside the root, then hide what must not be seen there."""
     spec = start.spec
+    own_cgroups = any(namespace.type == "cgroup" for namespace in spec.namespaces)
     for index, mount in enumerate(spec.mounts):
         if mount.type == "cgroup":
             from runtime.sandbox.cgroup_mount import attach_cgroup

@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Path:
+def source(public: Path) -> Path:
     """An empty directory to copy from."""
-    path = tmp_path / "source"
+    path = public / "source"
     path.mkdir()
     return path
 
 
 @pytest.fixture
-def target(tmp_path: Path) -> Iterator[Path]:
+def target(public: Path) -> Iterator[Path]:
     """An empty directory to copy to."""
-    path = tmp_path / "target"
+    path = public / "target"
     path.mkdir()
     yield path
     path.chmod(0o755)

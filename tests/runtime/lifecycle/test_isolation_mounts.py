@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     Bundle = Callable[..., Path]
     Edit = Callable[[Config], object]
 
+# The wider matrix: test_namespaces, test_mounts and test_process are in the default tier.
+pytestmark = pytest.mark.slow
+
 
 def mount(
     destination: str, source: str | Path = "none", *options: str, kind: str = "bind", **more: Any

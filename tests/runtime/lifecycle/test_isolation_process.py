@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     Bundle = Callable[..., Path]
     Edit = Callable[[Config], object]
 
+# The wider matrix: test_namespaces, test_mounts and test_process are in the default tier.
+pytestmark = pytest.mark.slow
+
 BOTH = pytest.mark.parametrize("no_new_privileges", [True, False])
 LIMITS = {"RLIMIT_NOFILE": (100, 200), "RLIMIT_CORE": (0, 0), "RLIMIT_STACK": (4194304, 8388608)}
 
@@ -251,9 +254,11 @@ def test_a_landlock_rule_that_is_none_is_refused(oci: Runtime, bundle: Bundle) -
 def test_a_session_keyring_is_new_unless_told_otherwise(oci: Runtime, bundle: Bundle) -> None:
     if not os.path.exists("/proc/keys"):
         pytest.skip("this kernel has no keys")
-    path = bundle(["grep", "-c", "_ses.t", "/proc/keys"], linux(maskedPaths=[]))
-    assert oci.run(path).stdout == "1\n"
-    assert oci.run(path, "--no-new-keyring").stdout == "0\n"
+    path = bundle(["cat", "/proc/keys"], linux(maskedPaths=[]))
+    for options in ((), ("--no-new-keyring",)):
+        box = oci.new_id()
+        shown = oci.ok("run", "-b", path, *options, box)  # also those of others of the same user
+        assert (f"_ses.{box}:" in shown) is (not options)
 
 
 # --- sysctls ----------------------------------------------------------------------------------
@@ -352,10 +357,33 @@ def test_hooks_run_in_order_with_the_state_and_only_their_environment(
 def test_a_failing_hook_of_creation_leaves_nothing(
     point: str, oci: Runtime, bundle: Bundle
 ) -> None:
-    path = bundle("echo ran", hooks({point: hook("echo no more >&2; exit 3")}))
-    said = oci.refused("create", "-b", path, oci.new_id())
+    out = oci.room.directory("out")
+    points = {
+        point: hook("echo no more >&2; exit 3"),
+        "poststop": hook(f"cat > {out}/state"),
+    }
+    box = oci.new_id()
+    said = oci.refused("create", "-b", bundle("echo ran", hooks(points)), box)
     assert said == f"pyrun: hooks.{point}[0]: /bin/sh: ended with status 3: no more\n"
     leaves_nothing(oci)
+    state = json.loads((out / "state").read_text())  # what was done is undone
+    assert (state["id"], state["status"]) == (box, "stopped")
+
+
+def test_hooks_run_in_the_namespaces_of_the_specification(oci: Runtime, bundle: Bundle) -> None:
+    out = oci.room.directory("out")
+    show = "readlink /proc/self/ns/mnt >> {}/mnt; readlink /proc/self/ns/uts >> {}/uts"
+    points = {
+        point: hook(show.format(out, out))
+        for point in ("prestart", "createRuntime", "createContainer", "poststart", "poststop")
+    }
+    box = oci.started(bundle("true", hooks(points)))
+    oci.wait_stopped(box)
+    oci.ok("delete", box)
+    for name in ("mnt", "uts"):
+        found = (out / name).read_text().split()
+        host = os.readlink(f"/proc/self/ns/{name}")
+        assert [where == host for where in found] == [True, True, False, True, True]
 
 
 def test_a_failing_start_container_hook_stops_the_start(oci: Runtime, bundle: Bundle) -> None:
