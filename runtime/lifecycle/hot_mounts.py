@@ -4,7 +4,9 @@ The tree is cloned where the caller is, gets its attributes while it is detached
 its place by a process that has joined the container's mount namespace. Nothing of the container is
 executed. In a container with a user namespace of its own the tree is first copied through a less
 privileged mount namespace: that locks its flags, so that read-only stays read-only there even for
-who holds CAP_SYS_ADMIN in it (mount_namespaces(7), "Restrictions").
+who holds CAP_SYS_ADMIN in it (mount_namespaces(7), "Restrictions"). Only root can have that: a
+caller without rights outside sets the flags in the container's own user namespace, where a process
+with CAP_SYS_ADMIN may change them again.
 """
 
 from __future__ import annotations

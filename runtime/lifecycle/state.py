@@ -79,6 +79,9 @@ class ContainerDirectory:
         """Make the directory and lock it; raises ContainerError if the id is taken."""
         try:
             os.makedirs(self._root, 0o711, exist_ok=True)
+        except OSError as error:  # also FileExistsError: it is there, and no directory
+            raise ContainerError(f"--root {self._root}: {error.strerror}") from error
+        try:
             os.mkdir(self.path, 0o700)
         except FileExistsError:
             raise ContainerError(

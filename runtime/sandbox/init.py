@@ -197,8 +197,7 @@ def _furnish(start: Start, root_fd: int) -> None:
         if mount.type == "cgroup":
             from runtime.sandbox.cgroup_mount import attach_cgroup
 
-            own = any(namespace.type == "cgroup" for namespace in spec.namespaces)
-            attach_cgroup(mount, root_fd, own=own)
+            attach_cgroup(mount, root_fd, own=own_cgroups)
         else:
             mounts.attach(mount, root_fd, start.trees.get(index))
     devices.make_devices(root_fd, spec.devices)
