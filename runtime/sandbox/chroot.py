@@ -44,8 +44,11 @@ class Supervised(Record):
 
     def kill(self) -> None:
         """Kill all of it, and collect it."""
-        os.kill(self.pid, signal.SIGTERM)
-        os.waitpid(self.pid, 0)
+        try:
+            os.kill(self.pid, signal.SIGTERM)
+            os.waitpid(self.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # collected already: a signal came between that and what would have noted it
 
 
 def start_in_chroot(

@@ -57,8 +57,11 @@ class Container(Record):
 
     def kill(self) -> None:
         """Kill it, and with it every process of its PID namespace; then collect it."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+        try:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass  # collected already: a signal came between that and what would have noted it
 
 
 def exit_status(wait_status: int) -> int:
