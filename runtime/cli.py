@@ -28,13 +28,11 @@ def run_and_exit() -> NoReturn:
     status = main()
     if sys.stdout is not None:  # the caller may have closed it
         sys.stdout.flush()
+    if status == 0 and "runtime.startup" in sys.modules:
+        from runtime.startup import leave
+
+        leave(sys.argv[1:])
     os._exit(status)
-
-
-def run_oci_and_exit() -> NoReturn:
-    """Run `pyrun-oci`, which is `pyrun oci` under a name of its own, as engines call it."""
-    sys.argv[1:1] = ["oci"]
-    run_and_exit()
 
 
 def main() -> int:

@@ -1,8 +1,9 @@
 """How many system calls a start makes: milliseconds would flicker, calls do not.
 
 The interpreter's own start is measured beside it and taken off: it is another Python's elsewhere.
-Most of what remains is imports, twelve calls for each module. A change that needs more says so
-here; the bounds are a few in a hundred above what was counted.
+The modules come from one file by then (`runtime.startup`): one by one, they would be twelve calls
+each. A change that needs more says so here; the bounds are a few in a hundred above what was
+counted.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("strace")]
 
 # By the process on the host, and by the container's until it is its own program. Counted with
 # Python 3.11, where v1 has ten controllers.
-PYRUN = (790, 352)
-OCI_RUN = (1310, 490)
-OCI_EXEC = (925, 130)
+PYRUN = (310, 352)
+OCI_RUN = (680, 490)
+OCI_EXEC = (340, 130)
 
 
 def _counted(argv: list[str], trace: Path, env: Mapping[str, str]) -> tuple[int, int]:
