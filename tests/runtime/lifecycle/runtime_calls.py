@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _numbers = itertools.count()
 MARK = "PYRUN_TEST"  # a variable that every process of a test has: who is left can be found
 as_root = pytest.mark.parametrize("caller", ["root"], indirect=True)
+as_root_and_user = pytest.mark.parametrize("caller", ["root", "user"], indirect=True)
 as_user = pytest.mark.parametrize("caller", ["user", "lone_user"], indirect=True)
 FOREVER = "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done"
 

@@ -13,6 +13,7 @@ from tests.runtime.lifecycle.runtime_calls import (
     FOREVER,
     Runtime,
     as_root,
+    as_root_and_user,
     groups_of,
     marked,
     until,
@@ -86,6 +87,7 @@ def test_the_field_and_the_value_are_named(
 
 
 @pytest.mark.parametrize("name", ["proc", "dev", "sys"])
+@as_root_and_user
 def test_a_link_in_the_image_where_a_filesystem_belongs_is_refused(
     name: str, oci: Runtime, bundle: Bundle
 ) -> None:
@@ -122,10 +124,7 @@ def test_a_hostile_passwd_is_no_trap(oci: Runtime, bundle: Bundle) -> None:
     assert "'n'" in oci.refused("exec", "--user", "n", box, "true")
 
 
-@pytest.mark.parametrize(
-    "identity",
-    ["a/b", "../x", "..", ".", ".hidden", "", "x" * 256, "a b", "ü", "a\nb", "*"],
-)
+@pytest.mark.parametrize("identity", ["a/b", "..", "x" * 256])
 @as_root
 def test_an_id_that_is_no_name_is_refused(identity: str, oci: Runtime, bundle: Bundle) -> None:
     said = oci.refused("create", "-b", bundle("true"), "--", identity)
@@ -167,6 +166,7 @@ def test_a_command_line_that_is_wrong_is_told_so(
     assert words in oci.refused(*arguments)
 
 
+@as_root_and_user
 def test_a_pid_file_that_cannot_be_written_ends_the_container(
     oci: Runtime, bundle: Bundle
 ) -> None:
@@ -190,6 +190,7 @@ def test_a_log_takes_the_error_as_engines_read_it(oci: Runtime) -> None:
     assert "--log /no/where/log: No such file or directory" in said
 
 
+@as_root_and_user
 def test_a_state_directory_that_cannot_be_made_is_named(oci: Runtime, bundle: Bundle) -> None:
     oci.root = oci.room.place / "file" / "state"
     (oci.room.place / "file").write_text("")

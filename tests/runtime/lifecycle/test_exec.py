@@ -20,6 +20,7 @@ from tests.runtime.lifecycle.runtime_calls import (
     Runtime,
     alive,
     as_root,
+    as_root_and_user,
     give_away,
     until,
 )
@@ -39,11 +40,13 @@ PROFILE = {
 
 
 @pytest.mark.parametrize(
-    ("caller", "own_users"),
-    [("root", False), ("root", True), ("user", False), ("lone_user", False)],
+    ("caller", "own_users", "no_new_privileges"),
+    [
+        *(("root", False, True), ("root", False, False), ("root", True, True)),
+        *(("user", False, False), ("lone_user", False, True)),
+    ],
     indirect=["caller"],
 )
-@pytest.mark.parametrize("no_new_privileges", [True, False])
 def test_the_process_has_the_rights_and_namespaces_of_the_containers_first(
     no_new_privileges: bool, own_users: bool, oci: Runtime, bundle: Bundle
 ) -> None:
@@ -65,6 +68,7 @@ def test_the_process_has_the_rights_and_namespaces_of_the_containers_first(
     assert "Operation not permitted" in said
 
 
+@as_root_and_user
 def test_environment_directory_and_arguments_are_given(oci: Runtime, bundle: Bundle) -> None:
     box = oci.started(bundle(FOREVER, process(cwd="/home")))
     assert oci.ok("exec", box, "pwd") == "/home\n"
@@ -110,6 +114,7 @@ def test_capabilities_are_added_and_no_new_privs_is_set(oci: Runtime, bundle: Bu
     assert "CAP_NOTHING" in oci.refused("exec", "--cap", "CAP_NOTHING", *argv)
 
 
+@as_root_and_user
 def test_a_process_file_says_everything(oci: Runtime, bundle: Bundle) -> None:
     box = oci.started(bundle(FOREVER))
     file = oci.room.place / "process.json"
@@ -138,6 +143,7 @@ def test_a_process_file_that_is_wrong_is_named(oci: Runtime, bundle: Bundle) -> 
         assert words in said
 
 
+@as_root
 def test_a_detached_process_lives_on_and_its_pid_is_written(oci: Runtime, bundle: Bundle) -> None:
     box = oci.started(bundle(FOREVER))
     file = oci.room.place / "pid"
@@ -169,6 +175,7 @@ def test_exec_ends_as_its_command_does(
     assert oci.status(box) == "running"
 
 
+@as_root
 def test_streams_are_the_callers(oci: Runtime, bundle: Bundle) -> None:
     box = oci.started(bundle(FOREVER))
     done = oci("exec", box, "sh", "-c", "cat; echo err >&2", stdin=b"given\n")
@@ -185,6 +192,7 @@ def test_a_descriptor_is_preserved_and_no_other(oci: Runtime, bundle: Bundle) ->
     assert out.split() == ["0", "1", "2", "3"]
 
 
+@as_root
 def test_exec_into_a_container_that_does_not_run_is_refused(oci: Runtime, bundle: Bundle) -> None:
     box = oci.create(bundle(FOREVER))
     said = oci.refused("exec", box, "true")

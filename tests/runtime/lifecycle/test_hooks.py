@@ -10,7 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.lifecycle.edits import hook
-from tests.runtime.lifecycle.runtime_calls import Runtime, as_root, groups_of, marked, until
+from tests.runtime.lifecycle.runtime_calls import (
+    Runtime,
+    as_root,
+    as_root_and_user,
+    groups_of,
+    marked,
+    until,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,6 +107,7 @@ def test_create_container_hooks_are_in_the_containers_namespaces_with_the_hosts_
 
 
 @pytest.mark.parametrize("point", ["prestart", "createRuntime", "createContainer"])
+@as_root_and_user
 def test_a_failing_hook_of_create_stops_it_and_nothing_is_left(
     point: str, oci: Runtime, bundle: Bundle
 ) -> None:

@@ -30,7 +30,11 @@ def _bind(source: Path, destination: str, *options: str) -> dict[str, object]:
     return {"destination": destination, "type": "bind", "source": str(source), "options": words}
 
 
-@pytest.mark.parametrize("read_only_root", [True, False])
+@pytest.mark.parametrize(
+    ("caller", "read_only_root"),
+    [("root", True), ("root", False), ("user", True), ("lone_user", True)],
+    indirect=["caller"],
+)
 def test_a_mount_is_added_to_a_running_container_and_removed(
     read_only_root: bool, oci: Runtime, bundle: Bundle
 ) -> None:

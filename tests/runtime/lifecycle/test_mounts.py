@@ -21,7 +21,12 @@ from tests.runtime.lifecycle.edits import (
     without_mounts,
     writable,
 )
-from tests.runtime.lifecycle.runtime_calls import Runtime, as_root, give_away
+from tests.runtime.lifecycle.runtime_calls import (
+    Runtime,
+    as_root,
+    as_root_and_user,
+    give_away,
+)
 from tests.support import run
 
 TYPE_CHECKING = False
@@ -62,6 +67,7 @@ def test_a_bind_shows_a_directory_of_the_host_and_takes_writes(
     assert (source / "new").read_text() == "new\n"
 
 
+@as_root_and_user
 def test_a_file_can_be_bound_and_its_place_is_made(oci: Runtime, bundle: Bundle) -> None:
     source = oci.room.directory("data", {"file": "content"})
     path = bundle("cat /a/b/c", bind(source / "file", "/a/b/c", "ro"))
@@ -88,6 +94,7 @@ def test_bind_leaves_out_what_is_mounted_below(nested: Path, oci: Runtime, bundl
     assert oci.output_of(bundle("ls /x/below", bind(nested, "/x"))) == "file\n"
 
 
+@as_root_and_user
 def test_attributes_are_set_and_the_last_word_counts(oci: Runtime, bundle: Bundle) -> None:
     source = oci.room.directory("data")
     words: tuple[str, ...] = ("ro", "nosuid", "nodev", "noexec", "noatime", "rw", "exec")
@@ -100,6 +107,7 @@ def test_attributes_are_set_and_the_last_word_counts(oci: Runtime, bundle: Bundl
         assert {"ro", "nosuid", "nodev", "noexec"} <= found
 
 
+@as_root_and_user
 def test_a_tmpfs_takes_its_options(oci: Runtime, bundle: Bundle) -> None:
     path = bundle(
         "stat -c '%a %u %F' /t; df -k /t | tail -1; dd if=/dev/zero of=/t/x bs=1k count=900 2>&1",
@@ -183,6 +191,7 @@ def _idmap_is_missing(place: Path) -> str:
     return ""
 
 
+@as_root_and_user
 def test_the_root_is_read_only_if_the_config_says_so(oci: Runtime, bundle: Bundle) -> None:
     said = oci.run(bundle("touch /x; touch /dev/shm/x && echo shm"))
     assert said.stderr == "touch: /x: Read-only file system\n"
@@ -192,6 +201,7 @@ def test_the_root_is_read_only_if_the_config_says_so(oci: Runtime, bundle: Bundl
     assert (path / "rootfs/x").exists()
 
 
+@as_root_and_user
 def test_masked_files_are_empty_and_masked_directories_too(oci: Runtime, bundle: Bundle) -> None:
     path = bundle(
         "cat /secret; ls /secrets; touch /secrets/x; echo x > /secret; cat /proc/kcore | wc -c",
@@ -208,6 +218,7 @@ def test_masked_files_are_empty_and_masked_directories_too(oci: Runtime, bundle:
     assert (path / "rootfs/secret").read_text() == "secret"
 
 
+@as_root_and_user
 def test_read_only_paths_cannot_be_written(oci: Runtime, bundle: Bundle) -> None:
     path = bundle(
         "touch /ro/x; echo 1 > /proc/sys/kernel/domainname; touch /rw",
@@ -327,11 +338,13 @@ def test_the_cgroup_mount_shows_the_containers_own_group(oci: Runtime, bundle: B
     assert "Read-only file system" in result.stderr
 
 
+@as_root_and_user
 def test_a_config_without_mounts_runs(oci: Runtime, bundle: Bundle) -> None:
     path = bundle("ls /; ls /proc", without_mounts(), linux(maskedPaths=[], readonlyPaths=[]))
     assert "bin" in oci.output_of(path).split()
 
 
+@as_root_and_user
 def test_mounts_are_made_in_order_and_may_cover_each_other(oci: Runtime, bundle: Bundle) -> None:
     source = oci.room.directory("data", {"file": "content", "sub/": None})
     path = bundle(
@@ -362,6 +375,7 @@ def test_a_mount_that_cannot_be_made_is_named(
     assert words in oci.refused("run", "-b", bundle("true", edit), oci.new_id())
 
 
+@as_root_and_user
 def test_the_working_directory_is_made(oci: Runtime, bundle: Bundle) -> None:
     assert oci.output_of(bundle("pwd", process(cwd="/made/for/it"), writable)) == "/made/for/it\n"
 

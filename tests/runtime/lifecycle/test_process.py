@@ -16,7 +16,12 @@ from tests.runtime.lifecycle.edits import (
     user_namespace,
     without,
 )
-from tests.runtime.lifecycle.runtime_calls import Runtime, as_root, give_away
+from tests.runtime.lifecycle.runtime_calls import (
+    Runtime,
+    as_root,
+    as_root_and_user,
+    give_away,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -33,6 +38,7 @@ def _status(text: str) -> dict[str, str]:
     }
 
 
+@as_root_and_user
 def test_the_environment_is_the_configs_and_a_home(oci: Runtime, bundle: Bundle) -> None:
     path = bundle(["env"], process(env=["A=1", "B=two words", "PATH=/bin"]))
     assert oci.output_of(path).splitlines() == ["A=1", "B=two words", "PATH=/bin", "HOME=/root"]
@@ -45,6 +51,7 @@ def test_the_user_the_groups_and_the_umask_are_the_configs(oci: Runtime, bundle:
     assert oci.output_of(path) == "1000\n50 7 8\n0077\n/home/alice\n"
 
 
+@as_root
 def test_the_umask_is_022_unless_said_otherwise(oci: Runtime, bundle: Bundle) -> None:
     assert oci.output_of(bundle("umask")) == "0022\n"
 
@@ -65,12 +72,14 @@ def test_the_five_sets_of_capabilities_are_the_configs(oci: Runtime, bundle: Bun
     assert found == {"CapInh": 1, "CapPrm": 1, "CapEff": 1, "CapBnd": 0xA1, "CapAmb": 1}
 
 
+@as_root_and_user
 def test_no_new_privileges_is_as_the_config_says(oci: Runtime, bundle: Bundle) -> None:
     for wanted in (True, False):
         status = _status(oci.output_of(bundle(STATUS, process(noNewPrivileges=wanted))))
         assert status["NoNewPrivs"] == str(int(wanted))
 
 
+@as_root_and_user
 def test_a_seccomp_profile_is_installed(oci: Runtime, bundle: Bundle) -> None:
     profile = {
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -82,6 +91,7 @@ def test_a_seccomp_profile_is_installed(oci: Runtime, bundle: Bundle) -> None:
     assert result.stderr == "mkdir: can't create directory '/dev/shm/x': Illegal seek\n"
 
 
+@as_root_and_user
 def test_a_seccomp_profile_without_no_new_privileges(oci: Runtime, bundle: Bundle) -> None:
     profile = {
         "defaultAction": "SCMP_ACT_ALLOW",
@@ -97,6 +107,7 @@ def test_a_seccomp_profile_without_no_new_privileges(oci: Runtime, bundle: Bundl
     assert "Operation not permitted" in result.stderr
 
 
+@as_root_and_user
 def test_resource_limits_are_set(oci: Runtime, bundle: Bundle) -> None:
     limits = [
         {"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200},
@@ -110,11 +121,13 @@ def test_resource_limits_are_set(oci: Runtime, bundle: Bundle) -> None:
     assert rows["Max stack size"] == [str(1 << 20), str(1 << 22)]
 
 
+@as_root
 def test_a_limit_on_address_space_does_not_hinder_the_start(oci: Runtime, bundle: Bundle) -> None:
     limits = [{"type": "RLIMIT_AS", "soft": 16 << 20, "hard": 16 << 20}]
     assert oci.output_of(bundle("ulimit -v", process(rlimits=limits))) == "16384\n"
 
 
+@as_root_and_user
 def test_a_limit_that_may_not_be_raised_is_named(oci: Runtime, bundle: Bundle) -> None:
     limits = [{"type": "RLIMIT_NOFILE", "soft": 1 << 30, "hard": 1 << 30}]
     said = oci.refused("run", "-b", bundle("true", process(rlimits=limits)), oci.new_id())
@@ -127,6 +140,7 @@ def test_the_oom_score_is_set(oci: Runtime, bundle: Bundle) -> None:
     assert oci.output_of(bundle(argv, process(oomScoreAdj=500), namespace("time"))) == "500\n"
 
 
+@as_root_and_user
 def test_the_scheduler_and_the_io_priority_are_set(oci: Runtime, bundle: Bundle) -> None:
     path = bundle(
         "cut -d' ' -f19,41 /proc/$$/stat; ionice -p $$",
@@ -146,11 +160,13 @@ def test_a_scheduler_that_is_refused_is_named(oci: Runtime, bundle: Bundle) -> N
 
 
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="LINUX32 is of x86_64")
+@as_root
 def test_the_personality_is_the_configs(oci: Runtime, bundle: Bundle) -> None:
     path = bundle("uname -m", linux(personality={"domain": "LINUX32"}))
     assert oci.output_of(path) == "i686\n"
 
 
+@as_root_and_user
 def test_kernel_parameters_of_its_namespaces_are_set(oci: Runtime, bundle: Bundle) -> None:
     values = {"kernel.shmmax": "12345", "fs.mqueue.msg_max": "7"}
     if oci.caller.is_root:
@@ -196,6 +212,7 @@ def test_landlock_rules_come_by_annotation(oci: Runtime, bundle: Bundle) -> None
     assert result.stderr == "cat: can't open '/etc/passwd': Permission denied\n"
 
 
+@as_root_and_user
 def test_init_is_the_first_process_and_passes_the_status_on(oci: Runtime, bundle: Bundle) -> None:
     result = oci.run(bundle("echo $$; exit 9"), "--init")
     assert (result.status, result.stdout) == (9, "2\n")

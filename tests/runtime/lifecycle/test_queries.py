@@ -9,7 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.lifecycle.edits import linux
-from tests.runtime.lifecycle.runtime_calls import FOREVER, Runtime, as_root, as_user, until
+from tests.runtime.lifecycle.runtime_calls import (
+    FOREVER,
+    Runtime,
+    as_root,
+    as_root_and_user,
+    as_user,
+    until,
+)
 from tests.support import run, which
 
 TYPE_CHECKING = False
@@ -19,6 +26,7 @@ if TYPE_CHECKING:
     Bundle = Callable[..., Path]
 
 
+@as_root_and_user
 def test_list_shows_every_container_with_its_status(oci: Runtime, bundle: Bundle) -> None:
     assert oci.ok("list") == "ID   PID   STATUS   BUNDLE   CREATED   OWNER\n"
     assert (oci.ok("list", "-q"), oci.ok("list", "-f", "json")) == ("", "[]\n")
@@ -40,6 +48,7 @@ def test_list_shows_every_container_with_its_status(oci: Runtime, bundle: Bundle
     assert [row[2] for row in rows[1:]] == [listed[row[0]]["status"] for row in rows[1:]]
 
 
+@as_root_and_user
 def test_ps_shows_the_processes_of_one_container(oci: Runtime, bundle: Bundle) -> None:
     oci.started(bundle("sleep 1005"))
     box = oci.started(bundle("sleep 1006 & sleep 1007 & echo ready; wait"))
@@ -71,6 +80,7 @@ def test_formats_that_are_not_known_are_named(oci: Runtime, bundle: Bundle) -> N
     assert f"container '{box}' is stopped" in oci.refused("ps", box)
 
 
+@as_root
 def test_features_are_those_of_the_specification(oci: Runtime) -> None:
     found = json.loads(oci.ok("features"))
     assert found["ociVersionMin"] == "1.0.0"
@@ -95,6 +105,7 @@ def test_features_are_those_of_the_specification(oci: Runtime) -> None:
     assert "org.pybuild.landlock" in found["potentiallyUnsafeConfigAnnotations"]
 
 
+@as_root_and_user
 def test_the_example_runs_as_it_is_written(oci: Runtime, bundle: Bundle) -> None:
     """But for the terminal, which a test has not."""
     path = bundle(FOREVER)
@@ -180,6 +191,7 @@ def test_a_user_without_groups_is_told_so(oci: Runtime, bundle: Bundle) -> None:
     assert oci.status(box) == "running"
 
 
+@as_root
 def test_version_and_help_are_printed(oci: Runtime) -> None:
     lines = oci.ok("--version").splitlines()
     assert lines[0].startswith("pyrun version ")

@@ -16,6 +16,7 @@ from tests.runtime.lifecycle.runtime_calls import (
     Runtime,
     alive,
     as_root,
+    as_root_and_user,
     end_marked,
     groups_of,
     marked,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     Bundle = Callable[..., Path]
 
 
+@as_root_and_user
 def test_a_container_whose_process_was_killed_is_stopped(oci: Runtime, bundle: Bundle) -> None:
     box = oci.started(bundle())
     os.kill(oci.state(box)["pid"], signal.SIGKILL)
@@ -36,6 +38,7 @@ def test_a_container_whose_process_was_killed_is_stopped(oci: Runtime, bundle: B
     oci.ok("delete", box)
 
 
+@as_root_and_user
 def test_a_pid_that_another_process_has_by_now_is_not_the_container(
     oci: Runtime, bundle: Bundle
 ) -> None:
@@ -117,6 +120,7 @@ def test_a_start_that_was_killed_leaves_a_running_container(oci: Runtime, bundle
     assert oci.ok("exec", box, "echo", "in") == "in\n"
 
 
+@as_root_and_user
 def test_a_create_that_is_killed_before_it_recorded_the_process_leaves_none(
     oci: Runtime, bundle: Bundle
 ) -> None:

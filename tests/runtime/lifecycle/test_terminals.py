@@ -15,7 +15,12 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.lifecycle.edits import process, terminal
-from tests.runtime.lifecycle.runtime_calls import FOREVER, Runtime, as_root
+from tests.runtime.lifecycle.runtime_calls import (
+    FOREVER,
+    Runtime,
+    as_root,
+    as_root_and_user,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -95,6 +100,7 @@ def test_the_master_comes_by_the_console_socket_and_can_be_resized(
     assert "40 100" in read_until(master, "resized")
 
 
+@as_root_and_user
 def test_the_terminal_controls_the_container(
     console: ConsoleSocket, oci: Runtime, bundle: Bundle
 ) -> None:
@@ -119,6 +125,7 @@ def test_the_console_device_is_the_terminal(
     read_until(master, "by console")
 
 
+@as_root_and_user
 def test_a_detached_container_needs_a_console_socket_for_its_terminal(
     oci: Runtime, bundle: Bundle
 ) -> None:
@@ -141,6 +148,7 @@ def test_a_console_socket_without_a_terminal_or_a_listener_is_an_error(
     assert list(oci.root.iterdir()) == []
 
 
+@as_root_and_user
 def test_run_joins_the_containers_terminal_to_ours(oci: Runtime, bundle: Bundle) -> None:
     master, slave = pty.openpty()
     try:
@@ -161,6 +169,7 @@ def test_run_joins_the_containers_terminal_to_ours(oci: Runtime, bundle: Bundle)
         os.close(slave)
 
 
+@as_root
 def test_exec_has_a_terminal_by_a_console_socket(
     console: ConsoleSocket, oci: Runtime, bundle: Bundle
 ) -> None:
@@ -173,6 +182,7 @@ def test_exec_has_a_terminal_by_a_console_socket(
     os.write(master, b"\n")
 
 
+@as_root_and_user
 def test_exec_joins_its_terminal_to_ours(oci: Runtime, bundle: Bundle) -> None:
     box = oci.started(bundle(FOREVER))
     master, slave = pty.openpty()
