@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -44,9 +45,27 @@ def _stop(
     assert "Traceback" not in pybuild.log
 
 
+def _is_busy(pybuild: Pybuild) -> bool:
+    """Whether processes are there, or locks of ones that are ending.
+
+    A process closes its files last: nothing else tells of it by then.
+    """
+    if processes(pybuild.directory):
+        return True
+    for path in (pybuild.store / "tmp").iterdir():
+        fd = os.open(path, os.O_RDONLY)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        finally:
+            os.close(fd)
+    return False
+
+
 def _check_nothing_is_left(pybuild: Pybuild, number: int) -> None:
     until = time.monotonic() + 5  # a killed process is collected by whoever inherits it
-    while processes(pybuild.directory) and time.monotonic() < until:
+    while _is_busy(pybuild) and time.monotonic() < until:
         time.sleep(0.02)
     assert processes(pybuild.directory) == []
     assert mounts(pybuild.directory) == []

@@ -703,7 +703,9 @@ def _check(document: object) -> bool:
     return True
 
 
-@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(
+    "value", ODD, ids=lambda value: "removed" if value is REMOVED else repr(value)[:30]
+)
 def test_any_value_at_any_place_is_read_or_refused_by_one_line(value: object) -> None:
     refused = sum(_check(changed(FULL, path, value)) for path in places(FULL) if path)
     assert refused > 0
