@@ -31,6 +31,7 @@ def run_and_exit() -> NoReturn:
     if status == 0 and "runtime.startup" in sys.modules:
         from runtime.startup import leave
 
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # all that was asked for is done
         leave(sys.argv[1:])
     os._exit(status)
 
@@ -41,6 +42,9 @@ def main() -> int:
     # If the caller ignores it, that is inherited, and there is nothing to wait for.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
+        # The script let an interrupt end the process; what is done from here on is to be undone.
+        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return _main(sys.argv[1:])
     except PyrunError as error:
         _complain(error)

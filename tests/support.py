@@ -12,9 +12,11 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -452,6 +454,24 @@ def run_pyrun(
         env=environment(caller, PYBUILD_ROOT=str(store), **(env or {})),
         **choices,
     )
+
+
+def wait_for_script(process: subprocess.Popen[Any]) -> bool:
+    """Wait for the first line of a command of ours; False if it ended unseen.
+
+    Who interrupts the interpreter's own start sees its words. Our first line gives up the handler
+    of SIGINT that the interpreter has set; what sets it again sets one of SIGTERM later.
+    """
+    interrupt, terminate = (1 << number - 1 for number in (signal.SIGINT, signal.SIGTERM))
+    was_set = False
+    while process.poll() is None:
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        caught = int(status.partition("SigCgt:")[2].split()[0], 16)
+        was_set = was_set or bool(caught & interrupt)
+        if caught & terminate or (was_set and not caught & interrupt):
+            return True
+        time.sleep(0.0005)
+    return False
 
 
 def _bytecode() -> Path:

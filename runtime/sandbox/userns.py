@@ -51,11 +51,13 @@ def become_root() -> None:
     uid_range, gid_range = _subordinate("/etc/subuid", uid), _subordinate("/etc/subgid", uid)
     # The helper stays outside: a process may not map ids that it does not own into itself.
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
+    caller = os.getpid()
     helper = os.fork()
     if helper == 0:
         os.close(ready_write)
         started = os.read(ready_read, 1)
-        os._exit(_map_ids(os.getppid(), (uid, uid_range), (gid, gid_range)) if started else 1)
+        # Not its parent's by now: that may have been killed, and another have taken its place.
+        os._exit(_map_ids(caller, (uid, uid_range), (gid, gid_range)) if started else 1)
     os.close(ready_read)
     try:
         syscalls.unshare(syscalls.CLONE_NEWUSER)

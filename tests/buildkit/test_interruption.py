@@ -15,7 +15,7 @@ import pytest
 
 from tests.buildkit.support import SHELL, Image, Pybuild, mounts, processes
 from tests.conftest import remove
-from tests.support import CHECKOUT
+from tests.support import CHECKOUT, wait_for_script
 
 FIRST = f"{SHELL}RUN echo 1 > /a\n"
 _STATUS = {signal.SIGINT: 130, signal.SIGTERM: 143, signal.SIGHUP: 129, signal.SIGKILL: -9}
@@ -63,10 +63,14 @@ def _is_busy(pybuild: Pybuild) -> bool:
     return False
 
 
-def _check_nothing_is_left(pybuild: Pybuild, number: int) -> None:
+def _wait_until_idle(pybuild: Pybuild) -> None:
     until = time.monotonic() + 5  # a killed process is collected by whoever inherits it
     while _is_busy(pybuild) and time.monotonic() < until:
         time.sleep(0.02)
+
+
+def _check_nothing_is_left(pybuild: Pybuild, number: int) -> None:
+    _wait_until_idle(pybuild)
     assert processes(pybuild.directory) == []
     assert mounts(pybuild.directory) == []
     if number == signal.SIGKILL:  # nobody was left to clean up: the next one that works does
@@ -178,6 +182,7 @@ def _sweep(pybuild: Pybuild, repository: Path, moments: list[float]) -> None:
         if pybuild.output.exists():
             assert Image(pybuild.output).descriptor["digest"] == expected.strip()
         assert mounts(pybuild.directory) == []
+    _wait_until_idle(pybuild)
     ended = pybuild.try_build(text)
     assert (ended.status, ended.stdout) == (0, expected), ended.stderr
     _check_nothing_is_left(pybuild, 0)
@@ -207,10 +212,12 @@ def test_stopped_at_forty_moments_a_build_cleans_up_each_time(
     text = f"{FIRST}COPY busybox /b\nWORKDIR /w\nRUN sleep 0.3; truncate -s 20M /big\n"
     for moment in (0.02 * n for n in range(1, 41)):
         process = anybody.start(text, "--no-cache")
+        assert wait_for_script(process)
         time.sleep(moment)
         process.send_signal(number)
         assert process.wait(30) in (0, 128 + number, -number), anybody.log
         assert "Traceback" not in anybody.log
+        _wait_until_idle(anybody)  # what maps a user's ids ends by itself, if it is very early
         assert processes(anybody.directory) == []
         assert os.listdir(anybody.store / "tmp") == []
 

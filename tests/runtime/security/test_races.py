@@ -79,7 +79,7 @@ def test_cve_2021_30465_a_mount_point_that_is_swapped_leads_nowhere_outside(
     ]
     bundle = oci.bundle(config, {"data/": None})
     data, link = bundle / "rootfs/data", bundle / "rootfs/link"
-    assert oci.run(bundle).status == 0  # undisturbed; how many of the others start is luck
+    worked = 0
     for number, route in enumerate(_routes(outside)):
         link.unlink() if number else None
         link.symlink_to(route)
@@ -87,10 +87,12 @@ def test_cve_2021_30465_a_mount_point_that_is_swapped_leads_nowhere_outside(
             for _ in range(times // 4):
                 result = oci.run(bundle)
                 _check(result.status, result.stderr)
+                worked += result.status == 0
         if data.is_symlink():
             data.unlink()
             link.rename(data)
             link.symlink_to(route)
+    assert worked
 
 
 @pytest.mark.parametrize("times", TIMES)
@@ -138,14 +140,16 @@ def test_cve_2025_31133_a_null_device_that_is_swapped_masks_or_the_start_is_refu
     config["mounts"] = [m for m in config["mounts"] if not m["destination"].startswith("/dev")]
     bundle = oci.bundle(config, {"dev/link": outside / "null"})
     os.mknod(bundle / "rootfs/dev/null", 0o020666, os.makedev(1, 3))
-    undisturbed = oci.run(bundle)
-    assert (undisturbed.status, undisturbed.stdout) == (0, "")
-    # How many of the others start is a matter of luck; what they say is not.
+    worked = tries = 0
     with _swapping(build("swapper"), bundle / "rootfs/dev/null", bundle / "rootfs/dev/link"):
-        for _ in range(times):
+        # A start that works has met the device at every look: the faster the swap, the fewer.
+        while tries < times or (not worked and tries < 600):
             result = oci.run(bundle)
             _check(result.status, result.stderr)
             assert result.stdout == ""
+            worked += result.status == 0
+            tries += 1
+    assert worked > 0
 
 
 @pytest.mark.parametrize("times", TIMES)
