@@ -88,7 +88,7 @@ def resize(fd: int, rows: int, columns: int) -> None:
 def test_the_master_comes_by_the_console_socket_and_can_be_resized(
     console: ConsoleSocket, oci: Runtime, bundle: Bundle
 ) -> None:
-    script = "tty; stty size; trap 'stty size; echo resized' WINCH; while :; do sleep 0.02; done"
+    script = "trap 'stty size; echo resized' WINCH; tty; stty size; while :; do sleep 0.02; done"
     size = {"height": 7, "width": 33}
     path = bundle(script, terminal, process(consoleSize=size))
     box = oci.create(path, "--console-socket", console.path)
