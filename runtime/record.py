@@ -10,6 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any, Self, dataclass_transform
 else:
 
@@ -58,6 +59,14 @@ class Record(metaclass=_RecordType):
             raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
 
         __delattr__ = None
+
+    @classmethod
+    def restore(cls, values: Iterable[Any]) -> Self:
+        """Make a record of the values of all its fields, in their order; nothing is checked."""
+        record = cls.__new__(cls)
+        for field, value in zip(cls._fields, values, strict=True):
+            object.__setattr__(record, field, value)
+        return record
 
     def replace(self, **changes: Any) -> Self:
         """Return a copy with some fields changed."""

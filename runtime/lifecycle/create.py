@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 
 from runtime.errors import ContainerError
+from runtime.lifecycle.kept import keep, seccomp_filter
 from runtime.lifecycle.operations import run_poststart, run_poststop
+from runtime.lifecycle.pid_file import write_pid_file
 from runtime.lifecycle.state import ContainerDirectory, State, process_start, report
 from runtime.oci.config import read_config
 from runtime.oci.json_text import to_text
@@ -88,6 +90,7 @@ def _create(
         annotations=spec.annotations,
     )
     entry = _entry(spec, options, state)
+    keep(directory, spec, entry.seccomp, entry.seccomp_flags)
     group = make_container_group(spec, directory.id)
     directory.write_file("group.json", to_text(group.to_json()).encode())
     pipes: tuple[int, ...] = ()
@@ -162,7 +165,7 @@ def _check_fds(count: int) -> None:
 
 def _entry(spec: Spec, options: CreateOptions, state: State) -> Entry:
     annotations = dict(spec.annotations)
-    program, flags = seccomp_program(spec, state.uid)
+    program, flags = seccomp_filter(spec)
     hooks = spec.hooks
     return Entry(
         seccomp=program,
@@ -176,23 +179,6 @@ def _entry(spec: Spec, options: CreateOptions, state: State) -> Entry:
         start_hooks=() if hooks is None else hooks.start_container,
         state=lambda pid, status: to_text(report(state, status, pid)).encode(),
     )
-
-
-def seccomp_program(spec: Spec, uid: int) -> tuple[bytes, int]:
-    """The compiled filter of a spec and its flags; empty if the spec has none."""
-    if spec.seccomp is None:
-        return b"", 0
-    from runtime.seccomp.load import filter_for
-    from runtime.store.store import default_root
-
-    flags = 0
-    if spec.seccomp.flags:
-        from runtime.seccomp.compile import filter_flags
-
-        flags = filter_flags(spec.seccomp)
-    cache = f"{default_root()}/seccomp"
-    names = spec.process.capabilities.bounding
-    return filter_for(spec.seccomp, names, cache=cache), flags
 
 
 def _landlock(text: str) -> Ruleset | None:
@@ -237,18 +223,6 @@ def _waiter(go: int, reply: int) -> Callable[[int], None]:
         os.close(go)
 
     return wait
-
-
-def write_pid_file(path: str, pid: int) -> None:
-    """Write a pid file, whole or not at all: its reader may look at any moment."""
-    if path:
-        aside = f"{path}.{os.getpid()}"
-        try:
-            with open(aside, "w", encoding="ascii") as file:
-                file.write(str(pid))
-            os.rename(aside, path)
-        except OSError as error:
-            raise ContainerError(f"--pid-file {path}: {error.strerror}") from error
 
 
 def now() -> str:

@@ -11,7 +11,8 @@ import os
 
 from runtime.cgroup.files import enter
 from runtime.errors import ContainerError
-from runtime.lifecycle.operations import group_of, look, spec_of
+from runtime.lifecycle.kept import filter_of, spec_of
+from runtime.lifecycle.operations import group_of, look
 from runtime.lifecycle.state import open_process
 from runtime.record import Record
 from runtime.sandbox import entry, namespaces, syscalls
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runtime.lifecycle.state import ContainerDirectory, State
-    from runtime.oci.spec import Process, Spec
+    from runtime.oci.spec import Process
     from runtime.sandbox.entry import Equipment
 else:
     import _signal as signal
@@ -48,7 +49,6 @@ class ExecOptions(Record):
 
 class _Plan(Record):
     process: Process
-    spec: Spec
     state: State
     flags: int
     pidfd: int
@@ -77,13 +77,13 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
         raise ContainerError(f"container {directory.id!r} is {seen.status}, not running")
     if not process.args:
         raise ContainerError("process.args: no command was given")
-    spec = spec_of(directory)
+    final = _entry(directory, options)
     with Descriptors() as ours:
         report_read, report_write = ours.pipe()
         permit_read, permit_write = ours.pipe()
         master_channel, channel = _terminal(process, options)
         ours.own(master_channel, channel)
-        plan = _plan(spec, process, options, seen.state, report_write, permit_read, channel)
+        plan = _plan(final, process, seen.state, report_write, permit_read, channel)
         ours.own(plan.pidfd, plan.root, plan.unified)
         ours.own(*plan.group_entries, *plan.equipment.descriptors)
         pid = _fork(plan)
@@ -102,20 +102,12 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
 
 
 def _plan(
-    spec: Spec,
-    process: Process,
-    options: ExecOptions,
-    state: State,
-    report: int,
-    permit: int,
-    channel: int | None,
+    final: Entry, process: Process, state: State, report: int, permit: int, channel: int | None
 ) -> _Plan:
-    final = _entry(spec, process, options, state.uid)
     group = group_of(state)
     pidfd = open_process(state)
     return _Plan(
         process=process,
-        spec=spec,
         state=state,
         pidfd=pidfd,
         root=_own_root(state.pid, pidfd),
@@ -163,17 +155,13 @@ def _own_root(pid: int, pidfd: int) -> int | None:
     return None
 
 
-def _entry(spec: Spec, process: Process, options: ExecOptions, uid: int) -> Entry:
-    program, flags = b"", 0
-    if spec.seccomp is not None:
-        from runtime.lifecycle.create import seccomp_program
-
-        program, flags = seccomp_program(spec.replace(process=process), uid)
+def _entry(directory: ContainerDirectory, options: ExecOptions) -> Entry:
+    program, flags = filter_of(directory)
     return Entry(
         seccomp=program,
         seccomp_flags=flags,
         preserved_fds=options.preserved_fds,
-        personality=spec.personality,
+        personality=spec_of(directory).personality,
         dies_with_parent=False,
     )
 
@@ -254,7 +242,7 @@ def _accompany(pid: int, plan: _Plan, options: ExecOptions, report: int, permit:
     if said:
         raise_report(said, plan.process.args[0])
     if options.pid_file:
-        from runtime.lifecycle.create import write_pid_file
+        from runtime.lifecycle.pid_file import write_pid_file
 
         write_pid_file(options.pid_file, pid)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from runtime.errors import UsageError
 from runtime.lifecycle.command_line import number
 from runtime.lifecycle.exec import ExecOptions
-from runtime.lifecycle.operations import spec_of
+from runtime.lifecycle.kept import spec_of
 from runtime.oci.spec import Capabilities, User
 from runtime.sandbox.capabilities import parse_capability
 

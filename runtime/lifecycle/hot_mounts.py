@@ -15,7 +15,8 @@ import errno
 import os
 
 from runtime.errors import ContainerError, UsageError
-from runtime.lifecycle.operations import look, spec_of
+from runtime.lifecycle.kept import spec_of
+from runtime.lifecycle.operations import look
 from runtime.lifecycle.state import open_process
 from runtime.oci.config import parse_mounts
 from runtime.oci.reader import parse_json_value

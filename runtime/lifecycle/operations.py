@@ -8,6 +8,7 @@ import select
 from time import monotonic, sleep
 
 from runtime.errors import ContainerError, PyrunError
+from runtime.lifecycle.kept import spec_of
 from runtime.lifecycle.state import ContainerDirectory, State, directories, open_process, report
 from runtime.oci.json_text import to_text
 from runtime.record import Record
@@ -78,15 +79,6 @@ def look_at_all(root: str) -> list[Seen]:
             # Made but not recorded yet, gone since it was listed, or damaged: `state` says so.
             continue
     return found
-
-
-def spec_of(directory: ContainerDirectory) -> Spec:
-    """The configuration that a container was created with; it is read once."""
-    if directory.spec is None:
-        from runtime.oci.config import read_config
-
-        directory.spec = read_config(f"{directory.path}/config.json")
-    return directory.spec
 
 
 def start_container(directory: ContainerDirectory) -> None:

@@ -8,7 +8,7 @@ from runtime.cgroup.group import Group
 from runtime.cgroup.layout import find_layout
 from runtime.cgroup.places import place_of, relative_path
 from runtime.errors import PyrunError
-from runtime.lifecycle.operations import spec_of
+from runtime.lifecycle.kept import spec_of
 from runtime.oci.reader import parse_json
 
 TYPE_CHECKING = False

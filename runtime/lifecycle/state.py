@@ -2,6 +2,7 @@
 
     ROOT/ID/state.json    who it is; written aside and renamed, so it is whole or absent
     ROOT/ID/config.json   the configuration that it was created with
+    ROOT/ID/kept          the same and its seccomp filter, ready for use
     ROOT/ID/group.json    its control groups, from before anything is in them
     ROOT/ID/start, reply  named pipes to the process that waits for `start`; gone once it runs
     ROOT/ID/lock          held while one command changes the container
@@ -71,7 +72,7 @@ class ContainerDirectory:
         check_id(identity)
         self.id = identity
         self.path = f"{root}/{identity}"
-        self.spec: Spec | None = None  # what `operations.spec_of` has read
+        self.kept: tuple[Spec, bytes | None, int] | None = None  # what `kept` has read
         self._root = root
         self._lock = -1
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime import VERSION
 from tests.runtime.lifecycle.edits import (
     capabilities,
     linux,
@@ -66,6 +67,24 @@ def test_the_process_has_the_rights_and_namespaces_of_the_containers_first(
     assert f"NoNewPrivs:\t{int(no_new_privileges)}" in first
     said = oci("exec", box, "mkdir", "/dev/shm/x").stderr
     assert "Operation not permitted" in said
+
+
+@as_root
+def test_the_configuration_is_parsed_again_only_if_another_version_kept_it(
+    oci: Runtime, bundle: Bundle
+) -> None:
+    box = oci.started(bundle(FOREVER, process(cwd="/home"), linux(seccomp=PROFILE)))
+    config, kept = (oci.root / box / name for name in ("config.json", "kept"))
+    argv = ("exec", box, "sh", "-c", "pwd; grep Seccomp: /proc/self/status")
+    wanted = "/home\nSeccomp:\t2\n"
+    content = config.read_text()
+    config.write_text("{")
+    assert oci.ok(*argv) == wanted
+    config.write_text(content)
+    kept.write_bytes(kept.read_bytes().replace(VERSION.encode(), b"0.0.0"))
+    assert oci.ok(*argv) == wanted
+    kept.unlink()
+    assert oci.ok(*argv) == wanted
 
 
 @as_root_and_user

@@ -101,7 +101,8 @@ def test_a_container_with_a_damaged_configuration_can_be_deleted(
     oci: Runtime, bundle: Bundle
 ) -> None:
     box = oci.started(bundle())
-    (oci.root / box / "config.json").write_text("{")
+    for name in ("config.json", "kept"):
+        (oci.root / box / name).write_text("{")
     result = oci("delete", "--force", box)
     assert result.status == 0, result
     assert result.stderr.startswith("pyrun: warning: "), result
