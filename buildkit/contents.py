@@ -7,6 +7,7 @@ import os
 import stat
 import time
 
+from buildkit.excluding import NOTHING_EXCLUDED, kept_parents
 from buildkit.ignoring import ALL_VISIBLE
 from runtime.image.xattrs import kept_xattr
 from runtime.oci.digest import digest_of, small_sha256
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from hashlib import _Hash as Hash
 
+    from buildkit.excluding import Excluded
     from buildkit.ignoring import Visible
     from runtime.store.store import Store
 
@@ -80,19 +82,26 @@ def _stamp(status: os.stat_result) -> Stamp:
 
 
 def digest(
-    root_fd: int, path: str, known: StatCache | None = None, visible: Visible = ALL_VISIBLE
+    root_fd: int,
+    path: str,
+    known: StatCache | None = None,
+    visible: Visible = ALL_VISIBLE,
+    excluded: Excluded = NOTHING_EXCLUDED,
 ) -> str:
     """Digest of a file or of a directory's visible content: names, types, modes, xattrs and
     bytes, and which names are hard links to one file.
 
-    Times and owners are no part of it: COPY gives files from the context its own.
+    Times and owners are no part of it: COPY gives files from the context its own. Directories
+    that `--parents` keeps above the path (`DIRECTORY/./PATH`) count as themselves.
     """
     sha = small_sha256()
     links: dict[tuple[int, int], str] = {}
     fd = open_in_root(root_fd, path)  # a source that is a symlink is followed
     real = f"/proc/self/fd/{fd}"
     try:
-        for name, place, status in _walk(real, path, visible):
+        for above in kept_parents(path):
+            _add_directory(sha, root_fd, above)
+        for name, place, status in _walk(real, path, visible, excluded):
             line = f"{name}\0{stat.S_IFMT(status.st_mode):o}\0{status.st_mode & 0o7777:o}\0"
             sha.update(os.fsencode(line))
             _add_xattrs(sha, place, status)
@@ -114,7 +123,9 @@ def digest(
     return sha.hexdigest()
 
 
-def _walk(real: str, path: str, visible: Visible) -> Iterator[tuple[str, str, os.stat_result]]:
+def _walk(
+    real: str, path: str, visible: Visible, excluded: Excluded
+) -> Iterator[tuple[str, str, os.stat_result]]:
     """Name, place and status of what is visible below `real`, in a fixed order, itself first."""
     status = os.stat(real)
     yield ".", real, status
@@ -123,12 +134,24 @@ def _walk(real: str, path: str, visible: Visible) -> Iterator[tuple[str, str, os
         above, directory = stack.pop()
         inside = os.path.normpath(f"{path}/{above}")
         names = visible.names(directory, inside, os.listdir(directory))
+        names = excluded.names(directory, path, above, names)
         for name in sorted(names, key=os.fsencode):
             place = f"{directory}/{name}"
             status = os.lstat(place)
             yield f"{above}/{name}", place, status
             if stat.S_ISDIR(status.st_mode):
                 stack.append((f"{above}/{name}", place))
+
+
+def _add_directory(sha: Hash, root_fd: int, path: str) -> None:
+    fd = open_in_root(root_fd, path)
+    place = f"/proc/self/fd/{fd}"
+    try:
+        status = os.stat(place)
+        sha.update(os.fsencode(f"{path}\0{status.st_mode & 0o7777:o}\0"))
+        _add_xattrs(sha, place, status)
+    finally:
+        os.close(fd)
 
 
 def _file_digest(path: str, status: os.stat_result, known: StatCache | None) -> bytes:

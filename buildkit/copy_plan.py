@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from buildkit.steps import Base, CopyStep, InlineFile, Source
 from grammar import Add, Copy, Word
+from grammar.ignore import exclusions
+from grammar.ignore_patterns import IgnorePatternError
 
 if TYPE_CHECKING:
     from buildkit.stage_plan import StagePlanner
@@ -17,13 +19,15 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
     """Expand one COPY or ADD; raises ContainerfileError."""
     _refuse_unsupported(stage, copy)
     sources = tuple(_source(stage, word, copy) for word in copy.sources)
+    parents = isinstance(copy, Copy) and copy.parents
     written = stage.expand(copy.destination)
     destination = stage.absolute(written)
-    # Several sources, a final slash and "." all say that the destination is a directory.
+    # Several sources, a final slash, "." and --parents all say that it is a directory.
     if (
         written.endswith(("/", "/."))
         or written in ("", ".")
         or len(sources) + len(copy.heredocs) > 1
+        or parents
     ):
         destination = destination.rstrip("/") + "/"
     return CopyStep(
@@ -38,22 +42,28 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
         chown=stage.expand_optional(copy.chown),
         chmod=None if copy.chmod is None else stage.mode(copy.chmod),
         unpacks=isinstance(copy, Add),
+        exclude=tuple(_exclusion(stage, word) for word in copy.exclude),
+        parents=parents,
     )
 
 
 def _refuse_unsupported(stage: StagePlanner, copy: Copy | Add) -> None:
     if copy.link:
         raise stage.unsupported("--link", copy.span)
-    if copy.exclude:
-        raise stage.unsupported("--exclude", copy.exclude[0].span)
-    if isinstance(copy, Copy):
-        if copy.parents:
-            raise stage.unsupported("--parents", copy.span)
-    else:
+    if isinstance(copy, Add):
         if copy.checksum is not None:
             raise stage.unsupported("ADD --checksum", copy.checksum.span)
         if copy.unpack is not None or copy.keep_git_dir is not None:
             raise stage.unsupported("this flag of ADD", copy.span)
+
+
+def _exclusion(stage: StagePlanner, word: Word) -> str:
+    pattern = stage.unquote(word)
+    try:
+        exclusions([pattern])
+    except IgnorePatternError as error:
+        raise stage.error(f"--exclude {pattern!r}: {error}", word.span, error.hint) from None
+    return pattern
 
 
 def _source(stage: StagePlanner, word: Word, copy: Copy | Add) -> Source:

@@ -10,6 +10,7 @@ import os
 import stat
 
 from buildkit.errors import BuildError
+from buildkit.excluding import kept_parents, kept_path, read_exclusions
 from buildkit.ignoring import ALL_VISIBLE, Visible
 from buildkit.steps import CopyStep
 from grammar.values import Mode, OctalMode
@@ -49,8 +50,10 @@ class Copier:
         # A symbolic mode speaks of files that are there: what is made on the way is usual.
         self._made_mode = step.chmod.bits if isinstance(step.chmod, OctalMode) else 0o755
         self._made_owner = owner or (0, 0)
+        self._excluded = read_exclusions(step.exclude)
         self._source = ""  # the directory that is being copied, below its origin
         self._top = -1  # and its destination
+        self._parents: dict[str, os.stat_result] = {}  # what --parents has made, and of what
         self._links: dict[tuple[int, int], str] = {}  # a file's first path below it
 
     def copy(self, source_root: str, paths: tuple[str, ...]) -> None:
@@ -58,6 +61,9 @@ class Copier:
         source_fd = os.open(source_root, _DIRECTORY | os.O_CLOEXEC)
         for path in paths:
             self._links.clear()
+            if self._step.parents:
+                self._copy_below(source_fd, path)
+                continue
             fd = open_in_root(source_fd, path)
             place = f"/proc/self/fd/{fd}"
             if stat.S_ISDIR(os.stat(place).st_mode):
@@ -66,6 +72,7 @@ class Copier:
                 self._copy_file(place, os.path.basename(path))
             os.close(fd)
         os.close(source_fd)
+        self._restore_times()
         for inline in self._step.inline:
             self._write_inline(inline.name, inline.content.encode("utf-8", "surrogateescape"))
 
@@ -75,6 +82,46 @@ class Copier:
         self._top = self._make(self._step.destination)
         self._merge(place, self._top, "")
         os.close(self._top)
+
+    def _copy_below(self, source_fd: int, path: str) -> None:
+        """Copy one source of `--parents`: the directories above it are made like theirs."""
+        top, kept = path.partition("/./")[0], kept_path(path)
+        self._source = f"{top}/./."
+        self._top = target = self._make(self._step.destination)
+        opened = [target]
+        for above in kept_parents(path):
+            target = self._keep_parent(source_fd, above, target)
+            opened.append(target)
+        folder, name = os.path.split(kept)
+        opened.append(open_in_root(source_fd, f"{top}/{folder}", _DIRECTORY))
+        place = f"/proc/self/fd/{opened[-1]}"
+        if kept == ".":
+            self._merge(place, target, "")
+        else:
+            self._copy_entry(f"{place}/{name}", target, name, kept)
+        for fd in opened:
+            os.close(fd)
+
+    def _keep_parent(self, source_fd: int, path: str, parent: int) -> int:
+        name, kept = os.path.basename(path), kept_path(path)
+        source = open_in_root(source_fd, path, _DIRECTORY)
+        place = f"/proc/self/fd/{source}"
+        status = os.stat(place)
+        inner, made = self._enter(parent, name)
+        if made:
+            self._set_attributes(f"/proc/self/fd/{inner}", status, place)
+            self._parents[kept] = status
+        elif kept not in self._parents:
+            os.chmod(f"/proc/self/fd/{inner}", self._mode(status.st_mode))
+        os.close(source)
+        return inner
+
+    def _restore_times(self) -> None:
+        """Set the times of the directories made by `--parents`: writing into them changed it."""
+        for kept, status in self._parents.items():
+            fd = open_in_root(self._root_fd, f"{self._step.destination}/{kept}", _DIRECTORY)
+            self._set_time(f"/proc/self/fd/{fd}", status)
+            os.close(fd)
 
     def _copy_file(self, place: str, name: str) -> None:
         parent, name = self._place_for(name)
@@ -143,20 +190,31 @@ class Copier:
         """Copy the entries of the directory `source` into `target`, which is `below` the top."""
         inside = os.path.normpath(f"{self._source}/{below}")
         names = self._visible.names(source, inside, os.listdir(source))
+        names = self._excluded.names(source, self._source, below or ".", names)
         for name in sorted(names, key=os.fsencode):
-            place = f"{source}/{name}"
-            status = os.lstat(place)
-            if not stat.S_ISDIR(status.st_mode):
-                self._put(place, target, name, f"{below}{name}")
-                continue
-            try:
-                os.mkdir(name, 0o700, dir_fd=target)
-            except FileExistsError:
-                self._refuse_unless_directory(target, name)
-            inner = os.open(name, _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=target)
-            self._merge(place, inner, f"{below}{name}/")
-            self._set_attributes(f"/proc/self/fd/{inner}", status, place)
-            os.close(inner)
+            self._copy_entry(f"{source}/{name}", target, name, f"{below}{name}")
+
+    def _copy_entry(self, place: str, target: int, name: str, inside: str) -> None:
+        """Copy one entry of a directory; `inside` is its path below the top."""
+        status = os.lstat(place)
+        if not stat.S_ISDIR(status.st_mode):
+            self._put(place, target, name, inside)
+            return
+        inner, _ = self._enter(target, name)
+        self._merge(place, inner, f"{inside}/")
+        self._set_attributes(f"/proc/self/fd/{inner}", status, place)
+        os.close(inner)
+
+    def _enter(self, parent: int, name: str) -> tuple[int, bool]:
+        """A directory inside another, and whether it had to be made; no link is followed."""
+        try:
+            os.mkdir(name, 0o700, dir_fd=parent)
+            made = True
+        except FileExistsError:
+            self._refuse_unless_directory(parent, name)
+            made = False
+        flags = _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+        return os.open(name, flags, dir_fd=parent), made
 
     def _refuse_unless_directory(self, parent: int, name: str) -> None:
         status = os.stat(name, dir_fd=parent, follow_symlinks=False)
@@ -214,8 +272,11 @@ class Copier:
                 if kept_xattr(key):
                     os.setxattr(made, key, os.getxattr(place, key))
             os.chmod(made, self._mode(status.st_mode))
+        self._set_time(made, status)
+
+    def _set_time(self, made: str, status: os.stat_result) -> None:
         mtime = int(status.st_mtime) if self._as.mtime is None else self._as.mtime
-        os.utime(made, (mtime, mtime), follow_symlinks=not link)
+        os.utime(made, (mtime, mtime), follow_symlinks=not stat.S_ISLNK(status.st_mode))
 
 
 def _owner(root_fd: int, chown: str) -> tuple[int, int]:

@@ -11,12 +11,13 @@ from buildkit.cache import Result
 from buildkit.copied_snapshot import Trees
 from buildkit.copying import Copier
 from buildkit.errors import BuildError
+from buildkit.excluding import read_exclusions
 from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
 from buildkit.preparation import Prepared
 from buildkit.processes import call_in_child, call_in_mount_namespace
 from buildkit.progress import StepProgress
 from buildkit.run import execute_run, execute_run_in_chroot
-from buildkit.selection import select
+from buildkit.selection import select, select_below
 from buildkit.snapshot import Snapshot, commit, new_snapshot
 from buildkit.state import Settings, State
 from buildkit.steps import AnyStep, BootstrapStep, ConfigureStep, CopyStep, RunStep, WorkdirStep
@@ -145,12 +146,14 @@ def _copy(
 def _select_all(root: str, step: CopyStep) -> tuple[str, ...]:
     root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     paths: list[str] = []
+    excluded = read_exclusions(step.exclude)
     try:
         for source in step.sources:
             try:
-                paths.extend(select(root_fd, source.path))
+                found = (select_below if step.parents else select)(root_fd, source.path)
             except (FileNotFoundError, NotADirectoryError):
                 raise BuildError(f"{source.path}: not found in what --from names") from None
+            paths.extend(path for path in found if not excluded.leaves_out(root_fd, path))
     finally:
         os.close(root_fd)
     return tuple(paths)

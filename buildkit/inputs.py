@@ -2,7 +2,8 @@
 
 An input is a tuple whose first member says its kind:
 
-    ("context", (pattern, ...), ignore file, ((name, digest), ...))   what COPY took from there
+    ("context", (pattern, ...), ignore file, (--exclude, ...), --parents, ((name, digest), ...))
+                                                         what COPY took from there
     ("absent", path)                                     an ignore file that is not there
     ("file", path, digest)                               a file of this machine
     ("url", url, digest)                                 a document of a server
@@ -15,8 +16,9 @@ from __future__ import annotations
 import os
 
 from buildkit.contents import StatCache, digest
+from buildkit.excluding import kept_path, read_exclusions
 from buildkit.ignoring import read_ignore_file
-from buildkit.selection import select
+from buildkit.selection import select, select_below
 from runtime.oci.digest import digest_of
 
 TYPE_CHECKING = False
@@ -34,28 +36,39 @@ class HiddenError(Exception):
 
 
 def context_input(
-    context: str, patterns: tuple[str, ...], ignore_file: str, known: StatCache | None
+    context: str,
+    patterns: tuple[str, ...],
+    ignore_file: str,
+    known: StatCache | None,
+    *,
+    exclude: tuple[str, ...] = (),
+    parents: bool = False,
 ) -> tuple[Input, tuple[str, ...]]:
-    """What some COPY sources are now, and their paths.
+    """What some COPY sources are now, and their paths (`select_all`).
 
     Raises OSError for a source that is not there, HiddenError for one that is not to be seen.
     """
-    visible = read_ignore_file(ignore_file)
+    visible, excluded = read_ignore_file(ignore_file), read_exclusions(exclude)
     root_fd = os.open(context, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         paths: list[str] = []
         for pattern in patterns:
-            found = select(root_fd, pattern)
-            seen = [path for path in found if visible.sees(os.path.join(context, path), path)]
+            found = select_below(root_fd, pattern) if parents else select(root_fd, pattern)
+            real = [(path, os.path.normpath(path)) for path in found]
+            seen = [path for path, name in real if visible.sees(f"{context}/{name}", name)]
             if not seen and len(found) == 1:
-                raise HiddenError(visible.hidden_by(found[0]))
-            paths.extend(seen)
+                raise HiddenError(visible.hidden_by(real[0][1]))
+            paths.extend(p for p in seen if not excluded.leaves_out(root_fd, p))
         named = tuple(
-            (os.path.basename(path), digest(root_fd, path, known, visible)) for path in paths
+            (
+                kept_path(path) if parents else os.path.basename(path),
+                digest(root_fd, path, known, visible, excluded),
+            )
+            for path in paths
         )
     finally:
         os.close(root_fd)
-    return ("context", patterns, ignore_file, named), tuple(paths)
+    return ("context", patterns, ignore_file, exclude, parents, named), tuple(paths)
 
 
 def are_unchanged(inputs: tuple[Input, ...], store: Store, context: str, known: StatCache) -> bool:
@@ -70,7 +83,10 @@ def _now(item: Input, store: Store, context: str, known: StatCache) -> Input:
     """The same input as it is at present."""
     kind, name = item[:2]
     if kind == "context":
-        return context_input(context, name, item[2], known)[0]
+        _, patterns, ignore_file, exclude, parents, _ = item
+        return context_input(
+            context, patterns, ignore_file, known, exclude=exclude, parents=parents
+        )[0]
     if kind == "absent":
         return () if os.path.lexists(name) else item
     if kind == "file":

@@ -97,6 +97,8 @@ def _prepare_copy(
         "chown": step.chown,
         "chmod": repr(step.chmod),
         "inline": [[inline.name, inline.content] for inline in step.inline],
+        "exclude": step.exclude,
+        "parents": step.parents,
     }
     if origin is not None:
         parts |= {"origin": origin.parent, "sources": [source.path for source in step.sources]}
@@ -105,7 +107,7 @@ def _prepare_copy(
     paths: list[str] = []
     inputs: list[Input] = []
     for source in step.sources:
-        found, named = _select(source, settings)
+        found, named = _select(step, source, settings)
         if step.unpacks:
             _refuse_archives(settings.context, named, source.span)
         inputs.append(found)
@@ -140,10 +142,15 @@ def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) ->
     )
 
 
-def _select(source: Source, settings: Settings) -> tuple[Input, tuple[str, ...]]:
+def _select(step: CopyStep, source: Source, settings: Settings) -> tuple[Input, tuple[str, ...]]:
     try:
         return context_input(
-            settings.context, (source.path,), settings.ignore_file, settings.known
+            settings.context,
+            (source.path,),
+            settings.ignore_file,
+            settings.known,
+            exclude=step.exclude,
+            parents=step.parents,
         )
     except HiddenError as hidden:
         error = BuildError(f"{source.path}: excluded from the context", hint=f"by {hidden}")

@@ -78,6 +78,10 @@ class StagePlanner:
         """Expand a word with what is visible now; names in `keep` stay as they are."""
         return self._file.expand(word, self.scope.visible, keep=keep)
 
+    def unquote(self, word: Word) -> str:
+        """The text of a word in which no variables are expanded."""
+        return self._file.unquote(word)
+
     def expand_heredoc(self, heredoc: Heredoc) -> str:
         """The content of an inline file."""
         return self._file.expand_heredoc(heredoc, self.scope.visible)

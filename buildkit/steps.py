@@ -104,6 +104,8 @@ class CopyStep(Step):
     chown: str
     chmod: Mode | None
     unpacks: bool  # ADD: local archives would be unpacked
+    exclude: tuple[str, ...] = ()  # patterns, relative to each source
+    parents: bool = False  # a source's path is kept below the destination
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ Go's filepath.Match says. A final `/` has no meaning: files and directories are 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from os.path import join
 
@@ -113,6 +114,15 @@ def parse_ignore(text: bytes | str, *, name: str = ".containerignore") -> Ignore
             errors.append(fault)
     if errors:
         raise ContainerfileErrors(errors)
+    return IgnoreRules(name, tuple(rules))
+
+
+def exclusions(patterns: Iterable[str], *, name: str = "--exclude") -> IgnoreRules:
+    """The rules of `--exclude` patterns, which are those of an ignore file's lines.
+
+    Raises IgnorePatternError for the first that cannot be read.
+    """
+    rules = (_rule(pattern, number) for number, pattern in enumerate(patterns, 1))
     return IgnoreRules(name, tuple(rules))
 
 
