@@ -26,6 +26,8 @@ from buildkit.steps import (
 )
 from runtime.errors import ImageError
 from runtime.image.archive import Image
+from runtime.image.blob import BlobRange
+from runtime.oci.digest import chain_ids
 from runtime.oci.image import History, ImageConfig
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -141,16 +143,35 @@ class Builder:
         self._inputs.extend(prepared.inputs)
         key = cache_key(prepared.parts)
         found = look_up(self._store, key) if self._settings.use_cache else None
-        if found is not None and self._is_ready(self._after(step, state, found)):
+        if found is not None and self._is_ready(state, self._after(step, state, found)):
             progress.cached()
             return found
         result = self._execute(step, state, prepared, work, progress)
         record(self._store, key, prepared.parts, result)
         return result
 
-    def _is_ready(self, state: State) -> bool:
-        """Whether a step can go on from here: trees are made of blobs, overlays of directories."""
-        return self._trees is not None or state.is_applied(self._store)
+    def _is_ready(self, below: State, state: State) -> bool:
+        """Whether a step can go on from here: trees are made of blobs, overlays of directories.
+
+        A directory is made out of the blob where it is missing: what was linked lies over
+        something else now, or somebody has removed it.
+        """
+        if self._trees is not None or state.is_applied(self._store):
+            return True
+        layer = state.layers[-1]
+        path = self._store.blob(layer.descriptor.digest)
+        try:
+            self._store.apply(
+                BlobRange(path=path, offset=0, size=layer.descriptor.size),
+                layer.descriptor,
+                layer.diff_id,
+                chain_ids(state.diff_ids)[-1],
+                below.lowers(self._store),
+                f"layer {layer.descriptor.digest}",
+            )
+        except ImageError:  # a damaged blob: the step is done again
+            return False
+        return True
 
     def _execute(
         self,
@@ -192,7 +213,9 @@ class Builder:
             empty_layer=result.layer is None,
         )
         layers = state.layers if result.layer is None else (*state.layers, result.layer)
-        return State(layers=layers, history=(*state.history, entry), epoch=result.epoch)
+        # A layer that was linked may be older than what lies below it.
+        epoch = max(state.epoch, result.epoch)
+        return State(layers=layers, history=(*state.history, entry), epoch=epoch)
 
 
 def _one_line(text: str) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildkit.cache import Layer, Result
-from buildkit.changeset import Packed, normalise_changes, pack_changes
+from buildkit.changeset import Packed, normalise, normalise_changes, pack, pack_changes
 from buildkit.stacking import stack
 from buildkit.tarwriter import write_file
 from buildkit.tree_state import TreeState
@@ -23,6 +23,8 @@ from runtime.oci.image import LAYER, Descriptor
 from runtime.store.workspace import remove_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from buildkit.state import State
     from runtime.image.archive import Image
     from runtime.store.store import Store
@@ -76,28 +78,52 @@ class Trees:
         """Turn what a step changed into a layer: its blob gets its name in the store."""
         changes = tree.state.changes()
         normalise_changes(tree.root, changes, epoch)
+        layer = self._write_blob(lambda fd: pack_changes(tree.root, changes, fd))
+        if layer is not None:
+            tree.state.accept(changes)
+            tree.layers = (*tree.layers, layer)
+        self._give_back(tree)
+        return Result(layer=layer, epoch=epoch)
+
+    def aside(self, tree: Tree) -> str:
+        """An empty directory that looks as a tree's root does, for `link`."""
+        aside = self._work.directory("layer")
+        status = os.stat(tree.root)
+        os.chown(aside, status.st_uid, status.st_gid)
+        os.chmod(aside, status.st_mode & 0o7777)
+        return aside
+
+    def link(self, tree: Tree, aside: str, epoch: int) -> Result:
+        """Turn all that is in such a directory into a layer, and put it over the tree."""
+        normalise(aside, epoch)
+        layer = self._write_blob(lambda fd: pack(aside, tree.root, fd))
+        if layer is not None:
+            stack(aside, tree.root, Hidden(aside))
+            tree.before = None
+            tree.layers = (*tree.layers, layer)
+        remove_tree(aside)
+        self._give_back(tree)
+        return Result(layer=layer, epoch=epoch)
+
+    def _write_blob(self, write: Callable[[int], Packed]) -> Layer | None:
+        """A layer that `write` packs, its blob in the store; None if nothing is in it."""
         blob = f"{self._work.path}/blob"
         packed: Packed | None = None
 
-        def write(fd: int) -> None:
+        def pack_it(fd: int) -> None:
             nonlocal packed
-            packed = pack_changes(tree.root, changes, fd)
+            packed = write(fd)
 
-        write_file(blob, write)
+        write_file(blob, pack_it)
         assert packed is not None
         if packed.entries == 0:
             os.unlink(blob)
-            self._give_back(tree)
-            return Result(layer=None, epoch=epoch)
-        layer = Layer(
+            return None
+        os.rename(blob, self._store.blob(packed.diff_id))
+        return Layer(
             descriptor=Descriptor(media_type=LAYER, digest=packed.diff_id, size=packed.size),
             diff_id=packed.diff_id,
         )
-        os.rename(blob, self._store.blob(packed.diff_id))
-        tree.state.accept(changes)
-        tree.layers = (*tree.layers, layer)
-        self._give_back(tree)
-        return Result(layer=layer, epoch=epoch)
 
     def _nearest(self, layers: tuple[Layer, ...]) -> Tree | None:
         """The tree with most of these layers, and none beside them."""
@@ -117,10 +143,7 @@ class Trees:
 
     def _add_layers(self, tree: Tree, layers: tuple[Layer, ...]) -> None:
         for layer in layers:
-            aside = self._work.directory("layer")
-            status = os.stat(tree.root)  # a layer need not say what its root is
-            os.chown(aside, status.st_uid, status.st_gid)
-            os.chmod(aside, status.st_mode & 0o7777)
+            aside = self.aside(tree)  # a layer need not say what its root is
             where = f"layer {layer.descriptor.digest}"
             path = self._store.blob(layer.descriptor.digest)
             blob = BlobRange(path=path, offset=0, size=os.stat(path).st_size)

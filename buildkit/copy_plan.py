@@ -44,12 +44,11 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
         unpacks=isinstance(copy, Add),
         exclude=tuple(_exclusion(stage, word) for word in copy.exclude),
         parents=parents,
+        link=copy.link,
     )
 
 
 def _refuse_unsupported(stage: StagePlanner, copy: Copy | Add) -> None:
-    if copy.link:
-        raise stage.unsupported("--link", copy.span)
     if isinstance(copy, Add):
         if copy.checksum is not None:
             raise stage.unsupported("ADD --checksum", copy.checksum.span)

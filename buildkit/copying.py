@@ -14,6 +14,7 @@ from buildkit.excluding import kept_parents, kept_path, read_exclusions
 from buildkit.ignoring import ALL_VISIBLE, Visible
 from buildkit.steps import CopyStep
 from grammar.values import Mode, OctalMode
+from runtime.errors import ContainerError
 from runtime.image.xattrs import kept_xattr
 from runtime.record import Record
 from runtime.sandbox.rootpath import make_directories, open_in_root
@@ -42,7 +43,7 @@ class Copier:
         self._visible = visible
         self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._epoch = epoch
-        owner = _owner(self._root_fd, step.chown) if step.chown else None
+        owner = _owner(self._root_fd, step) if step.chown else None
         if step.origin is None:  # a context's owners and times mean nothing in the image
             self._as = Copied(owner=owner or (0, 0), mode=step.chmod, mtime=epoch)
         else:
@@ -279,10 +280,16 @@ class Copier:
         os.utime(made, (mtime, mtime), follow_symlinks=not stat.S_ISLNK(status.st_mode))
 
 
-def _owner(root_fd: int, chown: str) -> tuple[int, int]:
+def _owner(root_fd: int, step: CopyStep) -> tuple[int, int]:
     """`--chown=user[:group]` by the image's own files; a number alone is the group as well."""
-    chown = chown.removesuffix(":")
-    user = look_up(root_fd, chown).user
+    chown = step.chown.removesuffix(":")
+    try:
+        user = look_up(root_fd, chown).user
+    except ContainerError as error:
+        if not step.link:
+            raise
+        hint = "--link copies onto nothing, so only numbers are known there: --chown=1000:1000"
+        raise BuildError(f"--chown={step.chown}: {error.message}", hint=hint) from error
     if chown.isdigit():
         return user.uid, user.uid
     return user.uid, user.gid

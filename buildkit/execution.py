@@ -98,7 +98,10 @@ def execute_on_tree(
             call_in_child(lambda: _make_workdir(step, tree.root))
         case CopyStep():
             origin = None if prepared.origin is None else trees.look(prepared.origin)
-            call_in_child(lambda: _copy(step, tree.root, origin, prepared, settings))
+            root = trees.aside(tree) if step.link else tree.root
+            call_in_child(lambda: _copy(step, root, origin, prepared, settings))
+            if step.link:
+                return trees.link(tree, root, epoch)
         case BootstrapStep():
             assert prepared.repositories is not None
             newest = install_on_tree(
@@ -122,7 +125,8 @@ def execute_on_tree(
 def _copy_mounted(
     step: CopyStep, snapshot: Snapshot, prepared: Prepared, settings: Settings, store: Store
 ) -> None:
-    root = snapshot.rootfs().attach(store.scratch)
+    # Linked: as if nothing were below, so there is nothing to mount it over.
+    root = snapshot.upper if step.link else snapshot.rootfs().attach(store.scratch)
     origin = None
     if prepared.origin is not None:
         scratch = f"{store.scratch}/origin"

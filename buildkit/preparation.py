@@ -13,7 +13,7 @@ from buildkit.bootstrap.repositories import Repositories, read_repositories
 from buildkit.cache import Parts
 from buildkit.errors import BuildError, LocatedError
 from buildkit.inputs import HiddenError, Input, context_input, find_program
-from buildkit.state import Settings, State
+from buildkit.state import LEAST_EPOCH, Settings, State
 from buildkit.steps import (
     AnyStep,
     BootstrapStep,
@@ -76,10 +76,11 @@ def _prepared(
     origin: State | None = None,
     repositories: Repositories | None = None,
     inputs: tuple[Input, ...] = (),
+    parent: str = "",
 ) -> Prepared:
     epoch = state.epoch if epoch is None else epoch
     return Prepared(
-        parts=parts | {"parent": state.parent, "epoch": epoch},
+        parts=parts | {"parent": parent or state.parent, "epoch": epoch},
         epoch=epoch,
         paths=paths,
         origin=origin,
@@ -100,10 +101,13 @@ def _prepare_copy(
         "exclude": step.exclude,
         "parents": step.parents,
     }
+    # What is linked is as old whatever lies below it, so that its layer is the same.
+    below = LEAST_EPOCH if step.link else state.epoch
+    parent = "link" if step.link else ""
     if origin is not None:
         parts |= {"origin": origin.parent, "sources": [source.path for source in step.sources]}
-        epoch = settings.clamped(max(state.epoch, origin.epoch))
-        return _prepared(parts, state, epoch=epoch, origin=origin)
+        epoch = settings.clamped(max(below, origin.epoch))
+        return _prepared(parts, state, epoch=epoch, origin=origin, parent=parent)
     paths: list[str] = []
     inputs: list[Input] = []
     for source in step.sources:
@@ -113,7 +117,14 @@ def _prepare_copy(
         inputs.append(found)
         paths.extend(named)
     parts["sources"] = [list(digests) for *_, digests in inputs]
-    return _prepared(parts, state, paths=tuple(paths), inputs=tuple(inputs))
+    return _prepared(
+        parts,
+        state,
+        epoch=settings.clamped(below),
+        paths=tuple(paths),
+        inputs=tuple(inputs),
+        parent=parent,
+    )
 
 
 def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) -> Prepared:

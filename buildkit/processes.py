@@ -195,27 +195,27 @@ def call_in_child(function: Callable[[], None]) -> None:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
     if report:
-        raise BuildError(report.decode("utf-8", "surrogateescape"))
+        message, _, hint = report.decode("utf-8", "surrogateescape").partition("\0")
+        raise BuildError(message, hint=hint or None)
     if status:
         raise BuildError(f"a helper process ended with status {exit_status(status)}")
 
 
 def _call_and_exit(function: Callable[[], None], report: int) -> None:
-    message = ""
+    message, hint = "", None
     try:
         syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
         for number in _STOPPING:  # the builder decides, and kills
             signal.signal(number, signal.SIG_IGN)
         os.umask(0)
         function()
-    except BuildError as error:
-        message = error.message
-    except ContainerError as error:
-        message = error.message
+    except (BuildError, ContainerError) as error:
+        message, hint = error.message, error.hint
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
         message = f"{where}{error.strerror}"
     except BaseException as error:  # must not unwind into the parent's code
         message = f"internal error: {error!r}"
-    os.write(report, message.encode("utf-8", "surrogateescape"))
+    text = f"{message}\0{hint}" if hint else message
+    os.write(report, text.encode("utf-8", "surrogateescape"))
     os._exit(0 if not message else 1)

@@ -106,6 +106,7 @@ class CopyStep(Step):
     unpacks: bool  # ADD: local archives would be unpacked
     exclude: tuple[str, ...] = ()  # patterns, relative to each source
     parents: bool = False  # a source's path is kept below the destination
+    link: bool = False  # onto nothing: a layer that does not depend on those below it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -25,7 +25,9 @@ from runtime.sandbox.userns import in_user_namespace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.image.archive import Image
-    from runtime.oci.digest import ChainID, Digest
+    from runtime.image.blob import BlobRange
+    from runtime.oci.digest import ChainID, DiffID, Digest
+    from runtime.oci.image import Descriptor
 
 FORMAT = "1"
 _FOLDERS = ("blobs/sha256", "layers", "images", "cache", "known", "tmp", "mnt")
@@ -111,13 +113,25 @@ class Store:
         lowers: tuple[str, ...] = ()
         for number, chain_id in enumerate(chain_ids(image.config.diff_ids)):
             if not os.path.isdir(self.layer(chain_id)):
-                self._apply(image, number, chain_id, lowers)
+                descriptor, diff_id = image.manifest.layers[number], image.config.diff_ids[number]
+                where = f"{image.name}: layer {number + 1} ({descriptor.digest})"
+                self.apply(image.blobs[number], descriptor, diff_id, chain_id, lowers, where)
             lowers = (self.layer(chain_id), *lowers)
         return lowers
 
-    def _apply(
-        self, image: Image, number: int, chain_id: ChainID, lowers: tuple[str, ...]
+    def apply(
+        self,
+        blob: BlobRange,
+        descriptor: Descriptor,
+        diff_id: DiffID,
+        chain_id: ChainID,
+        lowers: tuple[str, ...],
+        where: str,
     ) -> None:
+        """Make the directory of a layer out of its blob, over the directories below it.
+
+        Raises ImageError, which begins with `where`, for one that is not what was promised.
+        """
         from runtime.image.blob import LayerReader
         from runtime.image.layer import apply_layer
         from runtime.sandbox.userns import refuse_plain_container
@@ -125,13 +139,7 @@ class Store:
 
         # Who cannot mount may not write overlayfs's form of a layer either.
         refuse_plain_container()
-        descriptor = image.manifest.layers[number]
-        where = f"{image.name}: layer {number + 1} ({descriptor.digest})"
-        diff_id = image.config.diff_ids[number]
-        with (
-            Workspace(self) as work,
-            LayerReader(image.blobs[number], descriptor, diff_id, where) as layer,
-        ):
+        with Workspace(self) as work, LayerReader(blob, descriptor, diff_id, where) as layer:
             made = work.directory("layer")
             os.mkdir(f"{made}/fs", 0o755)
             try:

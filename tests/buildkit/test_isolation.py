@@ -65,10 +65,11 @@ STEPS = {
     "nothing": "cat /t/x; ls /t > /dev/null",
     "many-layers": "> /1\nRUN rm /1; > /2\nWORKDIR /3/4\nRUN > 5\nCOPY t/x /t/z\nRUN rm -r /3 /t",
     "copies-a-stage": "> /1\nFROM scratch\nCOPY --from=0 / /\nCOPY --from=base /t /t\n",
+    "links-layers": "true\nCOPY --link t /k/t/\nCOPY --link --parents t/x /\nRUN rm /t/x",
     "parts": "> /1\nFROM base AS b\nRUN > /2\nFROM base\nCOPY --from=b /2 /b\nRUN rm /t/x",
 }
 # Those that builders without root repeat as well; they have their own tests.
-REPEATED = {"replaces", "links", "many-layers", "copies-a-stage", "user"}
+REPEATED = {"replaces", "links", "links-layers", "many-layers", "copies-a-stage", "user"}
 OWNED = {
     "owners": "chown -R 5:6 /t/d; > /o; chown 1000:1000 /o; chmod 4755 /t/x",
     "user": "true\nCOPY accounts /etc/\nWORKDIR /h\nRUN chown alice /h\nUSER alice\nRUN > /h/f",

@@ -287,7 +287,6 @@ def test_every_instruction_has_its_entry_and_its_place() -> None:
         ("RUN --security=insecure x", 16, "RUN --security"),
         ("RUN --device=vendor/class=x x", 14, "RUN --device"),
         ("RUN <<E\n#!/bin/sh\nE", 5, "a heredoc with a #! line"),
-        ("COPY --link a b", 1, "--link"),
         ("ADD https://example.com/a b", 5, "ADD of a URL or a git repository"),
         ("ADD git@example.com:a/b.git b", 5, "ADD of a URL or a git repository"),
         ("ADD --checksum=sha256:$none a b", 16, "ADD --checksum"),
