@@ -24,6 +24,7 @@ from buildkit.views import located_errors, refuse_findings
 from grammar import Containerfile, ContainerfileErrors, parse
 from runtime.image.archive import Image, architecture
 from runtime.oci.digest import chain_ids, digest_of
+from runtime.oci.image import ExecutionParameters
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
@@ -60,7 +61,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         refuse_findings(containerfile, request.build_args)
         stop_on_signals()
         images = _base_images(planner, store, request.context)
-        plan = planner.plan({name: image.config.config for name, image in images.items()})
+        plan = planner.plan(_configs(images))
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
         read_ignore_file(ignore_file)
         _check_networks(plan, request.isolation)
@@ -112,13 +113,19 @@ def _check_networks(plan: Plan, isolation: str) -> None:
 
 
 def _base_images(planner: Planner, store: Store, context: str) -> dict[str, Image]:
-    images = {}
-    for name in planner.base_images():
-        try:
-            images[name] = find_image(store, name, context)
-        except BuildError as error:
-            raise LocatedError(error, planner.place_of(name)) from error
+    images: dict[str, Image] = {}
+    while missing := [name for name in planner.base_images() if name not in images]:
+        for name in missing:
+            try:
+                images[name] = find_image(store, name, context)
+            except BuildError as error:
+                raise LocatedError(error, planner.place_of(name)) from error
+        planner.take_triggers(_configs(images))  # which may need further images
     return images
+
+
+def _configs(images: Mapping[str, Image]) -> dict[str, ExecutionParameters]:
+    return {name: image.config.config for name, image in images.items()}
 
 
 def _check_output(path: str) -> None:

@@ -17,10 +17,16 @@ from grammar import (
     ContainerfileError,
     ContainerfileErrors,
     Copy,
+    From,
+    Instruction,
+    Maintainer,
+    Onbuild,
     Span,
     Stage,
     Word,
+    parse_trigger,
 )
+from grammar.relocation import relocated
 from runtime.oci.image import ExecutionParameters
 
 
@@ -51,7 +57,39 @@ class Planner:
         self._names = {s.name: s.index for s in containerfile.stages if s.name is not None}
         self._bases: dict[int, Base] = {}
         self._places: dict[str, Span] = {}
-        self._needed = self._reach(self._target(target))
+        self._last = self._target(target)
+        self._triggers: dict[int, tuple[Instruction, ...]] = {}  # by the stage that obeys them
+        self._needed = self._reach(self._last)
+
+    def take_triggers(self, configs: Mapping[str, ExecutionParameters]) -> None:
+        """Learn what base images ask of their children (ONBUILD): it may need more images.
+
+        To be called again while `base_images` names one whose configuration was not given.
+        Raises ContainerfileErrors.
+        """
+        for stage in self._needed:
+            base = self._bases[stage.index]
+            if isinstance(base, ImageBase) and base.name in configs:
+                triggers = configs[base.name].on_build
+                self._triggers[stage.index] = tuple(
+                    self._trigger(text, stage.from_.image.span) for text in triggers
+                )
+        self._needed = self._reach(self._last)
+
+    def _trigger(self, text: str, place: Span) -> Instruction:
+        try:
+            instruction = parse_trigger(text, name="ONBUILD")
+        except ContainerfileErrors as errors:
+            error = errors.errors[0]
+            raise self._error(f"ONBUILD {text}: {error.message}", place, error.hint) from None
+        if isinstance(instruction, (From, Maintainer, Onbuild)):  # as where it was written
+            word = text.split()[0].upper()
+            raise self._error(f"ONBUILD {text}: ONBUILD cannot hold {word}", place)
+        return relocated(instruction, place)
+
+    def _instructions(self, stage: Stage) -> tuple[Instruction, ...]:
+        """What a stage does: what its base asks for, and what is written."""
+        return (*self._triggers.get(stage.index, ()), *stage.instructions)
 
     def base_images(self) -> tuple[str, ...]:
         """Names of the images that the needed stages start from or copy from, each once."""
@@ -79,13 +117,6 @@ class Planner:
             else:
                 config = configs[base.name] if isinstance(base, ImageBase) else _EMPTY
                 arguments = {}
-            if config.on_build:
-                errors.append(
-                    self._file.error(
-                        "its ONBUILD triggers are not supported by this version of pybuild",
-                        stage.from_.image.span,
-                    )
-                )
             scope = Scope(
                 env=dict(item.partition("=")[::2] for item in config.env),
                 arguments=arguments,
@@ -99,6 +130,8 @@ class Planner:
                 architecture=self._architecture,
                 origin=functools.partial(self._copy_origin, stage),
             )
+            triggers = self._triggers.get(stage.index, ())
+            errors.extend(planner.read_triggers(triggers))
             errors.extend(planner.read(stage.instructions))
             planned[stage.index] = planner
             stages.append(
@@ -136,7 +169,11 @@ class Planner:
             if stage.index not in wanted:
                 continue
             try:
-                self._bases[stage.index] = self._base(stage)
+                base = self._bases[stage.index] = self._base(stage)
+                if isinstance(base, StageBase):
+                    above = self._file.stages[base.index].instructions
+                    triggers = (i.instruction for i in above if isinstance(i, Onbuild))
+                    self._triggers[stage.index] = tuple(triggers)
                 used = [self._bases[stage.index], *self._copy_origins(stage)]
             except ContainerfileErrors as error:
                 errors.extend(error.errors)
@@ -175,7 +212,7 @@ class Planner:
     def _copy_origins(self, stage: Stage) -> list[Base]:
         origins = [
             self._copy_origin(stage, instruction)
-            for instruction in stage.instructions
+            for instruction in self._instructions(stage)
             if isinstance(instruction, Copy)
         ]
         return [origin for origin in origins if origin is not None]

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterable, Mapping
 
 from buildkit import bootstrap_plan, copy_plan
 from buildkit.scope import Scope
-from buildkit.steps import About, AnyStep, Base, ConfigureStep, RunStep, WorkdirStep
+from buildkit.steps import (
+    About,
+    AnyStep,
+    Base,
+    ConfigureStep,
+    RunStep,
+    WorkdirStep,
+)
 from grammar import (
     Add,
     Arg,
@@ -72,6 +79,18 @@ class StagePlanner:
                 self._read(instruction)
             except ContainerfileError as error:
                 errors.append(error)
+        return errors
+
+    def read_triggers(self, triggers: Iterable[Instruction]) -> list[ContainerfileError]:
+        """Plan what the base image asks for (ONBUILD), as `read` does the stage's own."""
+        self.config = self.config.replace(on_build=())  # they reach one generation
+        errors: list[ContainerfileError] = []
+        for trigger in triggers:
+            try:
+                self._read(trigger)
+            except ContainerfileError as error:
+                said = f"ONBUILD {trigger.text}: {error.message}"
+                errors.append(self.error(said, error.span, error.hint))
         return errors
 
     def expand(self, word: Word, keep: frozenset[str] = frozenset()) -> str:

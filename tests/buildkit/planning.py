@@ -31,7 +31,9 @@ def plan(
     images: Images | None = None,
 ) -> Plan:
     """The whole plan; `images` are the configurations of the base images."""
-    return planner(text, build_args=build_args, target=target).plan(images or {})
+    made = planner(text, build_args=build_args, target=target)
+    made.take_triggers(images or {})
+    return made.plan(images or {})
 
 
 def stage(text: str, build_args: Mapping[str, str] | None = None) -> PlannedStage:

@@ -117,13 +117,6 @@ def test_triggers_are_recorded_in_order_and_not_expanded() -> None:
     assert config(text).on_build == ("RUN x $a", "COPY a b")
 
 
-def test_a_base_with_triggers_is_refused_rather_than_built_without_them() -> None:
-    images = {"base": ExecutionParameters(on_build=("RUN y",))}
-    [(line, column, message)] = faults("FROM base\nUSER x", images=images)
-    assert (line, column) == (1, 6)
-    assert "ONBUILD triggers are not supported" in message
-
-
 def test_the_maintainer_is_the_author_of_what_follows() -> None:
     steps = stage("FROM scratch\nUSER a\nMAINTAINER me\nUSER b").steps
     assert [step.about.author for step in steps] == ["", "me", "me"]
