@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from buildkit import history
 from buildkit.steps import BootstrapStep, Package, Repository
 from grammar import Bootstrap, Word
 
@@ -23,7 +24,7 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
     if not packages:
         raise stage.error("BOOTSTRAP without a package", bootstrap.span)
     return BootstrapStep(
-        about=stage.about(bootstrap),
+        about=stage.about(bootstrap, history.made_files(bootstrap.text)),
         packages=packages,
         excludes=tuple(stage.expand(word) for word in bootstrap.excludes),
         repositories=tuple(_repository(stage, word) for word in bootstrap.repos),

@@ -9,6 +9,7 @@ from buildkit.cache import Layer, Result, cache_key, look_up, record
 from buildkit.copied_snapshot import Trees, verify_new_layers
 from buildkit.errors import BuildError, LocatedError
 from buildkit.execution import execute, execute_on_tree
+from buildkit.history import COMMENT
 from buildkit.images import import_layers
 from buildkit.inputs import Input, image_input
 from buildkit.preparation import Prepared, prepare
@@ -210,6 +211,7 @@ class Builder:
             created=_rfc3339(result.epoch),
             created_by=step.about.created_by,
             author=step.about.author,
+            comment=COMMENT,
             empty_layer=result.layer is None,
         )
         layers = state.layers if result.layer is None else (*state.layers, result.layer)

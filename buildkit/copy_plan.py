@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from buildkit import history
 from buildkit.steps import Base, CopyStep, InlineFile, Source
 from grammar import Add, Copy, Word
 from grammar.ignore import exclusions
 from grammar.ignore_patterns import IgnorePatternError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from buildkit.stage_plan import StagePlanner
 
 _REMOTE = ("http://", "https://", "git@", "ssh://", "git://")
@@ -31,7 +34,7 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
     ):
         destination = destination.rstrip("/") + "/"
     return CopyStep(
-        about=stage.about(copy),
+        about=stage.about(copy, _history(copy, sources, written, stage.expand_optional)),
         sources=sources,
         inline=tuple(
             InlineFile(name=heredoc.name, content=stage.expand_heredoc(heredoc))
@@ -54,6 +57,24 @@ def _refuse_unsupported(stage: StagePlanner, copy: Copy | Add) -> None:
             raise stage.unsupported("ADD --checksum", copy.checksum.span)
         if copy.unpack is not None or copy.keep_git_dir is not None:
             raise stage.unsupported("this flag of ADD", copy.span)
+
+
+def _history(
+    copy: Copy | Add,
+    sources: tuple[Source, ...],
+    destination: str,
+    expand: Callable[[Word | None], str],
+) -> str:
+    """The instruction as BuildKit writes it down: expanded, and not all of its flags."""
+    words = ["COPY" if isinstance(copy, Copy) else "ADD"]
+    if isinstance(copy, Copy) and copy.parents:
+        words.append("--parents")
+    for name, flag in (("chown", copy.chown), ("chmod", copy.chmod)):
+        if value := expand(flag):
+            words.append(f"--{name}={value}")
+    words += [source.path for source in sources]
+    words += [f"<<{heredoc.name}" for heredoc in copy.heredocs]
+    return history.made_files(" ".join((*words, destination)))
 
 
 def _exclusion(stage: StagePlanner, word: Word) -> str:

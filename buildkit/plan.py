@@ -114,14 +114,16 @@ class Planner:
             if isinstance(base, StageBase):
                 parent = planned[base.index]
                 config, arguments = parent.config, parent.scope.arguments
+                declared: tuple[str, ...] = tuple(parent.scope.declared)
             else:
                 config = configs[base.name] if isinstance(base, ImageBase) else _EMPTY
-                arguments = {}
+                arguments, declared = {}, ()
             scope = Scope(
                 env=dict(item.partition("=")[::2] for item in config.env),
                 arguments=arguments,
                 build_args=self._build_args,
                 global_args=self._global_args,
+                declared=declared,
             )
             planner = StagePlanner(
                 self._file,

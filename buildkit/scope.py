@@ -6,7 +6,7 @@ evaluated. The predefined proxy arguments need no ARG; they reach RUN, never key
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from grammar import Arg, Word
 
@@ -29,9 +29,11 @@ class Scope:
         arguments: Mapping[str, str],
         build_args: Mapping[str, str],
         global_args: Mapping[str, str],
+        declared: Iterable[str] = (),
     ) -> None:
         self.env = dict(env)
         self.arguments = dict(arguments)  # ARG, declared and with a value
+        self.declared = dict.fromkeys(declared)  # all of them, in order
         self._build_args = build_args
         self._global_args = global_args
 
@@ -49,6 +51,7 @@ class Scope:
     def declare(self, instruction: Arg, expand: Expand) -> None:
         """Take one ARG instruction in; later names on one line see the earlier ones."""
         for pair in instruction.pairs:
+            self.declared[pair.name] = None
             if pair.name in self._build_args:
                 self.arguments[pair.name] = self._build_args[pair.name]
             elif pair.default is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
 
-from buildkit import bootstrap_plan, copy_plan
+from buildkit import bootstrap_plan, copy_plan, history
 from buildkit.scope import Scope
 from buildkit.steps import (
     About,
@@ -141,13 +141,22 @@ class StagePlanner:
                 self._workdir(instruction)
             case Arg():
                 self.scope.declare(instruction, self._file.expand)
-                self._configure(instruction)
+                self._configure(instruction, self._declared(instruction))
+            case Onbuild():  # no entry in the history, as in BuildKit: it does nothing here
+                triggers = (*self.config.on_build, instruction.trigger)
+                self.config = self.config.replace(on_build=triggers)
             case _:
-                self._change(instruction)
-                self._configure(instruction)
+                self._configure(instruction, self._change(instruction))
 
-    def _change(self, instruction: Instruction) -> None:
-        """Take in an instruction that only changes the configuration."""
+    def _declared(self, arg: Arg) -> str:
+        values = self.scope.arguments
+        names = [pair.name for pair in arg.pairs]
+        return " ".join(
+            ("ARG", *(f"{name}={values[name]}" if name in values else name for name in names))
+        )
+
+    def _change(self, instruction: Instruction) -> str:
+        """Take in an instruction that only changes the configuration; what history says of it."""
         config = self.config
         match instruction:
             case Env(pairs=pairs):
@@ -160,47 +169,58 @@ class StagePlanner:
                 self.scope.env.update(values)
                 env = tuple(f"{k}={v}" for k, v in self.scope.env.items())
                 self.config = config.replace(env=env)
+                return history.pairs("ENV", values)
             case Label(pairs=pairs):
-                labels = dict(config.labels)
-                labels.update((self.expand(p.key), self.expand(p.value)) for p in pairs)
+                values = [(self.expand(p.key), self.expand(p.value)) for p in pairs]
+                labels = dict(config.labels) | dict(values)
                 self.config = config.replace(labels=tuple(labels.items()))
+                return history.pairs("LABEL", values)
             case Cmd(command=command):
                 self._own_cmd = True
-                self.config = config.replace(cmd=self._arguments(command))
+                arguments = self._arguments(command)
+                self.config = config.replace(cmd=arguments)
+                return history.quoted("CMD", arguments)
             case Entrypoint(command=command):
                 cmd = config.cmd if self._own_cmd else None
-                self.config = config.replace(entrypoint=self._arguments(command), cmd=cmd)
+                arguments = self._arguments(command)
+                self.config = config.replace(entrypoint=arguments, cmd=cmd)
+                return history.quoted("ENTRYPOINT", arguments)
             case User(user=user):
                 self.config = config.replace(user=self.expand(user))
+                return f"USER {self.config.user}"
             case Expose(ports=ports):
-                self._expose(ports)
+                return history.listed("EXPOSE", self._expose(ports))
             case Volume(paths=paths):
                 more = tuple(self.expand(path) for path in paths)
                 if "" in more:
                     raise self.error("VOLUME with an empty path", instruction.span)
                 self.config = config.replace(volumes=_merged(config.volumes, more))
+                return history.listed("VOLUME", more)
             case Stopsignal(signal=signal):
                 self.config = config.replace(stop_signal=self.expand(signal))
+                return f"STOPSIGNAL {self.config.stop_signal}"
             case Shell(args=args):
                 self.config = config.replace(shell=args)
+                return history.listed("SHELL", args)
             case Healthcheck():
-                self.config = config.replace(healthcheck=self._healthcheck(instruction))
+                check = self._healthcheck(instruction)
+                self.config = config.replace(healthcheck=check)
+                return history.healthcheck(dict(check))
             case Maintainer(author=author):
                 self._author = author
-            case Onbuild(trigger=trigger):
-                self.config = config.replace(on_build=(*config.on_build, trigger))
+                return f"MAINTAINER {author}"
             case _:
                 raise self.unsupported(type(instruction).__name__.upper(), instruction.span)
 
-    def _configure(self, instruction: Instruction) -> None:
-        self.steps.append(ConfigureStep(about=self.about(instruction)))
+    def _configure(self, instruction: Instruction, created_by: str) -> None:
+        self.steps.append(ConfigureStep(about=self.about(instruction, created_by)))
 
-    def about(self, instruction: Instruction, created_by: str | None = None) -> About:
+    def about(self, instruction: Instruction, created_by: str) -> About:
         """What every step says of the instruction that it comes from."""
         return About(
             span=instruction.span,
             text=instruction.text,
-            created_by=created_by or instruction.text,
+            created_by=created_by,
             author=self._author,
         )
 
@@ -222,12 +242,11 @@ class StagePlanner:
         environment = self.scope.visible
         environment.setdefault("PATH", defaults.PATH)
         args = self._run_arguments(run)
-        declared = {k: v for k, v in self.scope.arguments.items() if k not in self.scope.env}
-        values = "".join(f" {name}={value}" for name, value in declared.items())
-        prefix = f"|{len(declared)}{values} " if declared else ""
+        declared = [f"{name}={environment.get(name, '')}" for name in self.scope.declared]
+        prefix = [f"|{len(declared)}", *declared] if declared else []
         self.steps.append(
             RunStep(
-                about=self.about(run, f"RUN {prefix}{' '.join(args)}"),
+                about=self.about(run, history.made_files(" ".join(("RUN", *prefix, *args)))),
                 args=args,
                 env=tuple(f"{name}={value}" for name, value in environment.items()),
                 proxies=tuple(f"{name}={value}" for name, value in self.scope.proxies.items()),
@@ -260,7 +279,7 @@ class StagePlanner:
             raise self.error("WORKDIR with an empty path", workdir.span)
         self.config = self.config.replace(working_dir=self.absolute(path))
         if self.config.working_dir == "/":
-            self._configure(workdir)
+            self._configure(workdir, "WORKDIR /")
             return
         self.steps.append(
             WorkdirStep(
@@ -270,7 +289,7 @@ class StagePlanner:
             )
         )
 
-    def _expose(self, words: tuple[Word, ...]) -> None:
+    def _expose(self, words: tuple[Word, ...]) -> list[str]:
         ports: list[str] = []
         for word in words:
             for text in self._file.expand_words(word, self.scope.visible):
@@ -280,6 +299,7 @@ class StagePlanner:
                     raise self.error(str(error), word.span) from None
         merged = _merged(self.config.exposed_ports, tuple(ports))
         self.config = self.config.replace(exposed_ports=tuple(sorted(merged)))
+        return ports
 
     def _healthcheck(self, check: Healthcheck) -> tuple[tuple[str, object], ...]:
         if check.command is None:
