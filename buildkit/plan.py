@@ -28,6 +28,7 @@ from grammar import (
 )
 from grammar.relocation import relocated
 from runtime.oci.image import ExecutionParameters
+from runtime.sandbox import defaults
 
 
 class Planner:
@@ -254,7 +255,8 @@ class Planner:
         return ContainerfileErrors([error])
 
 
-_EMPTY = ExecutionParameters()
+# What buildah and BuildKit start with where there is no image to start from.
+_EMPTY = ExecutionParameters(env=(f"PATH={defaults.PATH}",))
 
 
 def _automatic_arguments(architecture: str, target: str | None) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""podman on our runtime, with storage and settings of its own."""
+"""podman and buildah, with storage and settings of their own."""
 
 from __future__ import annotations
 
@@ -122,6 +122,24 @@ def _split(
         return (), arguments
     at = arguments.index("--")
     return arguments[:at], arguments[at + 1 :]
+
+
+class Buildah:
+    """buildah with storage and settings of its own."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        conf = directory / "containers.conf"
+        conf.write_text('[containers]\ndefault_ulimits=["nofile=1024:4096", "nproc=1024:2048"]\n')
+        self._env = {
+            "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
+            "HOME": str(directory),
+            "CONTAINERS_CONF": str(conf),
+        }
+
+    def __call__(self, *arguments: str | Path) -> Result:
+        storage = ("--root", self.directory / "root", "--runroot", self.directory / "run")
+        return run(["buildah", *storage, "--storage-driver", "vfs", *arguments], env=self._env)
 
 
 def our_runtime() -> str:

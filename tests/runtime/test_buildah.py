@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.runtime.engines import our_runtime
-from tests.support import Result, run
+from tests.runtime.engines import Buildah, our_runtime
+from tests.support import Result
 
 pytestmark = [pytest.mark.needs_root, pytest.mark.needs_program("buildah", "runc")]
 
@@ -24,22 +23,8 @@ RUN cat /tmp/who /tmp/filter /interfaces
 """
 
 
-class Buildah:
-    """buildah with storage and settings of its own."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        conf = directory / "containers.conf"
-        conf.write_text('[containers]\ndefault_ulimits=["nofile=1024:4096", "nproc=1024:2048"]\n')
-        self._env = {
-            "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
-            "HOME": str(directory),
-            "CONTAINERS_CONF": str(conf),
-        }
-
-    def __call__(self, *arguments: str | Path) -> Result:
-        storage = ("--root", self.directory / "root", "--runroot", self.directory / "run")
-        return run(["buildah", *storage, "--storage-driver", "vfs", *arguments], env=self._env)
+class Builder(Buildah):
+    """buildah whose RUN steps are containers of some runtime."""
 
     def build(self, runtime: str, text: str) -> Result:
         """Build a Containerfile, each RUN in a container of `runtime`."""
@@ -50,13 +35,13 @@ class Buildah:
 
 
 @pytest.fixture(scope="module")
-def buildah(public_root: Path, busybox: Path) -> Iterator[Buildah]:
+def buildah(public_root: Path, busybox: Path) -> Iterator[Builder]:
     """buildah, where it works with runc."""
     if not our_runtime():
         pytest.skip("pyrun-oci is not installed as a script, which an engine needs")
     directory = public_root / "buildah"
     directory.mkdir()
-    made = Buildah(directory)
+    made = Builder(directory)
     tried = made.build("runc", f"FROM docker-archive:{busybox}\nRUN true\n")
     if tried.status:
         pytest.skip(f"buildah does not work with runc here: {tried.stderr.strip()[-300:]}")
@@ -66,7 +51,7 @@ def buildah(public_root: Path, busybox: Path) -> Iterator[Buildah]:
         subprocess.run(["rmdir", folder], check=False)
 
 
-def test_run_of_a_build_is_a_container_of_ours(buildah: Buildah, busybox: Path) -> None:
+def test_run_of_a_build_is_a_container_of_ours(buildah: Builder, busybox: Path) -> None:
     text = CONTAINERFILE.format(archive=f"docker-archive:{busybox}")
     result = buildah.build(our_runtime(), text)
     assert result.status == 0, result.stderr
@@ -74,7 +59,7 @@ def test_run_of_a_build_is_a_container_of_ours(buildah: Buildah, busybox: Path) 
     assert "alice\nSeccomp:\t2\nlo\n" in seen
 
 
-def test_a_run_that_fails_fails_the_build(buildah: Buildah, busybox: Path) -> None:
+def test_a_run_that_fails_fails_the_build(buildah: Builder, busybox: Path) -> None:
     result = buildah.build(our_runtime(), f"FROM docker-archive:{busybox}\nRUN exit 7\n")
     assert result.status != 0
     assert "exit status 7" in result.stderr
