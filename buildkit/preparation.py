@@ -48,7 +48,7 @@ def prepare(step: AnyStep, state: State, settings: Settings, origin: State | Non
             parts: dict[str, object] = {
                 "kind": "run",
                 "args": step.args,
-                "env": step.env,
+                "env": sorted(step.env),
                 "cwd": step.cwd,
                 "user": step.user,
                 "host_network": step.host_network,

@@ -6,6 +6,7 @@ import pytest
 
 from buildkit.steps import ConfigureStep, RunStep, WorkdirStep
 from runtime.oci.image import ExecutionParameters
+from runtime.sandbox import defaults
 from tests.buildkit.planning import config, faults, plan, run_step, stage
 
 BASE = ExecutionParameters(
@@ -80,7 +81,12 @@ def test_env_values_of_one_instruction_see_the_environment_before_it() -> None:
 
 
 def test_env_in_the_old_form_takes_the_rest_of_the_line() -> None:
-    assert config("ENV a b  c").env == ("a=b  c",)
+    assert config("ENV z b  c", base=BASE).env == (*BASE.env, "z=b  c")
+
+
+def test_a_stage_from_scratch_begins_with_a_path() -> None:
+    assert config("USER 0").env == (f"PATH={defaults.PATH}",)
+    assert config("ENV PATH=/x a=1").env == ("PATH=/x", "a=1")
 
 
 def test_a_label_overrides_an_inherited_one_and_keeps_the_others() -> None:
