@@ -37,7 +37,8 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
         destination=destination,
         chown=stage.expand_optional(copy.chown),
         chmod=None if copy.chmod is None else stage.mode(copy.chmod),
-        unpacks=isinstance(copy, Add),
+        unpacks=isinstance(copy, Add) and copy.unpack is not False,
+        unpacks_fetched=isinstance(copy, Add) and copy.unpack is True,
     )
 
 
@@ -52,7 +53,7 @@ def _refuse_unsupported(stage: StagePlanner, copy: Copy | Add) -> None:
     else:
         if copy.checksum is not None:
             raise stage.unsupported("ADD --checksum", copy.checksum.span)
-        if copy.unpack is not None or copy.keep_git_dir is not None:
+        if copy.keep_git_dir is not None:
             raise stage.unsupported("this flag of ADD", copy.span)
 
 

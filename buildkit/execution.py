@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import assert_never
 
+from buildkit.adding import Adder, newest_added, report_newest
 from buildkit.bootstrap.install import install
 from buildkit.bootstrap.install_on_tree import install_on_tree
 from buildkit.cache import Result
@@ -53,8 +54,9 @@ def execute(
             )
         case CopyStep():
             call_in_mount_namespace(
-                lambda: _copy_mounted(step, snapshot, prepared, settings, store)
+                lambda: _copy_mounted(step, snapshot, prepared, settings, store, work)
             )
+            epoch = settings.clamped(max(epoch, newest_added(work)))
         case BootstrapStep():
             assert prepared.repositories is not None
             newest = install(
@@ -97,7 +99,8 @@ def execute_on_tree(
             call_in_child(lambda: _make_workdir(step, tree.root))
         case CopyStep():
             origin = None if prepared.origin is None else trees.look(prepared.origin)
-            call_in_child(lambda: _copy(step, tree.root, origin, prepared, settings))
+            call_in_child(lambda: _copy(step, tree.root, origin, prepared, settings, work))
+            epoch = settings.clamped(max(epoch, newest_added(work)))
         case BootstrapStep():
             assert prepared.repositories is not None
             newest = install_on_tree(
@@ -119,7 +122,12 @@ def execute_on_tree(
 
 
 def _copy_mounted(
-    step: CopyStep, snapshot: Snapshot, prepared: Prepared, settings: Settings, store: Store
+    step: CopyStep,
+    snapshot: Snapshot,
+    prepared: Prepared,
+    settings: Settings,
+    store: Store,
+    work: Workspace,
 ) -> None:
     root = snapshot.rootfs().attach(store.scratch)
     origin = None
@@ -127,16 +135,25 @@ def _copy_mounted(
         scratch = f"{store.scratch}/origin"
         os.mkdir(scratch)
         origin = Overlay(lowers=prepared.origin.lowers(store)).attach(scratch)
-    _copy(step, root, origin, prepared, settings)
+    _copy(step, root, origin, prepared, settings, work)
 
 
 def _copy(
-    step: CopyStep, root: str, origin: str | None, prepared: Prepared, settings: Settings
+    step: CopyStep,
+    root: str,
+    origin: str | None,
+    prepared: Prepared,
+    settings: Settings,
+    work: Workspace,
 ) -> None:
     """Copy to `root` from another root filesystem, or from the context if `origin` is None."""
     if origin is None:
         source, paths = settings.context, prepared.paths
         visible = read_ignore_file(settings.ignore_file)
+        if prepared.added:
+            adder = Adder(step, root, epoch=prepared.epoch, visible=visible)
+            report_newest(work, adder.add(source, prepared.added))
+            return
     else:
         source, paths, visible = origin, _select_all(origin, step), ALL_VISIBLE
     Copier(step, root, epoch=prepared.epoch, visible=visible).copy(source, paths)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import tarfile
 from dataclasses import dataclass
 from typing import assert_never
 
+from buildkit.adding import Added, find_archives
 from buildkit.bootstrap.dnf import find_manager
 from buildkit.bootstrap.repositories import Repositories, read_repositories
 from buildkit.cache import Parts
@@ -23,7 +23,6 @@ from buildkit.steps import (
     Source,
     WorkdirStep,
 )
-from grammar import Span
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +32,7 @@ class Prepared:
     parts: Parts
     epoch: int  # seconds; of what the step writes, unless what it installs is newer
     paths: tuple[str, ...] = ()  # of a COPY from the context
+    added: tuple[Added, ...] = ()  # of an ADD instead, if it does more than COPY
     origin: State | None = None  # of a COPY from elsewhere
     repositories: Repositories | None = None
     inputs: tuple[Input, ...] = ()  # what it takes from outside the store
@@ -76,6 +76,7 @@ def _prepared(
     origin: State | None = None,
     repositories: Repositories | None = None,
     inputs: tuple[Input, ...] = (),
+    added: tuple[Added, ...] = (),
 ) -> Prepared:
     epoch = state.epoch if epoch is None else epoch
     return Prepared(
@@ -85,6 +86,7 @@ def _prepared(
         origin=origin,
         repositories=repositories,
         inputs=inputs,
+        added=added,
     )
 
 
@@ -106,12 +108,13 @@ def _prepare_copy(
     inputs: list[Input] = []
     for source in step.sources:
         found, named = _select(source, settings)
-        if step.unpacks:
-            _refuse_archives(settings.context, named, source.span)
         inputs.append(found)
         paths.extend(named)
     parts["sources"] = [list(digests) for *_, digests in inputs]
-    return _prepared(parts, state, paths=tuple(paths), inputs=tuple(inputs))
+    added = find_archives(settings.context, paths) if step.unpacks else ()
+    if added:
+        parts["added"] = [type(item).__name__ for item in added]
+    return _prepared(parts, state, paths=tuple(paths), inputs=tuple(inputs), added=added)
 
 
 def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) -> Prepared:
@@ -156,23 +159,6 @@ def _select(source: Source, settings: Settings) -> tuple[Input, tuple[str, ...]]
     except OSError as reason:
         error = BuildError(f"{reason.filename or source.path}: {reason.strerror}")
     raise LocatedError(error, source.span)
-
-
-def _refuse_archives(context: str, paths: tuple[str, ...], span: Span) -> None:
-    """ADD unpacks local archives; a copy of one as it is would be another image in silence."""
-    for path in paths:
-        place = os.path.join(context, path)
-        if os.path.isfile(place) and (tarfile.is_tarfile(place) or _is_zstd(place)):
-            error = BuildError(
-                f"{path}: ADD of an archive is not supported by this version of pybuild",
-                hint="COPY takes it as it is; RUN tar can unpack it",
-            )
-            raise LocatedError(error, span)
-
-
-def _is_zstd(path: str) -> bool:
-    with open(path, "rb") as file:
-        return file.read(4) == b"\x28\xb5\x2f\xfd"
 
 
 def _near(path: str, context: str) -> str | None:

@@ -103,7 +103,8 @@ class CopyStep(Step):
     destination: str  # absolute; a final slash says that it is a directory
     chown: str
     chmod: Mode | None
-    unpacks: bool  # ADD: local archives would be unpacked
+    unpacks: bool  # archives of the context (ADD)
+    unpacks_fetched: bool = False  # archives behind URLs too (ADD --unpack)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -293,7 +293,6 @@ def test_every_instruction_has_its_entry_and_its_place() -> None:
         ("ADD https://example.com/a b", 5, "ADD of a URL or a git repository"),
         ("ADD git@example.com:a/b.git b", 5, "ADD of a URL or a git repository"),
         ("ADD --checksum=sha256:$none a b", 16, "ADD --checksum"),
-        ("ADD --unpack=false a b", 1, "this flag of ADD"),
         ("ADD --keep-git-dir a b", 1, "this flag of ADD"),
     ],
 )
