@@ -1,6 +1,7 @@
-"""What ADD does beyond COPY: archives are unpacked (Dockerfile reference, "ADD").
+"""What ADD does beyond COPY: it unpacks archives, and fetches (Dockerfile reference, "ADD").
 
-find_archives   which sources are to be unpacked: part of the step's key
+find_local      which sources of the context are to be unpacked: part of the step's key
+find_remote     what is behind a URL: its digest is part of the key
 Adder           does it, in a child that has the root mounted
 newest_added    what time it came upon: the epoch is never before it
 """
@@ -9,9 +10,12 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import assert_never
 
 from buildkit.archives import is_archive
 from buildkit.copying import Copier
+from buildkit.errors import BuildError, LocatedError
+from buildkit.steps import CopyStep, Source, WebFile
 from buildkit.unpacking import unpack
 from runtime.sandbox.rootpath import open_in_root
 
@@ -19,6 +23,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from buildkit.inputs import Input
+    from runtime.store.store import Store
     from runtime.store.workspace import Workspace
 
 _REPORT = "newest"  # a file in the workspace: the child that unpacks has nothing else to say
@@ -38,23 +44,78 @@ class AddedArchive:
     path: str
 
 
-Added = AddedPath | AddedArchive
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedDownload:
+    """A file that was fetched."""
+
+    place: str  # in the store
+    shown: str  # its URL, for errors
+    name: str
+    mtime: int  # seconds
+    unpacks: bool
 
 
-def find_archives(context: str, paths: Sequence[str]) -> tuple[Added, ...]:
-    """What ADD makes of paths of the context; empty if there is no archive among them.
+Added = AddedPath | AddedArchive | AddedDownload
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """A source from elsewhere, once it is known what it is."""
+
+    added: Added
+    parts: object  # of the step's key
+    inputs: tuple[Input, ...]
+
+
+def find_local(context: str, paths: Sequence[str], *, unpacks: bool) -> list[Added]:
+    """What ADD makes of paths of the context.
 
     Only a file that the instruction itself names is unpacked, none in a directory that it names.
     """
     context_fd = os.open(context, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        archives = {path for path in paths if _is_archive(context_fd, path)}
+        return [
+            AddedArchive(path=path)
+            if unpacks and _is_archive(context_fd, path)
+            else AddedPath(path=path)
+            for path in paths
+        ]
     finally:
         os.close(context_fd)
-    if not archives:
-        return ()
-    return tuple(
-        AddedArchive(path=path) if path in archives else AddedPath(path=path) for path in paths
+
+
+def find_remote(source: Source, step: CopyStep, epoch: int, store: Store) -> Remote:
+    """Fetch a source, or find that the store has it; raises LocatedError."""
+    try:
+        match source.remote:
+            case WebFile() as file:
+                return _find_file(file, step, epoch, store)
+            case _:
+                raise AssertionError("not a remote source")
+    except BuildError as error:
+        raise LocatedError(error, source.span) from error
+
+
+def _find_file(file: WebFile, step: CopyStep, epoch: int, store: Store) -> Remote:
+    from buildkit.download import download, without_password
+
+    found = download(file.url, store, file.checksum)
+    place, mtime = found.place(store), found.mtime(epoch)
+    shown = without_password(file.url)
+    unpacks = step.unpacks_fetched and is_archive(place)
+    if not (unpacks or file.name) and step.destination.endswith("/"):
+        raise BuildError(
+            f"{shown} does not say what its file is called",
+            hint="give the destination a name: no / at its end",
+        )
+    # What a checksum names can be no other file: nobody is asked again.
+    asked: Input = ("download", file.url, epoch, found.digest, mtime)
+    return Remote(
+        added=AddedDownload(
+            place=place, shown=shown, name=file.name, mtime=mtime, unpacks=unpacks
+        ),
+        parts=["download", found.digest, mtime, file.name],
+        inputs=() if file.checksum else (asked,),
     )
 
 
@@ -80,8 +141,25 @@ class Adder(Copier):
                     self.copy_paths(context, (path,))
                 case AddedArchive(path=path):
                     newest = max(newest, self._unpack_from(context, path))
+                case AddedDownload(place=place, shown=shown, unpacks=True):
+                    newest = max(newest, self._unpack(place, shown))
+                case AddedDownload():
+                    self._copy_download(item)
+                case _:
+                    assert_never(item)
         self.write_inline()
         return newest
+
+    def _copy_download(self, file: AddedDownload) -> None:
+        if not file.name and self._into_directory():
+            destination = self._step.destination
+            raise BuildError(
+                f"{file.shown} does not say what its file is called, and {destination} is a "
+                "directory"
+            )
+        before, self._as = self._as, self._as.replace(mtime=file.mtime)
+        self._copy_file(file.place, file.name)
+        self._as = before
 
     def _unpack_from(self, context: str, path: str) -> int:
         context_fd = os.open(context, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)

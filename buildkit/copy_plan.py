@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from buildkit.add_plan import check_names, plan_remote
 from buildkit.steps import Base, CopyStep, InlineFile, Source
 from grammar import Add, Copy, Word
 
@@ -26,6 +27,8 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
         or len(sources) + len(copy.heredocs) > 1
     ):
         destination = destination.rstrip("/") + "/"
+    if isinstance(copy, Add):
+        check_names(stage, copy, sources, destination)
     return CopyStep(
         about=stage.about(copy),
         sources=sources,
@@ -47,20 +50,14 @@ def _refuse_unsupported(stage: StagePlanner, copy: Copy | Add) -> None:
         raise stage.unsupported("--link", copy.span)
     if copy.exclude:
         raise stage.unsupported("--exclude", copy.exclude[0].span)
-    if isinstance(copy, Copy):
-        if copy.parents:
-            raise stage.unsupported("--parents", copy.span)
-    else:
-        if copy.checksum is not None:
-            raise stage.unsupported("ADD --checksum", copy.checksum.span)
-        if copy.keep_git_dir is not None:
-            raise stage.unsupported("this flag of ADD", copy.span)
+    if isinstance(copy, Copy) and copy.parents:
+        raise stage.unsupported("--parents", copy.span)
 
 
 def _source(stage: StagePlanner, word: Word, copy: Copy | Add) -> Source:
     path = stage.expand(word)
+    if isinstance(copy, Add):
+        return Source(path=path, span=word.span, remote=plan_remote(stage, copy, word, path))
     if path.startswith(_REMOTE):
-        if isinstance(copy, Copy):
-            raise stage.error("COPY takes no URL", word.span, "ADD does")
-        raise stage.unsupported("ADD of a URL or a git repository", word.span)
+        raise stage.error("COPY takes no URL", word.span, "ADD does")
     return Source(path=path, span=word.span)

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import assert_never
 
-from buildkit.adding import Added, find_archives
+from buildkit.adding import Added, AddedPath, find_local, find_remote
 from buildkit.bootstrap.dnf import find_manager
 from buildkit.bootstrap.repositories import Repositories, read_repositories
 from buildkit.cache import Parts
@@ -23,6 +23,7 @@ from buildkit.steps import (
     Source,
     WorkdirStep,
 )
+from runtime.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +39,13 @@ class Prepared:
     inputs: tuple[Input, ...] = ()  # what it takes from outside the store
 
 
-def prepare(step: AnyStep, state: State, settings: Settings, origin: State | None) -> Prepared:
+def prepare(
+    step: AnyStep, state: State, settings: Settings, origin: State | None, store: Store
+) -> Prepared:
     """Find a step's inputs; `origin` is what a COPY --from takes files from.
 
-    Raises BuildError, or LocatedError for one word of the instruction.
+    What ADD fetches is in the store afterwards. Raises BuildError, or LocatedError for one word of
+    the instruction.
     """
     match step:
         case RunStep():
@@ -58,7 +62,7 @@ def prepare(step: AnyStep, state: State, settings: Settings, origin: State | Non
             parts = {"kind": "workdir", "path": step.path, "user": step.user}
             return _prepared(parts, state)
         case CopyStep():
-            return _prepare_copy(step, state, settings, origin)
+            return _prepare_copy(step, state, settings, origin, store)
         case BootstrapStep():
             return _prepare_bootstrap(step, state, settings)
         case ConfigureStep():
@@ -91,7 +95,7 @@ def _prepared(
 
 
 def _prepare_copy(
-    step: CopyStep, state: State, settings: Settings, origin: State | None
+    step: CopyStep, state: State, settings: Settings, origin: State | None, store: Store
 ) -> Prepared:
     parts: dict[str, object] = {
         "kind": "copy",
@@ -106,15 +110,27 @@ def _prepare_copy(
         return _prepared(parts, state, epoch=epoch, origin=origin)
     paths: list[str] = []
     inputs: list[Input] = []
+    sources: list[object] = []
+    added: list[Added] = []
     for source in step.sources:
+        if source.remote is not None:
+            remote = find_remote(source, step, state.epoch, store)
+            inputs.extend(remote.inputs)
+            sources.append(remote.parts)
+            added.append(remote.added)
+            continue
         found, named = _select(source, settings)
         inputs.append(found)
+        sources.append(list(found[-1]))
         paths.extend(named)
-    parts["sources"] = [list(digests) for *_, digests in inputs]
-    added = find_archives(settings.context, paths) if step.unpacks else ()
-    if added:
+        added.extend(find_local(settings.context, named, unpacks=step.unpacks))
+    parts["sources"] = sources
+    if all(isinstance(item, AddedPath) for item in added):
+        added = []  # nothing that COPY does not do
+    else:
         parts["added"] = [type(item).__name__ for item in added]
-    return _prepared(parts, state, paths=tuple(paths), inputs=tuple(inputs), added=added)
+        parts["unpacked"] = [getattr(item, "unpacks", None) for item in added]
+    return _prepared(parts, state, paths=tuple(paths), inputs=tuple(inputs), added=tuple(added))
 
 
 def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) -> Prepared:

@@ -290,10 +290,6 @@ def test_every_instruction_has_its_entry_and_its_place() -> None:
         ("COPY --link a b", 1, "--link"),
         ("COPY --parents a b", 1, "--parents"),
         ("COPY --exclude=x a b", 16, "--exclude"),
-        ("ADD https://example.com/a b", 5, "ADD of a URL or a git repository"),
-        ("ADD git@example.com:a/b.git b", 5, "ADD of a URL or a git repository"),
-        ("ADD --checksum=sha256:$none a b", 16, "ADD --checksum"),
-        ("ADD --keep-git-dir a b", 1, "this flag of ADD"),
     ],
 )
 def test_what_this_version_does_not_build_is_refused_at_its_place(
