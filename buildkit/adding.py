@@ -3,30 +3,36 @@
 find_local      which sources of the context are to be unpacked: part of the step's key
 find_remote     what is behind a URL: its digest is part of the key
 Adder           does it, in a child that has the root mounted
-newest_added    what time it came upon: the epoch is never before it
+fetch_trees     the files of git repositories, once it is known that they are needed
+finish_adding   what time the Adder came upon: the epoch is never before it
 """
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from buildkit.archives import is_archive
 from buildkit.copying import Copier
 from buildkit.errors import BuildError, LocatedError
-from buildkit.steps import CopyStep, Source, WebFile
+from buildkit.ignoring import ALL_VISIBLE
+from buildkit.steps import CopyStep, GitTree, Source, WebFile
 from buildkit.unpacking import unpack
 from runtime.sandbox.rootpath import open_in_root
+from runtime.store.workspace import remove_tree
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from buildkit.git_source import Commit
     from buildkit.inputs import Input
+    from grammar import Span
     from runtime.store.store import Store
     from runtime.store.workspace import Workspace
 
+_CHECKOUTS = "checkouts"  # a directory in the workspace
 _REPORT = "newest"  # a file in the workspace: the child that unpacks has nothing else to say
 
 
@@ -55,7 +61,18 @@ class AddedDownload:
     unpacks: bool
 
 
-Added = AddedPath | AddedArchive | AddedDownload
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AddedTree:
+    """Files of a git repository; `place` is empty until they are there."""
+
+    tree: GitTree
+    commit: Commit
+    span: Span
+    place: str = ""
+    mtime: int | None = None  # seconds; None for the epoch
+
+
+Added = AddedPath | AddedArchive | AddedDownload | AddedTree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,8 +107,10 @@ def find_remote(source: Source, step: CopyStep, epoch: int, store: Store) -> Rem
         match source.remote:
             case WebFile() as file:
                 return _find_file(file, step, epoch, store)
-            case _:
-                raise AssertionError("not a remote source")
+            case GitTree() as tree:
+                return _find_tree(tree, source.span)
+            case None:
+                raise AssertionError("a source in the context")
     except BuildError as error:
         raise LocatedError(error, source.span) from error
 
@@ -117,6 +136,42 @@ def _find_file(file: WebFile, step: CopyStep, epoch: int, store: Store) -> Remot
         parts=["download", found.digest, mtime, file.name],
         inputs=() if file.checksum else (asked,),
     )
+
+
+def _find_tree(tree: GitTree, span: Span) -> Remote:
+    from buildkit.git_source import find_commit, moves, shown
+
+    commit = find_commit(tree)
+    asked: Input = ("git", tree.url, tree.ref, commit.id, commit.ref)
+    parts: list[object] = [
+        "git", commit.id, tree.subdir, tree.submodules, tree.commit_time, tree.keep_git_dir
+    ]  # fmt: skip
+    if tree.keep_git_dir:
+        parts += [shown(tree.url), commit.ref]  # .git says them
+    return Remote(
+        added=AddedTree(tree=tree, commit=commit, span=span),
+        parts=parts,
+        inputs=(asked,) if moves(tree) else (),
+    )
+
+
+def fetch_trees(added: tuple[Added, ...], work: Workspace) -> tuple[Added, ...]:
+    """Check out what comes from git repositories, until `finish_adding`; raises LocatedError."""
+    if not any(isinstance(item, AddedTree) for item in added):
+        return added
+    from buildkit.git_source import check_out
+
+    folder = work.directory(_CHECKOUTS)
+    found: list[Added] = []
+    for number, item in enumerate(added):
+        if isinstance(item, AddedTree):
+            try:
+                place, time = check_out(item.tree, item.commit, f"{folder}/{number}")
+            except BuildError as error:
+                raise LocatedError(error, item.span) from error
+            item = replace(item, place=place, mtime=time if item.tree.commit_time else None)
+        found.append(item)
+    return tuple(found)
 
 
 def _is_archive(context_fd: int, path: str) -> bool:
@@ -145,6 +200,9 @@ class Adder(Copier):
                     newest = max(newest, self._unpack(place, shown))
                 case AddedDownload():
                     self._copy_download(item)
+                case AddedTree():
+                    newest = max(newest, item.mtime or 0)
+                    self._copy_tree(item)
                 case _:
                     assert_never(item)
         self.write_inline()
@@ -160,6 +218,14 @@ class Adder(Copier):
         before, self._as = self._as, self._as.replace(mtime=file.mtime)
         self._copy_file(file.place, file.name)
         self._as = before
+
+    def _copy_tree(self, item: AddedTree) -> None:
+        before = self._as, self._visible
+        if item.mtime is not None:
+            self._as = self._as.replace(mtime=item.mtime)
+        self._visible = ALL_VISIBLE  # an ignore file speaks of the context
+        self.copy_paths(item.place, (item.tree.subdir or ".",))
+        self._as, self._visible = before
 
     def _unpack_from(self, context: str, path: str) -> int:
         context_fd = os.open(context, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -181,8 +247,9 @@ def report_newest(work: Workspace, seconds: int) -> None:
         report.write(str(seconds))
 
 
-def newest_added(work: Workspace) -> int:
-    """The time that was reported last, once; 0 if there was none."""
+def finish_adding(work: Workspace) -> int:
+    """Clean up after a step; returns the time that it reported, 0 if there was none."""
+    remove_tree(f"{work.path}/{_CHECKOUTS}")
     try:
         with open(f"{work.path}/{_REPORT}", encoding="ascii") as report:
             seconds = int(report.read())

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import assert_never
 
-from buildkit.adding import Adder, newest_added, report_newest
+from buildkit.adding import Adder, fetch_trees, finish_adding, report_newest
 from buildkit.bootstrap.install import install
 from buildkit.bootstrap.install_on_tree import install_on_tree
 from buildkit.cache import Result
@@ -53,10 +54,11 @@ def execute(
                 lambda: _make_workdir(step, snapshot.rootfs().attach(store.scratch))
             )
         case CopyStep():
+            prepared = replace(prepared, added=fetch_trees(prepared.added, work))
             call_in_mount_namespace(
                 lambda: _copy_mounted(step, snapshot, prepared, settings, store, work)
             )
-            epoch = settings.clamped(max(epoch, newest_added(work)))
+            epoch = settings.clamped(max(epoch, finish_adding(work)))
         case BootstrapStep():
             assert prepared.repositories is not None
             newest = install(
@@ -98,9 +100,10 @@ def execute_on_tree(
         case WorkdirStep():
             call_in_child(lambda: _make_workdir(step, tree.root))
         case CopyStep():
+            prepared = replace(prepared, added=fetch_trees(prepared.added, work))
             origin = None if prepared.origin is None else trees.look(prepared.origin)
             call_in_child(lambda: _copy(step, tree.root, origin, prepared, settings, work))
-            epoch = settings.clamped(max(epoch, newest_added(work)))
+            epoch = settings.clamped(max(epoch, finish_adding(work)))
         case BootstrapStep():
             assert prepared.repositories is not None
             newest = install_on_tree(

@@ -7,6 +7,7 @@ An input is a tuple whose first member says its kind:
     ("file", path, digest)                               a file of this machine
     ("url", url, digest)                                 a document of a server
     ("download", url, epoch, digest, mtime)              a file that ADD fetched
+    ("git", url, ref, commit, full name of ref)          a branch or tag of a repository
     ("program", name, path)                              a program on PATH
     ("image", name, (digest, ...))                       a base image: its config and layers
 """
@@ -85,6 +86,10 @@ def _now(item: Input, store: Store, context: str, known: StatCache) -> Input:
         from buildkit.download import download_input
 
         return download_input(name, item[2], store)
+    if kind == "git":
+        from buildkit.git_source import git_input
+
+        return git_input(name, item[2])
     if kind == "program":
         return kind, name, find_program(name)
     from runtime.image.source import open_image
