@@ -13,7 +13,6 @@ import os
 import time
 
 import requests
-from urllib3.exceptions import HTTPError
 
 from buildkit.bootstrap.fetching import TIMEOUT_S, reason
 from buildkit.errors import NetworkError
@@ -194,6 +193,8 @@ class _Transfer:
                 if response.status_code == 304 and self._known and "Range" not in headers:
                     return False
                 expected = self._begin(response, fd, resuming="Range" in headers)
+                # iter_content would decode what the server says is encoded, and lose the last
+                # piece of what breaks off.
                 for piece in response.raw.stream(_CHUNK, decode_content=False):
                     self._take(fd, piece)
         except requests.exceptions.SSLError as error:
@@ -202,7 +203,8 @@ class _Transfer:
             raise _PassingError(reason(error)) from error
         except requests.RequestException as error:
             raise NetworkError(reason(error)) from error
-        except HTTPError as error:
+        # What comes out of urllib3 as it is, for it is read as it is.
+        except requests.exceptions.BaseHTTPError as error:  # type: ignore[attr-defined]
             raise _PassingError(self._cut(expected)) from error
         if expected is not None and self._have != expected:
             raise _PassingError(self._cut(expected))

@@ -55,7 +55,10 @@ class _Unpacking:
         self._gids = mapped_ids("gid")
         self._directory_times: dict[str, int] = {}
         self._parent = ""
-        self._parent_fd = self._make_directories("")
+        try:
+            self._parent_fd = self._make_directories("")
+        except OSError as error:
+            raise BuildError(f"destination {destination}: {error.strerror}") from error
         self._stream: PieceReader
 
     def run(self, stream: PieceReader) -> None:
@@ -149,8 +152,10 @@ class _Unpacking:
 
     def _make_directory(self, parent_fd: int, name: str, path: str, entry: tar.Entry) -> None:
         fd = self._open_directory(parent_fd, name, path)
-        self._set_attributes(f"/proc/self/fd/{fd}", entry)
-        os.close(fd)
+        try:
+            self._set_attributes(f"/proc/self/fd/{fd}", entry)
+        finally:
+            os.close(fd)
         self._directory_times[path] = max(0, entry.mtime)
 
     def _open_directory(self, parent_fd: int, name: str, path: str) -> int:
@@ -218,10 +223,16 @@ class _Unpacking:
         above, _, target = self._normalise(entry.link, entry).rpartition("/")
         try:
             above_fd = open_in_root(self._root_fd, self._below(above), _DIRECTORY)
-            first = os.stat(target, dir_fd=above_fd, follow_symlinks=False)
+            try:
+                self._link(above_fd, target, parent_fd, name)
+            finally:
+                os.close(above_fd)
         except (FileNotFoundError, NotADirectoryError):
             what = f"hard link to {entry.link}, which is not there"
             raise self._error(entry.name, what) from None
+
+    def _link(self, above_fd: int, target: str, parent_fd: int, name: str) -> None:
+        first = os.stat(target, dir_fd=above_fd, follow_symlinks=False)
         try:
             there = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:
@@ -229,9 +240,7 @@ class _Unpacking:
         # GNU tar writes a link to itself for a file that it is given twice.
         if there is None or not os.path.samestat(first, there):
             self._clear(parent_fd, name)
-            links = {"src_dir_fd": above_fd, "dst_dir_fd": parent_fd}
-            os.link(target, name, **links, follow_symlinks=False)
-        os.close(above_fd)
+            os.link(target, name, src_dir_fd=above_fd, dst_dir_fd=parent_fd, follow_symlinks=False)
 
     def _set_attributes(self, made: str, entry: tar.Entry) -> None:
         link = entry.kind == tar.SYMLINK

@@ -18,10 +18,13 @@ import pytest
 import zstandard
 
 from buildkit.archives import is_archive, open_archive
-from tests.buildkit.support import Image, Pybuild, modes, text_files
+from buildkit.errors import BuildError
+from buildkit.unpacking import unpack
+from tests.buildkit.support import Image, Pybuild, make_pybuild, modes, text_files
 from tests.support import (
     EPOCH,
     PASSWD,
+    Caller,
     TreeValue,
     character,
     directory,
@@ -182,11 +185,15 @@ def test_every_kind_of_member(pybuild: Pybuild) -> None:
 
 
 @pytest.mark.needs_root
-def test_devices_need_the_root_of_the_machine(as_root: Pybuild, as_user: Pybuild) -> None:
+def test_devices_need_the_root_of_the_machine(
+    as_root: Pybuild, as_user: Pybuild, plain: Pybuild
+) -> None:
     tar = tar_of([character("dev/null", 1, 3, mode=0o666), file("a")])
-    for pybuild in (as_root, as_user):
+    for pybuild in (as_root, as_user, plain):
         pybuild.add({"t.tar": tar})
-    info = as_root.build("FROM scratch\nADD t.tar /\n").files["dev/null"]
+    image = as_root.build("FROM scratch\nADD t.tar /\n")
+    assert plain.build("FROM scratch\nADD t.tar /\n").descriptor == image.descriptor
+    info = image.files["dev/null"]
     assert (info.ischr(), info.devmajor, info.devminor, info.mode) == (True, 1, 3, 0o666)
     ended = as_user.try_build("FROM scratch\nADD t.tar /\n")
     assert ended.status == 1
@@ -388,6 +395,13 @@ def test_what_is_there_already(
     assert found == expected
 
 
+def test_the_destination_is_a_directory(pybuild: Pybuild) -> None:
+    pybuild.add({"t.tar": TAR, "f": ""})
+    ended = pybuild.try_build("FROM scratch\nCOPY f /\nADD t.tar /f\n")
+    assert ended.status == 1
+    assert "Containerfile:3:1: destination /f: Not a directory" in ended.stderr
+
+
 def test_a_deep_directory_is_replaced(anybody: Pybuild) -> None:
     deep = "/".join("d" * 900)
     anybody.add({"deep.tar": tar_of([file(f"e/{deep}/f"), file("e/k")])})
@@ -548,6 +562,47 @@ def test_whoever_builds_the_layer_has_the_same_bytes(
         image = pybuild.build(f"{BELOW}ADD t.tar /\nCOPY t.tar /\n")
         digests.add(image.descriptor["digest"])
     assert len(digests) == 1
+
+
+@pytest.mark.needs_root
+def test_a_user_with_one_id_can_unpack_what_has_no_other_owner(
+    public: Path, lone_user: Caller
+) -> None:
+    pybuild = make_pybuild(public / "lone", lone_user)
+    pybuild.add({"0.tar": tar_of([file("a", "1")]), "5.tar": tar_of([file("b", "2", uid=5)])})
+    assert _files(pybuild, "FROM scratch\nADD 0.tar /\nADD --chown=0 5.tar /\n")
+    ended = pybuild.try_build("FROM scratch\nADD 5.tar /\n")
+    assert "5.tar: b: owner 5:0 is not among the ids of who builds; --chown" in ended.stderr
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_damage_is_more_than_an_error(tmp_path: Path, seed: int) -> None:
+    chance = random.Random(seed)
+    entries = [directory("d"), file("d/f", "1" * 700), symlink("d/l", "/e"), hardlink("h", "d/f")]
+    entries += [pax(path="x" * 150, GNU__sparse__map="0,1", GNU__sparse__size="9"), file("x", "1")]
+    whole = tar_of([*entries, file("e/f/g", "2"), symlink("e/f/s", "../.."), file("e/f/s/q")])
+    for number in range(150):
+        content = bytearray(whole)
+        for _ in range(chance.choice((1, 1, 2, 5))):
+            start = chance.randrange(len(whole) // 512) * 512
+            at = start + chance.randrange(512)
+            content[at] = chance.choice((0, 0x2E, 0x2F, 0x30, 0x80, 0xFF, content[at] ^ 1))
+            head = content[start : start + 512]
+            found = sum(head) - sum(head[148:156]) + 8 * 0x20
+            content[start + 148 : start + 156] = b"%06o\0 " % found
+        (tmp_path / "t.tar").write_bytes(content)
+        root = tmp_path / str(number)
+        root.mkdir()
+        root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+        place, me = str(tmp_path / "t.tar"), (os.geteuid(), os.getegid())
+        try:
+            unpack(place, "t.tar", root_fd, "/dst", me)
+        except BuildError:  # nothing else
+            pass
+        finally:
+            os.close(root_fd)
+        assert {path.name for path in root.iterdir()} <= {"dst", "e"}
+    assert len(list(tmp_path.iterdir())) == 151
 
 
 def test_pythons_own_archives_are_read(pybuild: Pybuild) -> None:

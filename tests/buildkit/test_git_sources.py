@@ -19,7 +19,7 @@ from tests.buildkit.git_server import (
     running_daemon,
     serve_git,
 )
-from tests.buildkit.support import Image, Pybuild, modes, processes, text_files
+from tests.buildkit.support import Image, Pybuild, make_pybuild, modes, processes, text_files
 from tests.buildkit.web import Request, Site, running_site
 from tests.support import Caller
 
@@ -504,8 +504,9 @@ def test_a_password_is_not_shown(url: str, expected: str) -> None:
 
 
 def test_whoever_builds_the_image_is_the_same(
-    as_root: Pybuild, as_user: Pybuild, plain: Pybuild, lone_user: Caller, url: str
+    as_root: Pybuild, as_user: Pybuild, plain: Pybuild, public: Path, lone_user: Caller, url: str
 ) -> None:
+    lone = make_pybuild(public / "lone", lone_user)
     text = _add(f"{url}#v1")
-    images = [each.build(text) for each in (as_root, as_user, plain)]
+    images = [each.build(text) for each in (as_root, as_user, plain, lone)]
     assert len({image.descriptor["digest"] for image in images}) == 1
