@@ -140,7 +140,7 @@ class Builder:
         origin = None
         if isinstance(step, CopyStep) and step.origin is not None:
             origin = self._base_state(step.origin, work)
-        prepared = prepare(step, state, self._settings, origin)
+        prepared = prepare(step, state, self._settings, origin, self._store)
         self._inputs.extend(prepared.inputs)
         key = cache_key(prepared.parts)
         found = look_up(self._store, key) if self._settings.use_cache else None

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from buildkit import history
+from buildkit.add_plan import check_names, plan_remote
 from buildkit.steps import Base, CopyStep, InlineFile, Source
+from buildkit.urls import without_password
 from grammar import Add, Copy, Word
 from grammar.ignore import exclusions
 from grammar.ignore_patterns import IgnorePatternError
@@ -20,7 +22,6 @@ _REMOTE = ("http://", "https://", "git@", "ssh://", "git://")
 
 def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> CopyStep:
     """Expand one COPY or ADD; raises ContainerfileError."""
-    _refuse_unsupported(stage, copy)
     sources = tuple(_source(stage, word, copy) for word in copy.sources)
     parents = isinstance(copy, Copy) and copy.parents
     written = stage.expand(copy.destination)
@@ -33,6 +34,8 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
         or parents
     ):
         destination = destination.rstrip("/") + "/"
+    if isinstance(copy, Add):
+        check_names(stage, copy, sources, destination)
     return CopyStep(
         about=stage.about(copy, _history(copy, sources, written, stage.expand_optional)),
         sources=sources,
@@ -44,19 +47,12 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> Cop
         destination=destination,
         chown=stage.expand_optional(copy.chown),
         chmod=None if copy.chmod is None else stage.mode(copy.chmod),
-        unpacks=isinstance(copy, Add),
+        unpacks=isinstance(copy, Add) and copy.unpack is not False,
+        unpacks_fetched=isinstance(copy, Add) and copy.unpack is True,
         exclude=tuple(_exclusion(stage, word) for word in copy.exclude),
         parents=parents,
         link=copy.link,
     )
-
-
-def _refuse_unsupported(stage: StagePlanner, copy: Copy | Add) -> None:
-    if isinstance(copy, Add):
-        if copy.checksum is not None:
-            raise stage.unsupported("ADD --checksum", copy.checksum.span)
-        if copy.unpack is not None or copy.keep_git_dir is not None:
-            raise stage.unsupported("this flag of ADD", copy.span)
 
 
 def _history(
@@ -72,7 +68,7 @@ def _history(
     for name, flag in (("chown", copy.chown), ("chmod", copy.chmod)):
         if value := expand(flag):
             words.append(f"--{name}={value}")
-    words += [source.path for source in sources]
+    words += [s.path if s.remote is None else without_password(s.path) for s in sources]
     words += [f"<<{heredoc.name}" for heredoc in copy.heredocs]
     return history.made_files(" ".join((*words, destination)))
 
@@ -88,8 +84,8 @@ def _exclusion(stage: StagePlanner, word: Word) -> str:
 
 def _source(stage: StagePlanner, word: Word, copy: Copy | Add) -> Source:
     path = stage.expand(word)
+    if isinstance(copy, Add):
+        return Source(path=path, span=word.span, remote=plan_remote(stage, copy, word, path))
     if path.startswith(_REMOTE):
-        if isinstance(copy, Copy):
-            raise stage.error("COPY takes no URL", word.span, "ADD does")
-        raise stage.unsupported("ADD of a URL or a git repository", word.span)
+        raise stage.error("COPY takes no URL", word.span, "ADD does")
     return Source(path=path, span=word.span)

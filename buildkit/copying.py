@@ -59,6 +59,11 @@ class Copier:
 
     def copy(self, source_root: str, paths: tuple[str, ...]) -> None:
         """Copy the selected paths of the origin, then the inline files."""
+        self.copy_paths(source_root, paths)
+        self.write_inline()
+
+    def copy_paths(self, source_root: str, paths: tuple[str, ...]) -> None:
+        """Copy paths below a directory, which they cannot leave."""
         source_fd = os.open(source_root, _DIRECTORY | os.O_CLOEXEC)
         for path in paths:
             self._links.clear()
@@ -74,6 +79,9 @@ class Copier:
             os.close(fd)
         os.close(source_fd)
         self._restore_times()
+
+    def write_inline(self) -> None:
+        """Make the files whose content stands in the Containerfile."""
         for inline in self._step.inline:
             self._write_inline(inline.name, inline.content.encode("utf-8", "surrogateescape"))
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import assert_never
 
+from buildkit.adding import Adder, fetch_trees, finish_adding, report_newest
 from buildkit.bootstrap.install import install
 from buildkit.bootstrap.install_on_tree import install_on_tree
 from buildkit.cache import Result
@@ -53,9 +55,11 @@ def execute(
                 lambda: _make_workdir(step, snapshot.rootfs().attach(store.scratch))
             )
         case CopyStep():
+            prepared = replace(prepared, added=fetch_trees(prepared.added, work))
             call_in_mount_namespace(
-                lambda: _copy_mounted(step, snapshot, prepared, settings, store)
+                lambda: _copy_mounted(step, snapshot, prepared, settings, store, work)
             )
+            epoch = settings.clamped(max(epoch, finish_adding(work)))
         case BootstrapStep():
             assert prepared.repositories is not None
             newest = install(
@@ -97,9 +101,11 @@ def execute_on_tree(
         case WorkdirStep():
             call_in_child(lambda: _make_workdir(step, tree.root))
         case CopyStep():
+            prepared = replace(prepared, added=fetch_trees(prepared.added, work))
             origin = None if prepared.origin is None else trees.look(prepared.origin)
             root = trees.aside(tree) if step.link else tree.root
-            call_in_child(lambda: _copy(step, root, origin, prepared, settings))
+            call_in_child(lambda: _copy(step, root, origin, prepared, settings, work))
+            epoch = settings.clamped(max(epoch, finish_adding(work)))
             if step.link:
                 return trees.link(tree, root, epoch)
         case BootstrapStep():
@@ -123,7 +129,12 @@ def execute_on_tree(
 
 
 def _copy_mounted(
-    step: CopyStep, snapshot: Snapshot, prepared: Prepared, settings: Settings, store: Store
+    step: CopyStep,
+    snapshot: Snapshot,
+    prepared: Prepared,
+    settings: Settings,
+    store: Store,
+    work: Workspace,
 ) -> None:
     # Linked: as if nothing were below, so there is nothing to mount it over.
     root = snapshot.upper if step.link else snapshot.rootfs().attach(store.scratch)
@@ -132,16 +143,25 @@ def _copy_mounted(
         scratch = f"{store.scratch}/origin"
         os.mkdir(scratch)
         origin = Overlay(lowers=prepared.origin.lowers(store)).attach(scratch)
-    _copy(step, root, origin, prepared, settings)
+    _copy(step, root, origin, prepared, settings, work)
 
 
 def _copy(
-    step: CopyStep, root: str, origin: str | None, prepared: Prepared, settings: Settings
+    step: CopyStep,
+    root: str,
+    origin: str | None,
+    prepared: Prepared,
+    settings: Settings,
+    work: Workspace,
 ) -> None:
     """Copy to `root` from another root filesystem, or from the context if `origin` is None."""
     if origin is None:
         source, paths = settings.context, prepared.paths
         visible = read_ignore_file(settings.ignore_file)
+        if prepared.added:
+            adder = Adder(step, root, epoch=prepared.epoch, visible=visible)
+            report_newest(work, adder.add(source, prepared.added))
+            return
     else:
         source, paths, visible = origin, _select_all(origin, step), ALL_VISIBLE
     Copier(step, root, epoch=prepared.epoch, visible=visible).copy(source, paths)

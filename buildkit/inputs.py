@@ -7,6 +7,8 @@ An input is a tuple whose first member says its kind:
     ("absent", path)                                     an ignore file that is not there
     ("file", path, digest)                               a file of this machine
     ("url", url, digest)                                 a document of a server
+    ("download", url, epoch, digest, mtime)              a file that ADD fetched
+    ("git", url, ref, commit, full name of ref)          a branch or tag of a repository
     ("program", name, path)                              a program on PATH
     ("image", name, (digest, ...))                       a base image: its config and layers
 """
@@ -96,6 +98,14 @@ def _now(item: Input, store: Store, context: str, known: StatCache) -> Input:
         from buildkit.bootstrap.fetching import fetch
 
         return kind, name, str(digest_of(fetch(name)))
+    if kind == "download":
+        from buildkit.download import download_input
+
+        return download_input(name, item[2], store)
+    if kind == "git":
+        from buildkit.git_source import git_input
+
+        return git_input(name, item[2])
     if kind == "program":
         return kind, name, find_program(name)
     from runtime.image.source import open_image

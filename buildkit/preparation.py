@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import os
-import tarfile
 from dataclasses import dataclass
 from typing import assert_never
 
+from buildkit.adding import Added, AddedPath, find_local, find_remote
 from buildkit.bootstrap.dnf import find_manager
 from buildkit.bootstrap.repositories import Repositories, read_repositories
 from buildkit.cache import Parts
@@ -23,7 +23,7 @@ from buildkit.steps import (
     Source,
     WorkdirStep,
 )
-from grammar import Span
+from runtime.store.store import Store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,15 +33,19 @@ class Prepared:
     parts: Parts
     epoch: int  # seconds; of what the step writes, unless what it installs is newer
     paths: tuple[str, ...] = ()  # of a COPY from the context
+    added: tuple[Added, ...] = ()  # of an ADD instead, if it does more than COPY
     origin: State | None = None  # of a COPY from elsewhere
     repositories: Repositories | None = None
     inputs: tuple[Input, ...] = ()  # what it takes from outside the store
 
 
-def prepare(step: AnyStep, state: State, settings: Settings, origin: State | None) -> Prepared:
+def prepare(
+    step: AnyStep, state: State, settings: Settings, origin: State | None, store: Store
+) -> Prepared:
     """Find a step's inputs; `origin` is what a COPY --from takes files from.
 
-    Raises BuildError, or LocatedError for one word of the instruction.
+    What ADD fetches is in the store afterwards. Raises BuildError, or LocatedError for one word of
+    the instruction.
     """
     match step:
         case RunStep():
@@ -58,7 +62,7 @@ def prepare(step: AnyStep, state: State, settings: Settings, origin: State | Non
             parts = {"kind": "workdir", "path": step.path, "user": step.user}
             return _prepared(parts, state)
         case CopyStep():
-            return _prepare_copy(step, state, settings, origin)
+            return _prepare_copy(step, state, settings, origin, store)
         case BootstrapStep():
             return _prepare_bootstrap(step, state, settings)
         case ConfigureStep():
@@ -77,6 +81,7 @@ def _prepared(
     repositories: Repositories | None = None,
     inputs: tuple[Input, ...] = (),
     parent: str = "",
+    added: tuple[Added, ...] = (),
 ) -> Prepared:
     epoch = state.epoch if epoch is None else epoch
     return Prepared(
@@ -86,11 +91,12 @@ def _prepared(
         origin=origin,
         repositories=repositories,
         inputs=inputs,
+        added=added,
     )
 
 
 def _prepare_copy(
-    step: CopyStep, state: State, settings: Settings, origin: State | None
+    step: CopyStep, state: State, settings: Settings, origin: State | None, store: Store
 ) -> Prepared:
     parts: dict[str, object] = {
         "kind": "copy",
@@ -110,13 +116,26 @@ def _prepare_copy(
         return _prepared(parts, state, epoch=epoch, origin=origin, parent=parent)
     paths: list[str] = []
     inputs: list[Input] = []
+    sources: list[object] = []
+    added: list[Added] = []
     for source in step.sources:
+        if source.remote is not None:
+            remote = find_remote(source, step, below, store)
+            inputs.extend(remote.inputs)
+            sources.append(remote.parts)
+            added.append(remote.added)
+            continue
         found, named = _select(step, source, settings)
-        if step.unpacks:
-            _refuse_archives(settings.context, named, source.span)
         inputs.append(found)
+        sources.append(list(found[-1]))
         paths.extend(named)
-    parts["sources"] = [list(digests) for *_, digests in inputs]
+        added.extend(find_local(settings.context, named, unpacks=step.unpacks))
+    parts["sources"] = sources
+    if all(isinstance(item, AddedPath) for item in added):
+        added = []  # nothing that COPY does not do
+    else:
+        parts["added"] = [type(item).__name__ for item in added]
+        parts["unpacked"] = [getattr(item, "unpacks", None) for item in added]
     return _prepared(
         parts,
         state,
@@ -124,6 +143,7 @@ def _prepare_copy(
         paths=tuple(paths),
         inputs=tuple(inputs),
         parent=parent,
+        added=tuple(added),
     )
 
 
@@ -174,23 +194,6 @@ def _select(step: CopyStep, source: Source, settings: Settings) -> tuple[Input, 
     except OSError as reason:
         error = BuildError(f"{reason.filename or source.path}: {reason.strerror}")
     raise LocatedError(error, source.span)
-
-
-def _refuse_archives(context: str, paths: tuple[str, ...], span: Span) -> None:
-    """ADD unpacks local archives; a copy of one as it is would be another image in silence."""
-    for path in paths:
-        place = os.path.join(context, path)
-        if os.path.isfile(place) and (tarfile.is_tarfile(place) or _is_zstd(place)):
-            error = BuildError(
-                f"{path}: ADD of an archive is not supported by this version of pybuild",
-                hint="COPY takes it as it is; RUN tar can unpack it",
-            )
-            raise LocatedError(error, span)
-
-
-def _is_zstd(path: str) -> bool:
-    with open(path, "rb") as file:
-        return file.read(4) == b"\x28\xb5\x2f\xfd"
 
 
 def _near(path: str, context: str) -> str | None:

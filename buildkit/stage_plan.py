@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Iterable, Mapping
+from typing import TypeVar
 
 from buildkit import bootstrap_plan, copy_plan, history
 from buildkit.scope import Scope
@@ -47,6 +48,7 @@ from grammar.values import InvalidValue, Mode, parse_mode, parse_port
 from runtime.oci.image import ExecutionParameters
 from runtime.sandbox import defaults
 
+_T = TypeVar("_T")
 _DEFAULT_SHELL = ("/bin/sh", "-c")
 
 
@@ -110,6 +112,10 @@ class StagePlanner:
         if not self.expand(word):
             return None
         return self._file.value(word, self.scope.visible, parse_mode)
+
+    def value(self, word: Word, parse: Callable[[str], _T]) -> _T:
+        """What a parser of grammar.values makes of an expanded word."""
+        return self._file.value(word, self.scope.visible, parse)
 
     def expand_optional(self, word: Word | None) -> str:
         """Expand a flag's value; empty if the flag is absent."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from grammar import Span
-from grammar.values import Mode
+from grammar.values import Checksum, Mode
 from runtime.oci.image import ExecutionParameters
 
 
@@ -86,11 +86,38 @@ class InlineFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebFile:
+    """A file behind an http or https URL."""
+
+    url: str
+    name: str  # the last part of its path; empty if there is none
+    checksum: Checksum | None  # what it must be
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GitTree:
+    """What a git repository has at a commit."""
+
+    url: str
+    ref: str  # a branch, tag or commit; empty for the default branch
+    subdir: str  # the directory that is taken; empty for all
+    commit: str  # what the commit's name must begin with; empty for any
+    by_commit: bool  # it is fetched by this name, which is a whole one
+    keep_git_dir: bool
+    submodules: bool
+    commit_time: bool  # files are as old as the commit
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """One source of a COPY: a path or pattern inside the context, stage or image."""
+    """One source of a COPY: a path or pattern inside the context, stage or image.
+
+    Of an ADD it may be `remote`; `path` is then as it was written.
+    """
 
     path: str
     span: Span
+    remote: WebFile | GitTree | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +130,8 @@ class CopyStep(Step):
     destination: str  # absolute; a final slash says that it is a directory
     chown: str
     chmod: Mode | None
-    unpacks: bool  # ADD: local archives would be unpacked
+    unpacks: bool  # archives of the context (ADD)
+    unpacks_fetched: bool = False  # archives behind URLs too (ADD --unpack)
     exclude: tuple[str, ...] = ()  # patterns, relative to each source
     parents: bool = False  # a source's path is kept below the destination
     link: bool = False  # onto nothing: a layer that does not depend on those below it

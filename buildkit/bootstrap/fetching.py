@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from buildkit.inputs import Input
 
 SCHEMES = ("http://", "https://", "ftp://", "file:")
-_TIMEOUT_S = 30
+TIMEOUT_S = 30
 _MAX_DOCUMENT = 1 << 24  # bytes
 
 
@@ -78,10 +78,10 @@ def fetch(url: str) -> bytes:
     import requests
 
     try:
-        response = requests.get(url, timeout=_TIMEOUT_S)
+        response = requests.get(url, timeout=TIMEOUT_S)
         response.raise_for_status()
     except requests.RequestException as error:
-        raise NetworkError(f"{url}: {_reason(error)}") from error
+        raise NetworkError(f"{url}: {reason(error)}") from error
     return response.content
 
 
@@ -92,7 +92,7 @@ def local_path(url: str) -> str:
     return unquote(urlsplit(url).path)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """The innermost words of an exception of requests, without its object dumps."""
     import re
 

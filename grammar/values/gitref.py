@@ -20,6 +20,7 @@ _QUERY_KEYS = (
     "ref", "tag", "branch", "subdir", "checksum", "commit", "keep-git-dir", "submodules",
     "mtime", "fetch-by-commit",
 )  # fmt: skip
+_NAMESPACES = {"ref": "", "tag": "refs/tags/", "branch": "refs/heads/"}
 _SWITCHES = ("keep-git-dir", "submodules", "fetch-by-commit")
 
 
@@ -28,6 +29,7 @@ class GitReference(Record):
 
     url: str
     ref: str = ""  # empty: the repository's default branch
+    namespace: str = ""  # "refs/tags/" or "refs/heads/", if the query says which it is
     subdir: str = ""
     options: Mapping[str, str]  # the rest of the query
 
@@ -57,14 +59,21 @@ def parse_git_reference(text: str) -> GitReference | None:
         if hash_ and written and key in options:
             message = f"{key} is given twice, after ? and after #"
             raise _invalid(message, start, len(text))
-    refs = [options.pop(key) for key in ("ref", "tag", "branch") if key in options]
+    given = [key for key in _NAMESPACES if key in options]
+    refs = [options.pop(key) for key in given]
     if len(refs) > 1 or (refs and ref):
         message = "only one of ref, tag, branch and #REF can be given"
         raise _invalid(message, len(url), len(text))
     subdir = subdir or options.pop("subdir", "")
     if posixpath.normpath(subdir.lstrip("/") or ".").startswith(".."):
         raise _invalid(f"{quoted(subdir)} leaves the repository", len(url), len(text))
-    return GitReference(url=url, ref=ref or "".join(refs), subdir=subdir, options=options)
+    return GitReference(
+        url=url,
+        ref=ref or "".join(refs),
+        namespace="".join(_NAMESPACES[key] for key in given),
+        subdir=subdir,
+        options=options,
+    )
 
 
 def _options(query: str, offset: int) -> dict[str, str]:

@@ -29,44 +29,17 @@ class BlobRange(Record):
     size: int
 
 
-class LayerReader:
-    """The uncompressed tar of a layer, as a forward `Stream`.
+class PieceReader:
+    """Pieces of bytes as a forward `Stream` (`runtime.image.tar`)."""
 
-    Call `finish()` after the last entry: it reads the rest and raises ImageError unless size,
-    digest and diff_id are the promised ones. Until then nothing that was read is trusted.
-    """
-
-    def __init__(self, blob: BlobRange, descriptor: Descriptor, diff_id: DiffID, where: str):
-        import hashlib  # OpenSSL: only a layer that is not applied yet is worth its loading
-
+    def __init__(self, pieces: Iterator[bytes], where: str):
+        self._pieces = pieces
         self._where = where
-        self._descriptor = descriptor
-        self._diff_id = diff_id
-        if blob.size != descriptor.size:
-            raise ImageError(
-                f"{where}: size is {blob.size} bytes, manifest says {descriptor.size}"
-            )
-        self._left = blob.size
         self._buffer = b""
         self._position = 0
-        self._stored = hashlib.sha256()
-        kind = canonical_media_type(descriptor.media_type)
-        self._content = self._stored if kind == LAYER else hashlib.sha256()
-        self._pieces = _decompressed(kind, self._chunks(), where)
-        try:
-            self._fd = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise ImageError(f"{where}: {blob.path}: {error.strerror}") from error
-        os.lseek(self._fd, blob.offset, os.SEEK_SET)
-
-    def __enter__(self) -> LayerReader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        os.close(self._fd)
 
     def read(self, size: int) -> bytes:
-        """Return exactly `size` bytes, or fewer at the end of the layer."""
+        """Return exactly `size` bytes, or fewer at the end."""
         end = self._position + size
         if end <= len(self._buffer):
             piece = self._buffer[self._position : end]
@@ -90,10 +63,61 @@ class LayerReader:
                 raise ImageError(f"{self._where}: truncated")
             size -= len(piece)
 
-    def finish(self) -> None:
-        """Read to the end and verify what was read."""
+    def drain(self) -> None:
+        """Read to the end: what decompresses may find a fault only there."""
         while self._fill():
             pass
+
+    def _fill(self) -> bool:
+        """Replace the buffer by the next bytes; False at the end."""
+        for piece in self._pieces:
+            if piece:
+                self._take(piece)
+                self._buffer, self._position = piece, 0
+                return True
+        self._buffer, self._position = b"", 0
+        return False
+
+    def _take(self, piece: bytes) -> None:
+        """Look at the next bytes."""
+
+
+class LayerReader(PieceReader):
+    """The uncompressed tar of a layer.
+
+    Call `finish()` after the last entry: it reads the rest and raises ImageError unless size,
+    digest and diff_id are the promised ones. Until then nothing that was read is trusted.
+    """
+
+    def __init__(self, blob: BlobRange, descriptor: Descriptor, diff_id: DiffID, where: str):
+        import hashlib  # OpenSSL: only a layer that is not applied yet is worth its loading
+
+        self._descriptor = descriptor
+        self._diff_id = diff_id
+        if blob.size != descriptor.size:
+            raise ImageError(
+                f"{where}: size is {blob.size} bytes, manifest says {descriptor.size}"
+            )
+        self._left = blob.size
+        self._stored = hashlib.sha256()
+        kind = canonical_media_type(descriptor.media_type)
+        self._content = self._stored if kind == LAYER else hashlib.sha256()
+        super().__init__(_decompressed(kind, self._chunks(), where), where)
+        try:
+            self._fd = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise ImageError(f"{where}: {blob.path}: {error.strerror}") from error
+        os.lseek(self._fd, blob.offset, os.SEEK_SET)
+
+    def __enter__(self) -> LayerReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._fd)
+
+    def finish(self) -> None:
+        """Read to the end and verify what was read."""
+        self.drain()
         found = "sha256:" + self._stored.hexdigest()
         if found != self._descriptor.digest:
             raise ImageError(
@@ -103,16 +127,9 @@ class LayerReader:
         if content != self._diff_id:
             raise ImageError(f"{self._where}: diff_id is {content}, config says {self._diff_id}")
 
-    def _fill(self) -> bool:
-        """Replace the buffer by the next bytes; False at the end of the blob."""
-        for piece in self._pieces:
-            if piece:
-                if self._content is not self._stored:
-                    self._content.update(piece)
-                self._buffer, self._position = piece, 0
-                return True
-        self._buffer, self._position = b"", 0
-        return False
+    def _take(self, piece: bytes) -> None:
+        if self._content is not self._stored:
+            self._content.update(piece)
 
     def _chunks(self) -> Iterator[bytes]:
         """The blob as it is stored."""
@@ -130,13 +147,14 @@ def _decompressed(media_type: str, chunks: Iterator[bytes], where: str) -> Itera
     if media_type == LAYER:
         return chunks
     if media_type == LAYER_GZIP:
-        return _gunzip(chunks, where)
+        return gunzip(chunks, where)
     if media_type == LAYER_ZSTD:
-        return _unzstd(chunks, where)
+        return unzstd(chunks, where)
     raise ImageError(f"{where}: layer of media type {media_type!r} is not supported")
 
 
-def _gunzip(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
+def gunzip(chunks: Iterator[bytes], where: str, most: int = _CHUNK) -> Iterator[bytes]:
+    """Unpack gzip in pieces of at most `most` bytes; raises ImageError."""
     import zlib
 
     # A gzip stream may consist of several members (RFC 1952 section 2.2).
@@ -146,10 +164,10 @@ def _gunzip(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
             while chunk:
                 if state.eof:
                     state = zlib.decompressobj(wbits=31)
-                yield state.decompress(chunk, _CHUNK)
+                yield state.decompress(chunk, most)
                 chunk = state.unused_data if state.eof else state.unconsumed_tail
         while not state.eof:
-            piece = state.decompress(b"", _CHUNK)
+            piece = state.decompress(b"", most)
             if not piece:
                 raise ImageError(f"{where}: truncated: the gzip stream has no end")
             yield piece
@@ -157,7 +175,8 @@ def _gunzip(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
         raise ImageError(f"{where}: not valid gzip: {error}") from error
 
 
-def _unzstd(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
+def unzstd(chunks: Iterator[bytes], where: str, most: int = _CHUNK) -> Iterator[bytes]:
+    """The same for zstd; a stream that was cut just ends."""
     import zstandard
 
     # A frame may ask for a window of gigabytes; 128 MiB is what `zstd -d` grants too.
@@ -165,7 +184,7 @@ def _unzstd(chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
     source: Any = _Source(chunks)  # typed as a whole file, of which only read() is called
     reader = context.stream_reader(source, read_size=_CHUNK, read_across_frames=True)
     try:
-        while piece := reader.read(_CHUNK):
+        while piece := reader.read(most):
             yield piece
     except zstandard.ZstdError as error:
         raise ImageError(f"{where}: not valid zstd: {error}") from error

@@ -32,6 +32,14 @@ _MAX_EXTENSION = 1 << 20  # bytes of one PAX header or GNU long name
 _MAX_PATH = 4096  # PATH_MAX
 _MAX_ID = (1 << 32) - 1
 _XATTR = "SCHILY.xattr."
+_SPARSE = "GNU.sparse."
+
+
+class Sparse(Record):
+    """Where the content of a sparse file belongs: the rest of its `size` bytes is zeros."""
+
+    size: int
+    extents: tuple[tuple[int, int], ...]  # offset and length, ascending
 
 
 class Entry(Record):
@@ -47,13 +55,15 @@ class Entry(Record):
     link: str = ""
     device: tuple[int, int] = (0, 0)
     xattrs: tuple[tuple[str, bytes], ...] = ()
+    sparse: Sparse | None = None
 
 
-def entries(stream: Stream, where: str) -> Iterator[Entry]:
+def entries(stream: Stream, where: str, *, sparse: bool = False) -> Iterator[Entry]:
     """Yield the members in order; content that the caller has not read is skipped by the caller.
 
     The caller must consume `entry.size` bytes and `padding(entry.size)` before the next one.
-    Raises ImageError naming `where` and the member for anything malformed.
+    Sparse files are refused unless the caller says that it can make them, by `sparse`. Raises
+    ImageError naming `where` and the member for anything malformed.
     """
     pax: dict[str, bytes] = {}
     long_name = long_link = None
@@ -73,8 +83,29 @@ def entries(stream: Stream, where: str) -> Iterator[Entry]:
             elif kind == "K":
                 long_link = _text(extension)
             continue  # a global header ("g") carries nothing that a layer needs
-        yield _entry(header, kind, size, pax, long_name, long_link, where)
+        if sparse and kind in "0S" and (kind == "S" or any(map(_is_sparse, pax))):
+            from runtime.image.sparse import read_map  # rare
+
+            plain = {key: value for key, value in pax.items() if not _is_sparse(key)}
+            if _SPARSE + "name" in pax:
+                plain["path"] = pax[_SPARSE + "name"]
+            entry = _entry(header, REGULAR, size, plain, long_name, long_link, where)
+            yield read_map(entry, header, pax, stream, where)
+        else:
+            yield _entry(header, kind, size, pax, long_name, long_link, where)
         pax, long_name, long_link = {}, None, None
+
+
+def is_header(block: bytes) -> bool:
+    """Whether bytes are the header of a member: its checksum says so."""
+    try:
+        return len(block) == BLOCK and any(block) and bool(_check(block, ""))
+    except ImageError:
+        return False
+
+
+def _is_sparse(key: str) -> bool:
+    return key.startswith(_SPARSE)
 
 
 def padding(size: int) -> int:
@@ -122,6 +153,7 @@ def _extension(stream: Stream, size: int, where: str) -> bytes:
 def _pax_records(content: bytes, where: str) -> dict[str, bytes]:
     """Parse "LENGTH KEY=VALUE\\n" records (pax(1), "pax Extended Header")."""
     records: dict[str, bytes] = {}
+    numbers: list[bytes] = []
     start = 0
     while start < len(content):
         blank = content.find(b" ", start, start + 8)
@@ -135,8 +167,13 @@ def _pax_records(content: bytes, where: str) -> dict[str, bytes]:
         key = content[blank + 1 : equals].decode("utf-8", "surrogateescape")
         if "\0" in key:
             raise ImageError(f"{where}: malformed PAX record {key!r}")
-        records[key] = content[equals + 1 : end - 1]
+        value = content[equals + 1 : end - 1]
+        if key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
+            numbers.append(value)
+        records[key] = value
         start = end
+    if numbers:  # format 0.0 repeats the two: together they are the map of format 0.1
+        records["GNU.sparse.map"] = b",".join(numbers)
     return records
 
 
@@ -157,7 +194,7 @@ def _entry(
         name = _text(pax["path"]) if "path" in pax else name
         link = _text(pax["linkpath"]) if "linkpath" in pax else link
         size = _decimal(pax, "size", size, where)
-        if any(key.startswith("GNU.sparse") for key in pax):
+        if any(map(_is_sparse, pax)):
             raise ImageError(f"{where}: {name}: sparse members are not supported")
     if kind not in _KINDS:
         raise ImageError(f"{where}: {name}: member type {kind!r} is not supported")

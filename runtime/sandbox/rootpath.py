@@ -18,7 +18,9 @@ from runtime.sandbox.syscalls import (
 )
 
 MAX_LINKS = 40  # as the kernel's own limit (path_resolution(7))
-_EAGAIN_TRIES = 128  # a rename or mount raced with the walk (openat2(2) EAGAIN)
+# Any rename or mount on the machine that races with a walk through ".." (openat2(2) EAGAIN): who
+# makes them in a loop would win every quick try of his time slice.
+_QUICK_TRIES, _PATIENT_TRIES, _PATIENCE_S = 128, 1000, 0.001
 
 
 def open_in_root(
@@ -26,11 +28,14 @@ def open_in_root(
 ) -> int:
     """Open `path` inside `root_fd`; symlinks resolve inside, or with `follow=False` are ELOOP."""
     resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS | (0 if follow else RESOLVE_NO_SYMLINKS)
-    for _ in range(_EAGAIN_TRIES - 1):
+    for tried in range(_QUICK_TRIES + _PATIENT_TRIES):
         try:
             return openat2(root_fd, path, flags, resolve=resolve, mode=mode)
         except BlockingIOError:
-            continue
+            if tried >= _QUICK_TRIES:
+                import time
+
+                time.sleep(_PATIENCE_S)
         except OSError as error:
             # An old kernel, or a sandbox around us that does not know the call.
             if error.errno not in (errno.ENOSYS, errno.EPERM):

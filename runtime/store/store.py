@@ -5,6 +5,7 @@
     layers/<chain hex>/fs       an applied layer, in overlayfs's form
     images/<quoted name>        Descriptor of the image's manifest
     cache/<key>                 the builder's records
+    downloads/<hex>             files that ADD fetched, by their SHA-256
     known/<device>-<inode>      what a start needs of an image that was started before
     tmp/<pid>-<random>/         one process's work, locked while that process lives
     mnt                         empty; a place for mounts in private namespaces
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from runtime.oci.image import Descriptor
 
 FORMAT = "1"
-_FOLDERS = ("blobs/sha256", "layers", "images", "cache", "known", "tmp", "mnt")
+_FOLDERS = ("blobs/sha256", "layers", "images", "cache", "downloads", "known", "tmp", "mnt")
 
 
 def default_root() -> str:

@@ -95,6 +95,28 @@ def remove_tree(path: str) -> None:
     os.rmdir(path)
 
 
+def remove_directory(parent_fd: int, name: str) -> None:
+    """Delete a directory with everything below it where nothing can be moved: in an overlay.
+
+    One descriptor goes down and, by "..", up again: nobody else may be at work in there.
+    """
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=parent_fd)
+    levels = [(name, _remove_files(fd))]
+    while levels:
+        name, waiting = levels[-1]
+        below = waiting.pop() if waiting else ".."
+        next_fd = os.open(below, flags, dir_fd=fd)
+        os.close(fd)
+        fd = next_fd
+        if below == "..":
+            os.rmdir(name, dir_fd=fd)
+            levels.pop()
+        else:
+            levels.append((below, _remove_files(fd)))
+    os.close(fd)
+
+
 def _remove_files(fd: int) -> list[str]:
     """Delete what can be deleted from a directory at once; the names of what cannot."""
     with os.scandir(fd) as found:

@@ -121,3 +121,23 @@ def test_a_machine_without_openat2_walks(
             rootpath.open_in_root(root_fd, "abs/b", follow=False)
     finally:
         os.close(root_fd)
+
+
+def test_who_renames_in_a_loop_elsewhere_is_waited_for(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries = []
+
+    def raced(root_fd: int, path: str, flags: int, *, resolve: int, mode: int) -> int:
+        tries.append(path)
+        if len(tries) <= 200:
+            raise BlockingIOError(11, os.strerror(11))
+        return syscalls.openat2(root_fd, path, flags, resolve=resolve, mode=mode)
+
+    monkeypatch.setattr(rootpath, "openat2", raced)
+    root_fd = os.open(root, os.O_PATH | os.O_DIRECTORY)
+    try:
+        os.close(rootpath.open_in_root(root_fd, "b/up/file"))
+    finally:
+        os.close(root_fd)
+    assert len(tries) == 201
