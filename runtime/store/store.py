@@ -55,22 +55,31 @@ class Store:
     def __init__(self, root: str):
         """Open the store at `root`, making it if it is missing; raises StoreError."""
         self.root = os.path.realpath(root)
+        found = self._format()
+        if found is None:
+            self._create()
+            found = self._format()
+        if found != FORMAT:
+            raise StoreError(
+                f"{self.root}: store of format {found!r}, this program reads {FORMAT!r}"
+            )
+
+    def _format(self) -> str | None:
+        """What the store says that it is; None if it is none yet."""
         try:
             with open(f"{self.root}/version", encoding="ascii", errors="replace") as version:
-                found = version.read(80).strip()
+                return version.read(80).strip()
         except FileNotFoundError:
-            self._create()
+            return None
         except OSError as error:
             raise StoreError(f"{self.root}: {error.strerror}") from error
-        else:
-            if found != FORMAT:
-                raise StoreError(
-                    f"{self.root}: store of format {found!r}, this program reads {FORMAT!r}"
-                )
 
     def _create(self) -> None:
         try:
-            if os.path.isdir(self.root) and (strange := _strange(os.listdir(self.root))):
+            names = os.listdir(self.root) if os.path.isdir(self.root) else []
+            if "version" in names:
+                return  # another process has just made it
+            if strange := _strange(names):
                 raise StoreError(
                     f"{self.root}: not a store, and not empty: it holds {strange}",
                     hint="PYBUILD_ROOT or --root must name a store or a new directory",

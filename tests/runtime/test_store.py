@@ -154,6 +154,22 @@ def test_a_store_that_was_half_made_is_finished(tmp_path: Path) -> None:
     assert (tmp_path / "store/version").read_text() == "1\n"
 
 
+def test_a_store_that_another_process_has_just_made_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = Store._create
+
+    def create_late(self: Store) -> None:
+        with monkeypatch.context() as other:
+            other.setattr(Store, "_create", create)
+            Store(self.root)
+        create(self)
+
+    monkeypatch.setattr(Store, "_create", create_late)
+    Store(str(tmp_path / "store"))
+    assert (tmp_path / "store/version").read_text() == "1\n"
+
+
 def test_a_store_is_closed_to_others(tmp_path: Path) -> None:
     Store(str(tmp_path / "store"))
     assert (tmp_path / "store").stat().st_mode & 0o777 == 0o700
