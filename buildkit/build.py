@@ -46,6 +46,7 @@ class Request:
     use_cache: bool
     quiet: bool
     isolation: str  # NAMESPACES or CHROOT
+    jobs: int  # steps at once
 
 
 def build(request: Request, store: Store, known: StatCache) -> Recorded:
@@ -85,7 +86,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
     builder = Builder(store, plan, images, settings=settings, progress=progress)
     try:
         with Workspace(store) as work:
-            config, layers = builder.build(work)
+            config, layers = builder.build(work, jobs=request.jobs)
         documents = make_documents(config, layers)
         name_image(store, documents, request.tags)
     except LocatedError as failure:

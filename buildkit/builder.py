@@ -1,11 +1,16 @@
-"""Carrying a plan out: for each step its key, then the recorded result or a new one."""
+"""Carrying a plan out: for each step its key, then the recorded result or a new one.
+
+Every stage is a task of the scheduler. What takes time is done in workers: they change nothing but
+the store, and what they find out comes back as a value.
+"""
 
 from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from functools import partial
 
-from buildkit.cache import Layer, Result, cache_key, look_up, record
+from buildkit.cache import Layer, Result, alone, cache_key, look_up, record
 from buildkit.copied_snapshot import Trees, verify_new_layers
 from buildkit.errors import BuildError, LocatedError
 from buildkit.execution import execute, execute_on_tree
@@ -14,6 +19,7 @@ from buildkit.images import import_layers
 from buildkit.inputs import Input, image_input
 from buildkit.preparation import Prepared, prepare
 from buildkit.progress import Progress, StepProgress
+from buildkit.scheduler import Scheduler, Steps, Task, Work, value_of
 from buildkit.state import CHROOT, LEAST_EPOCH, Settings, State
 from buildkit.steps import (
     AnyStep,
@@ -25,6 +31,8 @@ from buildkit.steps import (
     Scratch,
     StageBase,
 )
+from buildkit.worker import Output
+from grammar import Span
 from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.image.blob import BlobRange
@@ -51,10 +59,10 @@ class Builder:
         self._images = images
         self._settings = settings
         self._progress = progress
-        self._states: dict[int, State] = {}
-        self._image_states: dict[str, State] = {}
+        self._stages = {stage.index: Task(self._build_stage(stage)) for stage in plan.stages}
+        self._bases: dict[str, Task[State]] = {}  # by the image's name
+        self._making: dict[str, Task[Result]] = {}  # by the step's key
         self._trees: Trees | None = None  # instead of snapshots in overlays
-        self._steps_done = 0
         self._inputs: list[Input] = []
 
     @property
@@ -62,17 +70,18 @@ class Builder:
         """All that the build took from outside the store."""
         return tuple(self._inputs)
 
-    def build(self, work: Workspace) -> tuple[ImageConfig, tuple[Layer, ...]]:
-        """Build all stages; returns the target's configuration and layers.
+    def build(self, work: Workspace, *, jobs: int) -> tuple[ImageConfig, tuple[Layer, ...]]:
+        """Build all stages, at most `jobs` steps at once; returns the target's configuration and
+        layers.
 
         Raises LocatedError for a step that failed; what was built before it stays cached.
         """
         if self._settings.isolation == CHROOT:
             self._trees = Trees(self._store, work)
-        for stage in self._plan.stages:
-            self._states[stage.index] = self._build_stage(stage, work)
+        Scheduler(jobs).run(self._stages.values())
         target = self._plan.stages[-1]
-        state = self._states[target.index]
+        state = self._stages[target.index].value
+        assert state is not None
         created = _rfc3339(state.epoch)
         author = target.steps[-1].about.author if target.steps else ""
         config = ImageConfig(
@@ -85,79 +94,128 @@ class Builder:
         )
         return config, state.layers
 
-    def _build_stage(self, stage: PlannedStage, work: Workspace) -> State:
-        try:
-            state = self._base_state(stage.base, work)
-        except BuildError as error:
-            raise LocatedError(error, stage.base_span) from error
-        except ImageError as error:
-            found = BuildError(error.message, hint=error.hint)
-            raise LocatedError(found, stage.base_span) from error
+    def _build_stage(self, stage: PlannedStage) -> Steps[State]:
+        state = yield from self._base_state(stage.base, stage.base_span)
         count = sum(not isinstance(step, ConfigureStep) for step in stage.steps)
         number = 0
         for step in stage.steps:
             number += not isinstance(step, ConfigureStep)
             title = f"[{stage.name} {number}/{count}] {_one_line(step.about.text)}"
-            state = self._do(step, state, work, title)
+            state = yield from self._do(step, state, title)
         return state
 
-    def _base_state(self, base: Base, work: Workspace) -> State:
+    def _base_state(self, base: Base, span: Span) -> Steps[State]:
+        """What a stage or an image leads to, for what stands at `span`."""
         match base:
             case Scratch():
                 return State(epoch=self._settings.clamped(LEAST_EPOCH))
             case StageBase(index=index):
-                return self._states[index]
-            case _:
-                if base.name not in self._image_states:
-                    self._image_states[base.name] = self._image_state(base.name, work)
-                return self._image_states[base.name]
+                return (yield from value_of(self._stages[index]))
+        if base.name not in self._bases:
+            self._bases[base.name] = Task(self._image_state(base.name))
+        try:
+            return (yield from value_of(self._bases[base.name]))
+        except BuildError as error:
+            raise LocatedError(error, span) from error
+        except ImageError as error:
+            raise LocatedError(BuildError(error.message, hint=error.hint), span) from error
 
-    def _image_state(self, name: str, work: Workspace) -> State:
+    def _image_state(self, name: str) -> Steps[State]:
         image = self._images[name]
         self._inputs.append(image_input(image, image.name))
-        if self._trees is None:
-            self._store.layers_of(image)
-        else:
-            verify_new_layers(self._store, image)
+        layers = yield from value_of(Work(lambda _: self._import(image), _no_output))
         return State(
-            layers=import_layers(self._store, work, image),
+            layers=layers,
             history=image.config.history,
             epoch=self._settings.clamped(max(LEAST_EPOCH, _seconds(image.config.created))),
         )
 
-    def _do(self, step: AnyStep, state: State, work: Workspace, title: str) -> State:
+    def _import(self, image: Image) -> tuple[Layer, ...]:
+        if self._trees is None:
+            self._store.layers_of(image)
+        else:
+            verify_new_layers(self._store, image)
+        with Workspace(self._store) as work:
+            return import_layers(self._store, work, image)
+
+    def _do(self, step: AnyStep, state: State, title: str) -> Steps[State]:
         if isinstance(step, ConfigureStep):
             return self._after(step, state, Result(layer=None, epoch=state.epoch))
-        with self._progress.step(title) as progress:
-            try:
-                return self._after(step, state, self._result(step, state, work, progress))
-            except BuildError as error:
-                raise LocatedError(error, step.about.span) from error
-
-    def _result(
-        self, step: AnyStep, state: State, work: Workspace, progress: StepProgress
-    ) -> Result:
         origin = None
         if isinstance(step, CopyStep) and step.origin is not None:
-            origin = self._base_state(step.origin, work)
-        prepared = prepare(step, state, self._settings, origin, self._store)
+            origin = yield from self._base_state(step.origin, step.about.span)
+        with self._progress.step(title) as progress:
+            try:
+                result = yield from self._result(step, state, origin, progress)
+            except BuildError as error:
+                raise LocatedError(error, step.about.span) from error
+        return self._after(step, state, result)
+
+    def _result(
+        self, step: AnyStep, state: State, origin: State | None, progress: StepProgress
+    ) -> Steps[Result]:
+        prepared = yield from self._prepare(step, state, origin, progress)
         self._inputs.extend(prepared.inputs)
         key = cache_key(prepared.parts)
+        if key in self._making:
+            result = yield from value_of(self._making[key])
+            if self._is_applied(self._after(step, state, result)):
+                progress.cached()
+                return result
         found = look_up(self._store, key) if self._settings.use_cache else None
-        if found is not None and self._is_ready(state, self._after(step, state, found)):
+        if found is not None and self._is_applied(self._after(step, state, found)):
             progress.cached()
             return found
-        result = self._execute(step, state, prepared, work, progress)
-        record(self._store, key, prepared.parts, result)
+        making = self._make(step, state, prepared, progress)
+        task = self._making[key] = Task(making)
+        return (yield from value_of(task))
+
+    def _prepare(
+        self, step: AnyStep, state: State, origin: State | None, progress: StepProgress
+    ) -> Steps[Prepared]:
+        def prepare_it(_: Output) -> Prepared:
+            return prepare(step, state, self._settings, origin, self._store)
+
+        if isinstance(step, CopyStep) and any(source.remote for source in step.sources):
+            return (yield from value_of(Work(prepare_it, progress.output)))
+        return prepare_it(progress.output)
+
+    def _make(
+        self, step: AnyStep, state: State, prepared: Prepared, progress: StepProgress
+    ) -> Steps[Result]:
+        """Do a step, or take over what another build has made of it in the meantime."""
+
+        def make(output: Output) -> tuple[Result, bool]:
+            key = cache_key(prepared.parts)
+            with alone(self._store, key):
+                found = look_up(self._store, key) if self._settings.use_cache else None
+                if found is not None and self._make_ready(state, self._after(step, state, found)):
+                    return found, True
+                result = self._execute(step, state, prepared, output)
+                record(self._store, key, prepared.parts, result)
+                return result, False
+
+        # The trees are this process's own.
+        result, was_there = (
+            make(progress.output)
+            if self._trees is not None
+            else (yield from value_of(Work(make, progress.output)))
+        )
+        if was_there:
+            progress.cached()
         return result
 
-    def _is_ready(self, below: State, state: State) -> bool:
-        """Whether a step can go on from here: trees are made of blobs, overlays of directories.
+    def _is_applied(self, state: State) -> bool:
+        """Whether a step can go on from here: trees are made of blobs, overlays of directories."""
+        return self._trees is not None or state.is_applied(self._store)
+
+    def _make_ready(self, below: State, state: State) -> bool:
+        """Make sure that a step can go on from here; whether that is possible.
 
         A directory is made out of the blob where it is missing: what was linked lies over
         something else now, or somebody has removed it.
         """
-        if self._trees is not None or state.is_applied(self._store):
+        if self._is_applied(state):
             return True
         layer = state.layers[-1]
         path = self._store.blob(layer.descriptor.digest)
@@ -174,37 +232,18 @@ class Builder:
             return False
         return True
 
-    def _execute(
-        self,
-        step: AnyStep,
-        state: State,
-        prepared: Prepared,
-        work: Workspace,
-        progress: StepProgress,
-    ) -> Result:
-        settings, store = self._settings, self._store
-        if self._trees is not None:
-            return execute_on_tree(
+    def _execute(self, step: AnyStep, state: State, prepared: Prepared, output: Output) -> Result:
+        do = execute if self._trees is None else partial(execute_on_tree, trees=self._trees)
+        with Workspace(self._store) as work:
+            return do(
                 step,
-                self._trees,
                 state,
                 prepared,
-                settings=settings,
-                store=store,
+                settings=self._settings,
+                store=self._store,
                 work=work,
-                progress=progress,
+                output=output,
             )
-        self._steps_done += 1
-        return execute(
-            step,
-            f"step-{self._steps_done}",
-            state,
-            prepared,
-            settings=settings,
-            store=store,
-            work=work,
-            progress=progress,
-        )
 
     def _after(self, step: AnyStep, state: State, result: Result) -> State:
         entry = History(
@@ -218,6 +257,10 @@ class Builder:
         # A layer that was linked may be older than what lies below it.
         epoch = max(state.epoch, result.epoch)
         return State(layers=layers, history=(*state.history, entry), epoch=epoch)
+
+
+def _no_output(_: bytes) -> None:
+    raise AssertionError("nothing is said while an image is imported")
 
 
 def _one_line(text: str) -> str:

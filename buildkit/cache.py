@@ -6,10 +6,13 @@ in the store, written whole; a lost one costs time, never an image.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from buildkit.recorded import FORMAT
@@ -17,6 +20,7 @@ from runtime.oci.digest import DiffID, Digest
 from runtime.oci.image import LAYER, Descriptor
 from runtime.store.store import Store, write_atomically
 
+_PATIENCE_S = 0.02
 Parts = Mapping[str, object]  # JSON values; their names are what --explain will speak of
 
 
@@ -81,6 +85,43 @@ def record(store: Store, key: str, parts: Parts, result: Result) -> None:
         else {"digest": layer.descriptor.digest, "size": layer.descriptor.size},
     }
     write_atomically(_path(store, key), json.dumps(document, sort_keys=True).encode())
+
+
+@contextmanager
+def alone(store: Store, key: str) -> Iterator[None]:
+    """Wait until no other process does the step of a key, and keep others from it meanwhile.
+
+    Whoever waited should look the key up again. The lock is a directory like a workspace, so that
+    the same sweep finds what a killed process left.
+    """
+    path = f"{store.root}/tmp/step-{key}"
+    lock = _lock(path)
+    while lock is None:
+        time.sleep(_PATIENCE_S)  # not flock(2) itself: it would outwait a signal
+        lock = _lock(path)
+    try:
+        yield
+    finally:
+        os.rmdir(path)
+        os.close(lock)
+
+
+def _lock(path: str) -> int | None:
+    """A descriptor that holds the lock, or None if somebody else has it."""
+    with suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(fd), os.stat(path)):
+            return fd
+    except (BlockingIOError, FileNotFoundError):
+        pass
+    os.close(fd)  # held, or of a directory that is no longer the one of this name
+    return None
 
 
 def _path(store: Store, key: str) -> str:

@@ -15,6 +15,7 @@ from buildkit.command_line import (
     build_arguments,
     isolation,
     parse_command_line,
+    steps_at_once,
 )
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
 from buildkit.printing import complain, complain_of
@@ -114,7 +115,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     from runtime.store.store import Store, default_root
 
     epoch = _source_date_epoch()
-    asked = isolation(line)
+    asked, jobs = isolation(line), steps_at_once(line)
     build_args = build_arguments(line.build_args)
     output = line.output or ("" if line.tags else "image.tar")
     root, context = line.root or default_root(), os.path.realpath(line.context)
@@ -147,6 +148,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             epoch=epoch,
             use_cache=not line.no_cache,
             quiet=line.quiet,
+            jobs=jobs,
             isolation=settle_isolation(asked, store, quiet=line.quiet),
         )
         found = build(request, store, known)

@@ -26,6 +26,8 @@ takes files from. Without -o and -t the image is written to image.tar.
       --isolation auto|namespaces|chroot
                              how steps are kept apart from this machine (default:
                              $PYBUILD_ISOLATION, auto: in namespaces if it lets us)
+      --jobs N               do at most N steps of independent stages at once (default:
+                             as many as there are processors; 0: no limit)
       --iidfile FILE         write the image's id (digest of its configuration)
       --check                look for mistakes; build nothing
       --call check|outline|targets|ast|sexpr
@@ -57,6 +59,7 @@ _TABLE = OptionTable(
         "--output": "output",
         "--target": "target",
         "--iidfile": "iidfile",
+        "--jobs": "jobs",
         "--call": "call",
         "--format": "format",
         "--error-format": "error_format",
@@ -83,6 +86,7 @@ _ISOLATIONS = {
     "rootless": "namespaces",
     "chroot": "chroot",
 }
+_NO_LIMIT = 1 << 31
 _FORMATS = {
     "check": ("text", "json", "sarif", "github"),
     "outline": ("text", "json"),
@@ -102,6 +106,7 @@ class CommandLine(Record):
     no_cache: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
+    jobs: str = ""  # empty: not said; see `steps_at_once`
     call: str = "build"
     word: tuple[str, ...] = ()  # of --call expand: the word, then NAME=VALUE
     format: str = "text"
@@ -150,6 +155,15 @@ def isolation(line: CommandLine) -> str:
     if value not in _ISOLATIONS:
         raise UsageError(f"{name} {value!r}: auto, namespaces or chroot")
     return _ISOLATIONS[value]
+
+
+def steps_at_once(line: CommandLine) -> int:
+    """How many steps --jobs allows at the same time."""
+    if not line.jobs:
+        return len(os.sched_getaffinity(0))
+    if not (line.jobs.isascii() and line.jobs.isdigit()):
+        raise UsageError(f"--jobs {line.jobs!r}: a number expected, 0 for no limit")
+    return int(line.jobs) or _NO_LIMIT
 
 
 def build_arguments(items: tuple[str, ...]) -> dict[str, str]:

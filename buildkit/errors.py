@@ -72,6 +72,9 @@ class LocatedError(Exception):
         self.error = error
         self.span = span
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.error, self.span)
+
 
 class Cancelled(BaseException):
     """The user or the CI system asked us to stop (SIGINT, SIGTERM, SIGHUP)."""

@@ -17,12 +17,12 @@ from buildkit.excluding import read_exclusions
 from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
 from buildkit.preparation import Prepared
 from buildkit.processes import call_in_child, call_in_mount_namespace
-from buildkit.progress import StepProgress
 from buildkit.run import execute_run, execute_run_in_chroot
 from buildkit.selection import select, select_below
 from buildkit.snapshot import Snapshot, commit, new_snapshot
 from buildkit.state import Settings, State
 from buildkit.steps import AnyStep, BootstrapStep, ConfigureStep, CopyStep, RunStep, WorkdirStep
+from buildkit.worker import Output
 from runtime.sandbox.rootfs import Overlay
 from runtime.sandbox.rootpath import make_directories
 from runtime.sandbox.users import look_up
@@ -32,24 +32,23 @@ from runtime.store.workspace import Workspace
 
 def execute(
     step: AnyStep,
-    name: str,
     state: State,
     prepared: Prepared,
     *,
     settings: Settings,
     store: Store,
     work: Workspace,
-    progress: StepProgress,
+    output: Output,
 ) -> Result:
-    """Do a step and commit what it changed; `name` is one that no other step of the build has.
+    """Do a step in a workspace of its own and commit what it changed.
 
     Raises BuildError, or LocatedError for one word of the instruction.
     """
-    snapshot = new_snapshot(work, name, state.lowers(store))
+    snapshot = new_snapshot(work, state.lowers(store))
     epoch = prepared.epoch
     match step:
         case RunStep():
-            execute_run(step, snapshot, store=store, work=work, output=progress.output)
+            execute_run(step, snapshot, store=store, work=work, output=output)
         case WorkdirStep():
             call_in_mount_namespace(
                 lambda: _make_workdir(step, snapshot.rootfs().attach(store.scratch))
@@ -70,7 +69,7 @@ def execute(
                 work=work,
                 epoch=settings.epoch,
                 least_epoch=state.epoch,
-                output=progress.output,
+                output=output,
             )
             epoch = settings.clamped(max(epoch, newest))
         case ConfigureStep():
@@ -82,14 +81,14 @@ def execute(
 
 def execute_on_tree(
     step: AnyStep,
-    trees: Trees,
     state: State,
     prepared: Prepared,
     *,
+    trees: Trees,
     settings: Settings,
     store: Store,
     work: Workspace,
-    progress: StepProgress,
+    output: Output,
 ) -> Result:
     """The same without mounts, on a copy of the root filesystem."""
     tree = trees.take(state)
@@ -97,7 +96,7 @@ def execute_on_tree(
     epoch = prepared.epoch
     match step:
         case RunStep():
-            execute_run_in_chroot(step, tree, work=work, output=progress.output)
+            execute_run_in_chroot(step, tree, work=work, output=output)
         case WorkdirStep():
             call_in_child(lambda: _make_workdir(step, tree.root))
         case CopyStep():
@@ -118,7 +117,7 @@ def execute_on_tree(
                 work=work,
                 epoch=settings.epoch,
                 least_epoch=state.epoch,
-                output=progress.output,
+                output=output,
             )
             epoch = settings.clamped(max(epoch, newest))
         case ConfigureStep():

@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 from buildkit.errors import BuildError, Cancelled, HostError
 from runtime.errors import CommandError, ContainerError
@@ -35,9 +35,14 @@ _woken = -1  # readable once a signal came
 
 def stop_on_signals() -> None:
     """Let SIGINT, SIGTERM and SIGHUP raise Cancelled in the main thread, once."""
+    if _woken < 0:
+        # What our caller ignores stays ignored: nohup, a job in the background.
+        hear_signals(n for n in _STOPPING if signal.getsignal(n) is not signal.SIG_IGN)
+
+
+def hear_signals(numbers: Iterable[int], *, ignored: Iterable[int] = ()) -> None:
+    """Let these signals raise Cancelled, whatever another process that we are a copy of heard."""
     global _woken
-    if _woken >= 0:
-        return
 
     def cancel(number: int, _frame: object) -> None:
         for other in _STOPPING:  # what cleans up must not be interrupted again
@@ -46,43 +51,67 @@ def stop_on_signals() -> None:
 
     _woken, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
-    for number in _STOPPING:
-        # What our caller ignores stays ignored: nohup, a job in the background.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, cancel)
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
+    for number in numbers:
+        signal.signal(number, cancel)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
 
-def _await(fd: int) -> None:
-    """Wait until a descriptor is readable.
+def await_any(fds: Sequence[int]) -> list[int]:
+    """Wait until one of these descriptors is readable (or at its end); returns those that are.
 
     A signal that comes just before a system call blocks would be handled only after it: Python's
     handlers run between calls. Its wakeup descriptor (signal.set_wakeup_fd) ends the wait.
     """
     poll = select.poll()
-    for watched in {fd, _woken} - {-1}:
+    for watched in {*fds, _woken} - {-1}:
         poll.register(watched, select.POLLIN)
-    while fd not in (ready := dict(poll.poll())):
+    while True:
+        ready = [fd for fd, _ in poll.poll()]
         if _woken in ready:
             os.read(_woken, _CHUNK)
+            ready.remove(_woken)
+        if ready:
+            return ready
 
 
 def _read(fd: int) -> bytes:
-    _await(fd)
+    await_any([fd])
     return os.read(fd, _CHUNK)
 
 
-def _wait(pid: int) -> int:
+def await_end(pid: int) -> int:
     """The wait status of a child, once it has ended."""
     pidfd = os.pidfd_open(pid)
     try:
-        _await(pidfd)
+        await_any([pidfd])
     finally:
         os.close(pidfd)
     return os.waitpid(pid, 0)[1]
 
 
+def fork_to(function: Callable[[], NoReturn]) -> int:
+    """Fork a child that calls a function which ends it, and that dies with us; returns its id.
+
+    To be called with `signals_held`: so they are in the child until it calls `hear_signals`.
+    """
+    parent = os.getpid()
+    pid = os.fork()
+    if pid:
+        return pid
+    try:
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:  # it died before we asked to hear of it
+            os._exit(1)
+        function()
+    finally:  # nothing may unwind into the parent's code
+        os._exit(1)
+
+
 @contextmanager
-def _signals_held() -> Iterator[None]:
+def signals_held() -> Iterator[None]:
+    """Hold SIGINT, SIGTERM and SIGHUP back for a moment."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
     try:
         yield
@@ -137,13 +166,13 @@ def _run_to_end(
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     container = None
     try:
-        with _signals_held():
+        with signals_held():
             container = begin((null, write_end, write_end))
         os.close(write_end)
         write_end = -1
         while chunk := _read(read_end):
             output(chunk)
-        status = _wait(container.pid)
+        status = await_end(container.pid)
         container = None
         return exit_status(status)
     except CommandError as error:
@@ -178,16 +207,14 @@ def call_in_mount_namespace(function: Callable[[], None]) -> None:
 def call_in_child(function: Callable[[], None]) -> None:
     """The same for a function that mounts nothing; its umask is 0, and it may change its root."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
-    with _signals_held():
-        pid = os.fork()
-        if pid == 0:
-            _call_and_exit(function, write_end)
+    with signals_held():
+        pid = fork_to(lambda: _call_and_exit(function, write_end))
     os.close(write_end)
     try:
         report = b""
         while chunk := _read(read_end):
             report += chunk
-        status = _wait(pid)
+        status = await_end(pid)
         pid = 0
     finally:
         os.close(read_end)
@@ -201,12 +228,10 @@ def call_in_child(function: Callable[[], None]) -> None:
         raise BuildError(f"a helper process ended with status {exit_status(status)}")
 
 
-def _call_and_exit(function: Callable[[], None], report: int) -> None:
+def _call_and_exit(function: Callable[[], None], report: int) -> NoReturn:
     message, hint = "", None
     try:
-        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
-        for number in _STOPPING:  # the builder decides, and kills
-            signal.signal(number, signal.SIG_IGN)
+        hear_signals((), ignored=_STOPPING)  # the builder decides, and kills
         os.umask(0)
         function()
     except (BuildError, ContainerError) as error:
@@ -214,7 +239,7 @@ def _call_and_exit(function: Callable[[], None], report: int) -> None:
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
         message = f"{where}{error.strerror}"
-    except BaseException as error:  # must not unwind into the parent's code
+    except BaseException as error:
         message = f"internal error: {error!r}"
     text = f"{message}\0{hint}" if hint else message
     os.write(report, text.encode("utf-8", "surrogateescape"))

@@ -26,6 +26,9 @@ class Progress:
         step.say(title)
         try:
             yield step
+        except GeneratorExit:  # the scheduler ends what another step's failure left
+            step.say("CANCELED")
+            raise
         except BaseException:
             self.last_log = step.log()
             step.say("ERROR")

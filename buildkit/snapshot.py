@@ -34,11 +34,11 @@ class Snapshot:
         return Overlay(lowers=(*self.lowers, *below), upper=self.upper, work=self.work)
 
 
-def new_snapshot(work: Workspace, name: str, lowers: tuple[str, ...]) -> Snapshot:
+def new_snapshot(work: Workspace, lowers: tuple[str, ...]) -> Snapshot:
     """Make an empty snapshot; its root looks as the one below does."""
-    made = work.directory(name)
+    made = work.directory("step")
     snapshot = Snapshot(
-        made=made, upper=f"{made}/fs", work=work.directory(f"{name}.work"), lowers=lowers
+        made=made, upper=f"{made}/fs", work=work.directory("step.work"), lowers=lowers
     )
     os.mkdir(snapshot.upper, 0o755)
     os.chmod(snapshot.upper, 0o755)  # mkdir's mode is masked by the umask

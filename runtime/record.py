@@ -73,6 +73,9 @@ class Record(metaclass=_RecordType):
         values = {field: getattr(self, field) for field in type(self)._fields}
         return type(self)(**(values | changes))
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self).restore, (self._key(),)
+
     def _key(self) -> tuple[object, ...]:
         return tuple(getattr(self, field) for field in type(self)._fields)
 
