@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from buildkit.builder import Builder
 from buildkit.contents import StatCache
-from buildkit.errors import BuildError, DiskError, HostError, LocatedError
+from buildkit.errors import BuildError, DiskError, LocatedError
 from buildkit.export import Documents, make_documents, name_image, name_record, write_archive
 from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
@@ -18,8 +18,10 @@ from buildkit.printing import complain
 from buildkit.processes import stop_on_signals
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
+from buildkit.run_options import RunOptions, check_run
 from buildkit.state import CHROOT, Settings
 from buildkit.steps import Plan, RunStep
+from buildkit.supplies import Supplies
 from buildkit.views import located_errors, refuse_findings
 from grammar import Containerfile, ContainerfileErrors, parse
 from runtime.image.archive import Image, architecture
@@ -47,6 +49,8 @@ class Request:
     quiet: bool
     isolation: str  # NAMESPACES or CHROOT
     jobs: int  # steps at once
+    run: RunOptions
+    supplies: Supplies
 
 
 def build(request: Request, store: Store, known: StatCache) -> Recorded:
@@ -65,7 +69,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         plan = planner.plan(_configs(images))
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
         read_ignore_file(ignore_file)
-        _check_networks(plan, request.isolation)
+        _check_runs(plan, request)
     except ContainerfileErrors as errors:
         raise located_errors(errors) from errors
     except LocatedError as failure:
@@ -81,6 +85,8 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         use_cache=request.use_cache,
         ignore_file=ignore_file,
         isolation=request.isolation,
+        run=request.run,
+        supplies=request.supplies,
         known=known,
     )
     builder = Builder(store, plan, images, settings=settings, progress=progress)
@@ -101,16 +107,14 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
     return _recorded(request, store, documents, inputs, progress)
 
 
-def _check_networks(plan: Plan, isolation: str) -> None:
-    """Refuse what chroot cannot give before anything is built."""
+def _check_runs(plan: Plan, request: Request) -> None:
+    """Refuse what a RUN may not have, or chroot cannot give, before anything is built."""
     for step in (step for stage in plan.stages for step in stage.steps):
-        if isolation == CHROOT and isinstance(step, RunStep) and not step.host_network:
-            error = HostError(
-                "--network=none needs a network namespace, and with --isolation=chroot there is "
-                "none",
-                hint="leave it out, or build where namespaces can be made",
-            )
-            raise LocatedError(error, step.about.span)
+        if isinstance(step, RunStep):
+            try:
+                check_run(step, request.run, chroot=request.isolation == CHROOT)
+            except BuildError as error:
+                raise LocatedError(error, step.about.span) from error
 
 
 def _base_images(planner: Planner, store: Store, context: str) -> dict[str, Image]:

@@ -17,7 +17,7 @@ from buildkit.execution import execute, execute_on_tree
 from buildkit.history import COMMENT
 from buildkit.images import import_layers
 from buildkit.inputs import Input, image_input
-from buildkit.preparation import Prepared, prepare
+from buildkit.preparation import Origins, Prepared, prepare
 from buildkit.progress import Progress, StepProgress
 from buildkit.scheduler import Scheduler, Steps, Task, Work, value_of
 from buildkit.state import CHROOT, LEAST_EPOCH, Settings, State
@@ -30,6 +30,7 @@ from buildkit.steps import (
     PlannedStage,
     Scratch,
     StageBase,
+    origins_of,
 )
 from buildkit.worker import Output
 from grammar import Span
@@ -141,20 +142,25 @@ class Builder:
     def _do(self, step: AnyStep, state: State, title: str) -> Steps[State]:
         if isinstance(step, ConfigureStep):
             return self._after(step, state, Result(layer=None, epoch=state.epoch))
-        origin = None
-        if isinstance(step, CopyStep) and step.origin is not None:
-            origin = yield from self._base_state(step.origin, step.about.span)
+        origins: list[State | None] = []
+        for base, span in origins_of(step):
+            state_there = None if base is None else (yield from self._base_state(base, span))
+            origins.append(state_there)
         with self._progress.step(title) as progress:
             try:
-                result = yield from self._result(step, state, origin, progress)
+                result = yield from self._result(step, state, tuple(origins), progress)
             except BuildError as error:
                 raise LocatedError(error, step.about.span) from error
         return self._after(step, state, result)
 
     def _result(
-        self, step: AnyStep, state: State, origin: State | None, progress: StepProgress
+        self,
+        step: AnyStep,
+        state: State,
+        origins: Origins,
+        progress: StepProgress,
     ) -> Steps[Result]:
-        prepared = yield from self._prepare(step, state, origin, progress)
+        prepared = yield from self._prepare(step, state, origins, progress)
         self._inputs.extend(prepared.inputs)
         key = cache_key(prepared.parts)
         if key in self._making:
@@ -171,10 +177,14 @@ class Builder:
         return (yield from value_of(task))
 
     def _prepare(
-        self, step: AnyStep, state: State, origin: State | None, progress: StepProgress
+        self,
+        step: AnyStep,
+        state: State,
+        origins: Origins,
+        progress: StepProgress,
     ) -> Steps[Prepared]:
         def prepare_it(_: Output) -> Prepared:
-            return prepare(step, state, self._settings, origin, self._store)
+            return prepare(step, state, self._settings, origins, self._store)
 
         if isinstance(step, CopyStep) and any(source.remote for source in step.sources):
             return (yield from value_of(Work(prepare_it, progress.output)))

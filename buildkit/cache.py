@@ -6,21 +6,19 @@ in the store, written whole; a lost one costs time, never an image.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from buildkit.locks import wait_for_lock
 from buildkit.recorded import FORMAT
 from runtime.oci.digest import DiffID, Digest
 from runtime.oci.image import LAYER, Descriptor
 from runtime.store.store import Store, write_atomically
 
-_PATIENCE_S = 0.02
 Parts = Mapping[str, object]  # JSON values; their names are what --explain will speak of
 
 
@@ -96,9 +94,6 @@ def alone(store: Store, key: str) -> Iterator[None]:
     """
     path = f"{store.root}/tmp/step-{key}"
     lock = _lock(path)
-    while lock is None:
-        time.sleep(_PATIENCE_S)  # not flock(2) itself: it would outwait a signal
-        lock = _lock(path)
     try:
         yield
     finally:
@@ -106,22 +101,25 @@ def alone(store: Store, key: str) -> Iterator[None]:
         os.close(lock)
 
 
-def _lock(path: str) -> int | None:
-    """A descriptor that holds the lock, or None if somebody else has it."""
-    with suppress(FileExistsError):
-        os.mkdir(path, 0o700)
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(fd), os.stat(path)):
-            return fd
-    except (BlockingIOError, FileNotFoundError):
-        pass
-    os.close(fd)  # held, or of a directory that is no longer the one of this name
-    return None
+def _lock(path: str) -> int:
+    """A descriptor that holds the lock."""
+    while True:
+        with suppress(FileExistsError):
+            os.mkdir(path, 0o700)
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        except FileNotFoundError:  # whoever had it has just removed it
+            continue
+        try:
+            wait_for_lock(fd)
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # of a directory that is no longer the one of this name
 
 
 def _path(store: Store, key: str) -> str:

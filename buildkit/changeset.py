@@ -41,7 +41,7 @@ class Change:
 def normalise(root: str, epoch: int) -> None:
     """Let nothing below `root` be newer than `epoch` (seconds), nor have fractions of a second."""
     for path, status in _walk(root):
-        if not _is_whiteout(status):
+        if not is_whiteout(status):
             _set_time(path, status, epoch)
 
 
@@ -93,11 +93,11 @@ def _upper_changes(root: str, lower_root: str | None, lowers: tuple[str, ...]) -
         name = path[len(root) + 1 :]
         if not name and _same_root(status, lower_root):
             continue
-        opaque = stat.S_ISDIR(status.st_mode) and _is_opaque(path)
+        opaque = stat.S_ISDIR(status.st_mode) and is_opaque(path)
         # overlayfs marks a new directory that was renamed, also where there is nothing to hide.
         if opaque and lowers and not _is_below(name, lowers):
             opaque = False
-        yield Change(name=name, whiteout=_is_whiteout(status), opaque=opaque)
+        yield Change(name=name, whiteout=is_whiteout(status), opaque=opaque)
 
 
 def _is_below(name: str, lowers: tuple[str, ...]) -> bool:
@@ -111,13 +111,13 @@ def _is_below(name: str, lowers: tuple[str, ...]) -> bool:
                 status = os.lstat(path)
             except FileNotFoundError:
                 break
-            if _is_whiteout(status):
+            if is_whiteout(status):
                 return False
             if end == len(parts):
                 return True
             if not stat.S_ISDIR(status.st_mode):
                 return False
-            hides = hides or _is_opaque(path)
+            hides = hides or is_opaque(path)
         if hides:
             return False
     return False
@@ -141,7 +141,8 @@ def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
             stack.extend(f"{path}/{name}" for name in names)
 
 
-def _is_whiteout(status: os.stat_result) -> bool:
+def is_whiteout(status: os.stat_result) -> bool:
+    """Whether this is how overlayfs marks what a layer hides."""
     return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
@@ -221,7 +222,8 @@ def _marker(name: str, owner: tuple[int, int]) -> tar.Entry:
     return tar.Entry(name=name, kind=tar.REGULAR, mode=0, uid=uid, gid=gid, size=0, mtime=0)
 
 
-def _is_opaque(path: str) -> bool:
+def is_opaque(path: str) -> bool:
+    """Whether a directory of a layer hides all that is below it there."""
     try:
         return os.getxattr(path, opaque_xattr()) == b"y"
     except OSError:  # ENODATA: the common case

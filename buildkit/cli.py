@@ -15,6 +15,7 @@ from buildkit.command_line import (
     build_arguments,
     isolation,
     parse_command_line,
+    run_words,
     steps_at_once,
 )
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
@@ -127,6 +128,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         target=line.target,
         build_args=build_args,
         epoch=epoch,
+        run_words=run_words(line),
     )
     store = Store(root)
     known = StatCache(store, context)
@@ -136,6 +138,8 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     if found is None:
         from buildkit.build import Request, build
         from buildkit.isolation import settle_isolation
+        from buildkit.run_options import read_run_options
+        from buildkit.supplies import read_supplies
 
         request = Request(
             name=name,
@@ -149,6 +153,8 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             use_cache=not line.no_cache,
             quiet=line.quiet,
             jobs=jobs,
+            run=read_run_options(line),
+            supplies=read_supplies(line.secrets, line.ssh),
             isolation=settle_isolation(asked, store, quiet=line.quiet),
         )
         found = build(request, store, known)

@@ -23,6 +23,17 @@ takes files from. Without -o and -t the image is written to image.tar.
       --build-arg NAME[=VALUE]
                              value of an ARG; without =VALUE the caller's variable
       --no-cache             do every step anew
+      --secret id=NAME[,src=FILE|,env=VARIABLE]
+                             what RUN --mount=type=secret shows
+      --ssh NAME[=SOCKET|KEY[,KEY...]]
+                             what RUN --mount=type=ssh leads to (default: your agent)
+      --allow security.insecure|network.host
+                             let a RUN have that
+      --network default|none|host
+                             of RUN steps that do not say (default: this machine's)
+      --add-host NAME:IP, --volume SRC:DEST[:ro], --shm-size SIZE,
+      --ulimit NAME=SOFT[:HARD], --memory SIZE, --cpus NUMBER
+                             for all RUN steps
       --isolation auto|namespaces|chroot
                              how steps are kept apart from this machine (default:
                              $PYBUILD_ISOLATION, auto: in namespaces if it lets us)
@@ -60,13 +71,29 @@ _TABLE = OptionTable(
         "--target": "target",
         "--iidfile": "iidfile",
         "--jobs": "jobs",
+        "--network": "network",
+        "--shm-size": "shm_size",
+        "-m": "memory",
+        "--memory": "memory",
+        "--cpus": "cpus",
         "--call": "call",
         "--format": "format",
         "--error-format": "error_format",
         "--isolation": "isolation",
         "--root": "root",
     },
-    lists={"-t": "tags", "--tag": "tags", "--build-arg": "build_args"},
+    lists={
+        "-t": "tags",
+        "--tag": "tags",
+        "--build-arg": "build_args",
+        "--secret": "secrets",
+        "--ssh": "ssh",
+        "--allow": "allow",
+        "--add-host": "add_hosts",
+        "-v": "volumes",
+        "--volume": "volumes",
+        "--ulimit": "ulimits",
+    },
     flags={
         "--no-cache": "no_cache",
         "--check": "check",
@@ -107,6 +134,16 @@ class CommandLine(Record):
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
     jobs: str = ""  # empty: not said; see `steps_at_once`
+    secrets: tuple[str, ...] = ()
+    ssh: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    network: str = ""
+    add_hosts: tuple[str, ...] = ()
+    volumes: tuple[str, ...] = ()
+    shm_size: str = ""
+    ulimits: tuple[str, ...] = ()
+    memory: str = ""
+    cpus: str = ""
     call: str = "build"
     word: tuple[str, ...] = ()  # of --call expand: the word, then NAME=VALUE
     format: str = "text"
@@ -178,6 +215,12 @@ def build_arguments(items: tuple[str, ...]) -> dict[str, str]:
         elif name in os.environ:
             values[name] = os.environ[name]
     return values
+
+
+def run_words(line: CommandLine) -> str:
+    """The options that may change what a RUN makes, as they were written."""
+    words = (line.network, line.add_hosts, line.volumes, line.shm_size, line.ulimits, line.allow)
+    return repr(words)
 
 
 def _check_name(tag: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from buildkit import history
 from buildkit.add_plan import check_names, plan_remote
-from buildkit.steps import Base, CopyStep, InlineFile, Source
+from buildkit.steps import CopyStep, InlineFile, Source
 from buildkit.urls import without_password
 from grammar import Add, Copy, Word
 from grammar.ignore import exclusions
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 _REMOTE = ("http://", "https://", "git@", "ssh://", "git://")
 
 
-def plan_copy(stage: StagePlanner, copy: Copy | Add, origin: Base | None) -> CopyStep:
+def plan_copy(stage: StagePlanner, copy: Copy | Add) -> CopyStep:
     """Expand one COPY or ADD; raises ContainerfileError."""
+    origin = None
+    if isinstance(copy, Copy) and copy.from_ is not None:
+        origin = stage.origin(copy.from_, None)
     sources = tuple(_source(stage, word, copy) for word in copy.sources)
     parents = isinstance(copy, Copy) and copy.parents
     written = stage.expand(copy.destination)

@@ -48,7 +48,15 @@ def execute(
     epoch = prepared.epoch
     match step:
         case RunStep():
-            execute_run(step, snapshot, store=store, work=work, output=output)
+            execute_run(
+                step,
+                snapshot,
+                prepared,
+                settings=settings,
+                store=store,
+                work=work,
+                output=output,
+            )
         case WorkdirStep():
             call_in_mount_namespace(
                 lambda: _make_workdir(step, snapshot.rootfs().attach(store.scratch))
@@ -96,12 +104,22 @@ def execute_on_tree(
     epoch = prepared.epoch
     match step:
         case RunStep():
-            execute_run_in_chroot(step, tree, work=work, output=output)
+            execute_run_in_chroot(
+                step,
+                trees,
+                tree,
+                prepared,
+                settings=settings,
+                store=store,
+                work=work,
+                output=output,
+            )
         case WorkdirStep():
             call_in_child(lambda: _make_workdir(step, tree.root))
         case CopyStep():
             prepared = replace(prepared, added=fetch_trees(prepared.added, work))
-            origin = None if prepared.origin is None else trees.look(prepared.origin)
+            [elsewhere] = prepared.origins or (None,)
+            origin = None if elsewhere is None else trees.look(elsewhere)
             root = trees.aside(tree) if step.link else tree.root
             call_in_child(lambda: _copy(step, root, origin, prepared, settings, work))
             epoch = settings.clamped(max(epoch, finish_adding(work)))
@@ -138,10 +156,11 @@ def _copy_mounted(
     # Linked: as if nothing were below, so there is nothing to mount it over.
     root = snapshot.upper if step.link else snapshot.rootfs().attach(store.scratch)
     origin = None
-    if prepared.origin is not None:
+    [elsewhere] = prepared.origins or (None,)
+    if elsewhere is not None:
         scratch = f"{store.scratch}/origin"
         os.mkdir(scratch)
-        origin = Overlay(lowers=prepared.origin.lowers(store)).attach(scratch)
+        origin = Overlay(lowers=elsewhere.lowers(store)).attach(scratch)
     _copy(step, root, origin, prepared, settings, work)
 
 

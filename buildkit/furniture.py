@@ -2,9 +2,9 @@
 of the step, and taken away so that none of it is in the layer.
 
 `/dev`, `/proc` and `/sys` of the tree give way to new ones, as they do under a mount; so does what
-is at the place of each file that is supplied. Afterwards all of it is back, with its times. What
-the step writes into a supplied file is lost, as under a mount; a file that it puts in the place of
-one (which a mount would not let it) stays.
+is at the place of each file that is supplied, or of what is moved there. Afterwards all of it is
+back, with its times. What the step writes into a supplied file is lost, as under a mount; a file
+that it puts in the place of one (which a mount would not let it) stays.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import stat
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from buildkit.errors import BuildError
 from buildkit.tree_state import TreeState
@@ -45,16 +46,25 @@ class _Piece:
     place: _Place
     name: str
     aside: str | None  # where that is which it stands for
+    source: str | None = None  # where it was moved from, and goes back to
     file: int | None = None  # open, so that no other file can get its inode's number
 
 
 class Furniture:
     """Devices, empty directories and files in one tree."""
 
-    def __init__(self, state: TreeState, root: str, aside: str, files: Mapping[str, str]) -> None:
+    def __init__(
+        self,
+        state: TreeState,
+        root: str,
+        aside: str,
+        files: Mapping[str, str],
+        given: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         """Put it there; `aside` is a new directory on the same filesystem.
 
-        `files` are contents by path (`/etc/hosts`). `state` must be what the tree is now.
+        `files` are contents by path (`/etc/hosts`), `given` by path what is moved there; `state`
+        is what the tree is now.
         """
         self._state = state
         self._root = os.path.realpath(root)
@@ -69,6 +79,9 @@ class Furniture:
         for path, content in files.items():
             folder, _, name = path.rpartition("/")
             self._put_file(self._place(folder or "/"), name, content)
+        for path, source in given.items():
+            folder, _, name = path.rpartition("/")
+            self._move_in(self._place(folder or "/"), name, source)
         for place in self._places.values():
             place.after = os.fstat(place.fd)
 
@@ -83,8 +96,8 @@ class Furniture:
                 untouched.discard(place.name)
             same = now.st_mtime_ns == after.st_mtime_ns
             times[place.name] = place.before.st_mtime_ns if same else now.st_mtime_ns
-        restored = [name for piece in self._pieces if (name := self._take_back(piece))]
-        for place in self._places.values():
+        restored = [name for piece in reversed(self._pieces) if (name := self._take_back(piece))]
+        for place in reversed(self._places.values()):
             if place.made:
                 self._remove_if_empty(place)
         for place in self._places.values():
@@ -108,7 +121,11 @@ class Furniture:
             fd = open_in_root(self._root_fd, path, _DIRECTORY)
             made = False
         except FileNotFoundError:
-            fd, made = self._make_place(path.strip("/")), True
+            folder, _, last = path.rstrip("/").rpartition("/")
+            above = self._place(folder or "/")
+            if target := _link_target(above, last):  # a link to nothing: /var/run, and no /run
+                return self._place(os.path.join("/", above.name, target))
+            fd, made = _make_place(above, last), True
         except OSError as error:
             raise BuildError(f"{path} of the image: {error.strerror}") from error
         real = os.readlink(f"/proc/self/fd/{fd}")
@@ -118,14 +135,6 @@ class Furniture:
         else:
             self._places[name] = _Place(name=name, fd=fd, made=made, before=os.fstat(fd))
         return self._places[name]
-
-    def _make_place(self, name: str) -> int:
-        try:
-            os.mkdir(name, 0o755, dir_fd=self._root_fd)
-        except FileExistsError:
-            raise BuildError(f"/{name} of the image is a link to nothing") from None
-        os.chmod(name, 0o755, dir_fd=self._root_fd)
-        return open_in_root(self._root_fd, name, _DIRECTORY)
 
     def _put_directory(self, place: _Place, name: str, mode: int) -> None:
         aside = self._move_aside(place, name)
@@ -141,6 +150,11 @@ class Furniture:
             file.write(content.encode("utf-8", "surrogateescape"))
         os.fchmod(fd, 0o644)
         self._pieces.append(_Piece(place=place, name=name, aside=aside, file=fd))
+
+    def _move_in(self, place: _Place, name: str, source: str) -> None:
+        aside = self._move_aside(place, name)
+        os.rename(source, name, dst_dir_fd=place.fd)
+        self._pieces.append(_Piece(place=place, name=name, aside=aside, source=source))
 
     def _move_aside(self, place: _Place, name: str) -> str | None:
         aside = f"{self._aside}/{len(self._pieces)}"
@@ -163,6 +177,8 @@ class Furniture:
             if now is None or not os.path.samestat(now, os.fstat(piece.file)):
                 return None  # the step wants it otherwise
             os.unlink(piece.name, dir_fd=fd)
+        elif now is not None and piece.source is not None:
+            os.rename(piece.name, piece.source, src_dir_fd=fd)
         elif now is not None and stat.S_ISDIR(now.st_mode):
             remove_tree(f"{self._root}/{piece.name}")
         elif now is not None:
@@ -175,6 +191,19 @@ class Furniture:
     def _remove_if_empty(self, place: _Place) -> None:
         with suppress(OSError):  # the step put something into it, or deleted it
             os.rmdir(f"{self._root}/{place.name}")
+
+
+def _link_target(above: _Place, name: str) -> str:
+    try:
+        return os.readlink(name, dir_fd=above.fd)
+    except OSError:  # missing, or no link
+        return ""
+
+
+def _make_place(above: _Place, name: str) -> int:
+    os.mkdir(name, 0o755, dir_fd=above.fd)
+    os.chmod(name, 0o755, dir_fd=above.fd)
+    return os.open(name, _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above.fd)
 
 
 def _make_devices(dev: str) -> None:

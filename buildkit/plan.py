@@ -21,11 +21,13 @@ from grammar import (
     Instruction,
     Maintainer,
     Onbuild,
+    Run,
     Span,
     Stage,
     Word,
     parse_trigger,
 )
+from grammar.mount_keys import read_mount
 from grammar.relocation import relocated
 from runtime.oci.image import ExecutionParameters
 from runtime.sandbox import defaults
@@ -96,9 +98,8 @@ class Planner:
         """Names of the images that the needed stages start from or copy from, each once."""
         names = {base.name: None for base in self._bases.values() if isinstance(base, ImageBase)}
         for stage in self._needed:
-            for origin in self._copy_origins(stage):
-                if isinstance(origin, ImageBase):
-                    names[origin.name] = None
+            origins = self._origins(stage)
+            names.update({o.name: None for o in origins if isinstance(o, ImageBase)})
         return tuple(names)
 
     def place_of(self, image: str) -> Span:
@@ -131,7 +132,7 @@ class Planner:
                 scope,
                 config,
                 architecture=self._architecture,
-                origin=functools.partial(self._copy_origin, stage),
+                origin=functools.partial(self._origin, stage),
             )
             triggers = self._triggers.get(stage.index, ())
             errors.extend(planner.read_triggers(triggers))
@@ -177,7 +178,7 @@ class Planner:
                     above = self._file.stages[base.index].instructions
                     triggers = (i.instruction for i in above if isinstance(i, Onbuild))
                     self._triggers[stage.index] = tuple(triggers)
-                used = [self._bases[stage.index], *self._copy_origins(stage)]
+                used = [self._bases[stage.index], *self._origins(stage)]
             except ContainerfileErrors as error:
                 errors.extend(error.errors)
                 continue
@@ -212,19 +213,24 @@ class Planner:
                 word.span,
             )
 
-    def _copy_origins(self, stage: Stage) -> list[Base]:
-        origins = [
-            self._copy_origin(stage, instruction)
-            for instruction in self._instructions(stage)
-            if isinstance(instruction, Copy)
-        ]
-        return [origin for origin in origins if origin is not None]
+    def _origins(self, stage: Stage) -> list[Base]:
+        """What the instructions of a stage take files from, beside the context."""
+        found = []
+        for instruction in self._instructions(stage):
+            if isinstance(instruction, Copy) and instruction.from_ is not None:
+                found.append(self._origin(stage, instruction.from_))
+            if isinstance(instruction, Run):
+                for word in instruction.mounts:
+                    if name := read_mount(word).get("from"):
+                        found.append(self._origin(stage, word, name))
+        return found
 
-    def _copy_origin(self, stage: Stage, copy: Copy) -> Base | None:
-        word = copy.from_
-        if word is None:
-            return None
-        name = self._expand(word)
+    def _origin(self, stage: Stage, word: Word, name: str | None = None) -> Base:
+        """What `from=NAME` means in a stage: an earlier one, or an image.
+
+        The name is all of the word (COPY --from, which is expanded) or in it.
+        """
+        name = self._expand(word) if name is None else name
         earlier = self._names_before(stage.index)
         if name.lower() in earlier:
             return StageBase(index=earlier[name.lower()])
@@ -232,11 +238,10 @@ class Planner:
             if int(name) < stage.index:
                 return StageBase(index=int(name))
             raise self._error(
-                f"--from={name}: this is stage {stage.index}, an earlier one is needed",
-                word.span,
+                f"from={name}: this is stage {stage.index}, an earlier one is needed", word.span
             )
         if name.lower() in self._names:
-            raise self._error(f"--from={name}: that stage is not an earlier one", word.span)
+            raise self._error(f"from={name}: that stage is not an earlier one", word.span)
         return self._image(name, word)
 
     def _image(self, name: str, word: Word) -> ImageBase:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import re
 from dataclasses import dataclass
 from typing import assert_never
 
@@ -23,7 +24,11 @@ from buildkit.steps import (
     Source,
     WorkdirStep,
 )
+from grammar.values.mounts import BindMount
 from runtime.store.store import Store
+
+# What a COPY takes files from if it is not the context; of a RUN one for each of its mounts.
+Origins = tuple[State | None, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,35 +39,32 @@ class Prepared:
     epoch: int  # seconds; of what the step writes, unless what it installs is newer
     paths: tuple[str, ...] = ()  # of a COPY from the context
     added: tuple[Added, ...] = ()  # of an ADD instead, if it does more than COPY
-    origin: State | None = None  # of a COPY from elsewhere
+    origins: Origins = ()
+    bound: tuple[tuple[str, ...], ...] = ()  # of each mount: its paths in the context
     repositories: Repositories | None = None
     inputs: tuple[Input, ...] = ()  # what it takes from outside the store
 
 
 def prepare(
-    step: AnyStep, state: State, settings: Settings, origin: State | None, store: Store
+    step: AnyStep,
+    state: State,
+    settings: Settings,
+    origins: Origins,
+    store: Store,
 ) -> Prepared:
-    """Find a step's inputs; `origin` is what a COPY --from takes files from.
+    """Find a step's inputs; `origins` is what it takes files from (`origins_of`).
 
     What ADD fetches is in the store afterwards. Raises BuildError, or LocatedError for one word of
     the instruction.
     """
     match step:
         case RunStep():
-            parts: dict[str, object] = {
-                "kind": "run",
-                "args": step.args,
-                "env": sorted(step.env),
-                "cwd": step.cwd,
-                "user": step.user,
-                "host_network": step.host_network,
-            }
-            return _prepared(parts, state)
+            return _prepare_run(step, state, settings, origins)
         case WorkdirStep():
-            parts = {"kind": "workdir", "path": step.path, "user": step.user}
+            parts: dict[str, object] = {"kind": "workdir", "path": step.path, "user": step.user}
             return _prepared(parts, state)
         case CopyStep():
-            return _prepare_copy(step, state, settings, origin, store)
+            return _prepare_copy(step, state, settings, origins[0], store)
         case BootstrapStep():
             return _prepare_bootstrap(step, state, settings)
         case ConfigureStep():
@@ -77,7 +79,8 @@ def _prepared(
     *,
     epoch: int | None = None,
     paths: tuple[str, ...] = (),
-    origin: State | None = None,
+    origins: Origins = (),
+    bound: tuple[tuple[str, ...], ...] = (),
     repositories: Repositories | None = None,
     inputs: tuple[Input, ...] = (),
     parent: str = "",
@@ -88,11 +91,50 @@ def _prepared(
         parts=parts | {"parent": parent or state.parent, "epoch": epoch},
         epoch=epoch,
         paths=paths,
-        origin=origin,
+        origins=origins,
+        bound=bound,
         repositories=repositories,
         inputs=inputs,
         added=added,
     )
+
+
+def _prepare_run(step: RunStep, state: State, settings: Settings, origins: Origins) -> Prepared:
+    mounts: list[object] = []
+    inputs: list[Input] = []
+    bound: list[tuple[str, ...]] = []
+    for mounted, origin in zip(step.mounts, origins, strict=True):
+        mount = mounted.mount
+        paths: tuple[str, ...] = ()
+        # What a cache or a secret holds is no part of the key, only what is asked of it.
+        parts: list[object] = [repr(mount), origin.parent if origin else ""]
+        if isinstance(mount, BindMount) and origin is None:
+            source = Source(path=_literal(mount.source), span=mounted.span)
+            found, paths = _select(source, settings)
+            inputs.append(found)
+            parts += list(found[-1])
+        mounts.append(parts)
+        bound.append(paths)
+    parts_of_key: dict[str, object] = {
+        "kind": "run",
+        "args": step.args,
+        "env": sorted(step.env),
+        "cwd": step.cwd,
+        "user": step.user,
+        "network": settings.run.network_of(step),
+        "insecure": step.insecure,
+        "mounts": mounts,
+        "script": step.script and step.script.content,
+        "options": settings.run.parts,
+    }
+    return _prepared(
+        parts_of_key, state, origins=origins, inputs=tuple(inputs), bound=tuple(bound)
+    )
+
+
+def _literal(path: str) -> str:
+    """The pattern that matches a path alone."""
+    return re.sub(r"([*?\[\\])", r"\\\1", path)
 
 
 def _prepare_copy(
@@ -113,7 +155,7 @@ def _prepare_copy(
     if origin is not None:
         parts |= {"origin": origin.parent, "sources": [source.path for source in step.sources]}
         epoch = settings.clamped(max(below, origin.epoch))
-        return _prepared(parts, state, epoch=epoch, origin=origin, parent=parent)
+        return _prepared(parts, state, epoch=epoch, origins=(origin,), parent=parent)
     paths: list[str] = []
     inputs: list[Input] = []
     sources: list[object] = []
@@ -125,7 +167,7 @@ def _prepare_copy(
             sources.append(remote.parts)
             added.append(remote.added)
             continue
-        found, named = _select(step, source, settings)
+        found, named = _select(source, settings, exclude=step.exclude, parents=step.parents)
         inputs.append(found)
         sources.append(list(found[-1]))
         paths.extend(named)
@@ -173,15 +215,17 @@ def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) ->
     )
 
 
-def _select(step: CopyStep, source: Source, settings: Settings) -> tuple[Input, tuple[str, ...]]:
+def _select(
+    source: Source, settings: Settings, *, exclude: tuple[str, ...] = (), parents: bool = False
+) -> tuple[Input, tuple[str, ...]]:
     try:
         return context_input(
             settings.context,
             (source.path,),
             settings.ignore_file,
             settings.known,
-            exclude=step.exclude,
-            parents=step.parents,
+            exclude=exclude,
+            parents=parents,
         )
     except HiddenError as hidden:
         error = BuildError(f"{source.path}: excluded from the context", hint=f"by {hidden}")

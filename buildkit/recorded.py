@@ -48,6 +48,7 @@ def build_key(
     target: str | None,
     build_args: Mapping[str, str],
     epoch: int | None,
+    run_words: str = "",
 ) -> str:
     """Identity of what a command line asks for: the name of its record."""
     asked = (
@@ -60,6 +61,7 @@ def build_key(
         target,
         tuple(sorted(build_args.items())),
         epoch,
+        run_words,
         os.uname().machine,
     )
     return digest_of(marshal.dumps(asked, 2)).hex

@@ -14,11 +14,6 @@ from runtime.sandbox.rootfs import Overlay
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
-# What RUN needs to mount on, as the lowest directory of all: an image that lacks a mount point
-# gets it from here, so none is ever made in the upper directory, which becomes the layer.
-_STUBS = ("dev", "proc", "sys", "etc")
-NETWORK_FILES = ("/etc/resolv.conf", "/etc/hosts")
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
@@ -29,9 +24,9 @@ class Snapshot:
     work: str
     lowers: tuple[str, ...]
 
-    def rootfs(self, *below: str) -> Overlay:
-        """The root filesystem of the step; `below` lies under all layers."""
-        return Overlay(lowers=(*self.lowers, *below), upper=self.upper, work=self.work)
+    def rootfs(self, *above: str) -> Overlay:
+        """The root filesystem of the step; `above` lies over all layers, below what it writes."""
+        return Overlay(lowers=(*above, *self.lowers), upper=self.upper, work=self.work)
 
 
 def new_snapshot(work: Workspace, lowers: tuple[str, ...]) -> Snapshot:
@@ -47,37 +42,6 @@ def new_snapshot(work: Workspace, lowers: tuple[str, ...]) -> Snapshot:
         os.chown(snapshot.upper, status.st_uid, status.st_gid)
         os.chmod(snapshot.upper, status.st_mode & 0o7777)
     return snapshot
-
-
-def stubs(snapshot: Snapshot) -> str:
-    """A directory of empty mount points, to lie under the layers of a RUN."""
-    path = f"{snapshot.work}.stubs"
-    before = os.umask(0o022)  # a step that writes below a stub gets it into its layer
-    try:
-        os.mkdir(path)
-        for name in _STUBS:
-            os.mkdir(f"{path}/{name}")
-        for name in NETWORK_FILES:
-            place = f"{path}{_link_target(snapshot.lowers, name)}"
-            os.makedirs(os.path.dirname(place), exist_ok=True)
-            os.close(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o644))
-    finally:
-        os.umask(before)
-    return path
-
-
-def _link_target(lowers: tuple[str, ...], path: str) -> str:
-    """Where a symlink at `path` leads inside the layers; `path` itself if it is none.
-
-    Distributions link resolv.conf to what a service makes at run time below /run.
-    """
-    for lower in lowers:
-        if os.path.lexists(lower + path):
-            if os.path.islink(lower + path):
-                target = os.path.join(os.path.dirname(path), os.readlink(lower + path))
-                return os.path.normpath(f"/{target}").replace("//", "/")
-            break
-    return path
 
 
 def commit(

@@ -31,7 +31,7 @@ def stack(layer: str, root: str, hidden: Hidden) -> None:
                 os.rename(entry.path, target)
     # Deepest first, and last: what is put into a directory changes its time.
     for name, status in zip(reversed(folders), reversed(statuses), strict=True):
-        _copy_attributes(f"{layer}{name}", status, f"{root}{name}")
+        copy_attributes(f"{layer}{name}", status, f"{root}{name}")
 
 
 def _make_directory(path: str, *, opaque: bool) -> None:
@@ -60,7 +60,8 @@ def _remove(path: str) -> None:
         remove_tree(path)
 
 
-def _copy_attributes(source: str, status: os.stat_result, target: str) -> None:
+def copy_attributes(source: str, status: os.stat_result, target: str) -> None:
+    """Make a directory look as another one does, whose status may be from before a change."""
     wanted = {key: os.getxattr(source, key) for key in os.listxattr(source) if kept_xattr(key)}
     os.chown(target, status.st_uid, status.st_gid)
     for key in os.listxattr(target):

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from buildkit import bootstrap_plan, copy_plan, history
+from buildkit.run_plan import DEFAULT_SHELL, plan_run
 from buildkit.scope import Scope
 from buildkit.steps import (
     About,
     AnyStep,
     Base,
     ConfigureStep,
-    RunStep,
     WorkdirStep,
 )
 from grammar import (
@@ -45,11 +45,10 @@ from grammar import (
     Workdir,
 )
 from grammar.values import InvalidValue, Mode, parse_mode, parse_port
+from grammar.values.mounts import Mount
 from runtime.oci.image import ExecutionParameters
-from runtime.sandbox import defaults
 
 _T = TypeVar("_T")
-_DEFAULT_SHELL = ("/bin/sh", "-c")
 
 
 class StagePlanner:
@@ -62,14 +61,14 @@ class StagePlanner:
         config: ExecutionParameters,
         *,
         architecture: str,
-        origin: Callable[[Copy], Base | None],
+        origin: Callable[[Word, str | None], Base],
     ) -> None:
         self.scope = scope
         self.config = config
         self.steps: list[AnyStep] = []
         self.architecture = architecture
         self._file = containerfile
-        self._origin = origin
+        self.origin = origin  # what a name after `from` means, which stands in a word
         self._author = ""
         self._own_cmd = False  # the stage itself has a CMD: ENTRYPOINT does not clear it
 
@@ -117,6 +116,10 @@ class StagePlanner:
         """What a parser of grammar.values makes of an expanded word."""
         return self._file.value(word, self.scope.visible, parse)
 
+    def mount(self, word: Word) -> Mount:
+        """A `--mount`; raises ContainerfileError."""
+        return self._file.mount(word, self.scope.visible)
+
     def expand_optional(self, word: Word | None) -> str:
         """Expand a flag's value; empty if the flag is absent."""
         return "" if word is None else self.expand(word)
@@ -137,10 +140,9 @@ class StagePlanner:
     def _read(self, instruction: Instruction) -> None:
         match instruction:
             case Run():
-                self._run(instruction)
+                self.steps.append(plan_run(self, instruction))
             case Copy() | Add():
-                origin = self._origin(instruction) if isinstance(instruction, Copy) else None
-                self.steps.append(copy_plan.plan_copy(self, instruction, origin))
+                self.steps.append(copy_plan.plan_copy(self, instruction))
             case Bootstrap():
                 self.steps.append(bootstrap_plan.plan_bootstrap(self, instruction))
             case Workdir():
@@ -233,51 +235,7 @@ class StagePlanner:
     def _arguments(self, command: Command) -> tuple[str, ...]:
         if isinstance(command, ExecForm):
             return command.args
-        return (*(self.config.shell or _DEFAULT_SHELL), command.text)
-
-    def _run(self, run: Run) -> None:
-        for flags, name in ((run.mounts, "--mount"), (run.devices, "--device")):
-            if flags:
-                raise self.unsupported(f"RUN {name}", flags[0].span)
-        if run.security is not None and self.expand(run.security) != "sandbox":
-            raise self.unsupported("RUN --security", run.security.span)
-        network = self.expand_optional(run.network) or "default"
-        if network not in ("default", "none", "host"):
-            assert run.network is not None
-            raise self.error(f"--network={network}: default, none or host", run.network.span)
-        environment = self.scope.visible
-        environment.setdefault("PATH", defaults.PATH)
-        args = self._run_arguments(run)
-        declared = [f"{name}={environment.get(name, '')}" for name in self.scope.declared]
-        prefix = [f"|{len(declared)}", *declared] if declared else []
-        self.steps.append(
-            RunStep(
-                about=self.about(run, history.made_files(" ".join(("RUN", *prefix, *args)))),
-                args=args,
-                env=tuple(f"{name}={value}" for name, value in environment.items()),
-                proxies=tuple(f"{name}={value}" for name, value in self.scope.proxies.items()),
-                cwd=self.absolute("."),
-                user=self.config.user,
-                host_network=network != "none",
-            )
-        )
-
-    def _run_arguments(self, run: Run) -> tuple[str, ...]:
-        if isinstance(run.command, ExecForm):
-            if not run.command.args:
-                raise self.error("RUN with an empty command", run.span)
-            return run.command.args
-        shell = self.config.shell or _DEFAULT_SHELL
-        if not run.heredocs:
-            return (*shell, run.command.text)
-        first = run.heredocs[0]
-        if len(run.heredocs) == 1 and _is_only_marker(run.command.text):
-            # The heredoc is the script itself (Dockerfile reference, "Here-Documents").
-            if first.body.startswith("#!"):
-                raise self.unsupported("a heredoc with a #! line", first.span)
-            return (*shell, first.body)
-        bodies = "".join(f"{heredoc.body}{heredoc.name}\n" for heredoc in run.heredocs)
-        return (*shell, f"{run.command.text}\n{bodies}")
+        return (*(self.config.shell or DEFAULT_SHELL), command.text)
 
     def _workdir(self, workdir: Workdir) -> None:
         path = self.expand(workdir.path)
@@ -326,8 +284,3 @@ class StagePlanner:
 
 def _merged(old: tuple[str, ...], new: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*old, *new)))
-
-
-def _is_only_marker(text: str) -> bool:
-    word = text.strip()
-    return word.lstrip("0123456789").startswith("<<") and not any(c.isspace() for c in word)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from buildkit.cache import Layer
 from buildkit.contents import StatCache
+from buildkit.run_options import RunOptions
+from buildkit.supplies import Supplies
 from runtime.oci.digest import DiffID, chain_ids
 from runtime.oci.image import History
 from runtime.store.store import Store
@@ -52,6 +54,8 @@ class Settings:
     use_cache: bool = True
     ignore_file: str = ""  # of the context; empty for none
     isolation: str = NAMESPACES
+    run: RunOptions = field(default_factory=RunOptions)
+    supplies: Supplies = field(default_factory=Supplies)
     known: StatCache | None = None  # saves reading unchanged files of the context
 
     def clamped(self, epoch: int) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from grammar import Span
 from grammar.values import Checksum, Mode
+from grammar.values.mounts import Mount
 from runtime.oci.image import ExecutionParameters
 
 
@@ -58,6 +59,23 @@ class ConfigureStep(Step):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class InlineFile:
+    """A file whose content stands in the Containerfile (a heredoc)."""
+
+    name: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunMount:
+    """What a RUN sees beside its root filesystem; target and source are absolute paths."""
+
+    mount: Mount
+    origin: Base | None  # None: the build context (bind), nothing (cache)
+    span: Span
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStep(Step):
     """Runs a process on the root filesystem."""
 
@@ -66,7 +84,10 @@ class RunStep(Step):
     proxies: tuple[str, ...]  # more of the environment, no part of the cache key
     cwd: str
     user: str
-    host_network: bool
+    network: str  # default, none or host
+    insecure: bool  # with all rights
+    mounts: tuple[RunMount, ...]
+    script: InlineFile | None  # what args[0] names, if it stands in the Containerfile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,14 +96,6 @@ class WorkdirStep(Step):
 
     path: str
     user: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InlineFile:
-    """A file whose content stands in the Containerfile (a heredoc)."""
-
-    name: str
-    content: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +190,20 @@ class BootstrapStep(Step):
 
 
 AnyStep = ConfigureStep | RunStep | WorkdirStep | CopyStep | BootstrapStep
+
+
+def origins_of(step: AnyStep) -> tuple[tuple[Base | None, Span], ...]:
+    """Where else than from its root and the context a step takes files; and who says so.
+
+    One for each mount of a RUN, one of a COPY.
+    """
+    match step:
+        case CopyStep():
+            return ((step.origin, step.about.span),)
+        case RunStep():
+            return tuple((mount.origin, mount.span) for mount in step.mounts)
+        case _:
+            return ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

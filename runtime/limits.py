@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from runtime.bundle import Options
     from runtime.oci.spec import Rlimit
 
-_PERIOD_US = 100_000
+CPU_PERIOD_US = 100_000
 _FACTORS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -26,8 +26,8 @@ def asked_resources(options: Options) -> Resources:
     return Resources(
         memory=Memory(limit=memory, swap=swap),
         cpu=CPU(
-            quota=_quota(options.cpus) if options.cpus else None,
-            period=_PERIOD_US if options.cpus else None,
+            quota=cpu_quota(options.cpus) if options.cpus else None,
+            period=CPU_PERIOD_US if options.cpus else None,
             shares=_number(options.cpu_shares, "--cpu-shares") if options.cpu_shares else None,
             cpus=options.cpuset_cpus or None,
             mems=options.cpuset_mems or None,
@@ -54,14 +54,15 @@ def _number(text: str, option: str) -> int:
     return int(text)
 
 
-def _quota(text: str) -> int:
+def cpu_quota(text: str) -> int:
+    """Microseconds of each period for a number of processors; raises UsageError."""
     try:
         cpus = float(text)
     except ValueError:
         cpus = 0.0
     if not 0.01 <= cpus <= 10_000:
         raise UsageError(f"--cpus {text!r}: a number of processors expected, such as 1.5")
-    return int(cpus * _PERIOD_US)
+    return int(cpus * CPU_PERIOD_US)
 
 
 def rlimits(texts: tuple[str, ...]) -> tuple[Rlimit, ...]:

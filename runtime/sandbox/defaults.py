@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
+SHM_BYTES = 64 << 20
+
 MASKED_PATHS = (
     "/proc/acpi",
     "/proc/asound",
@@ -56,7 +58,7 @@ def namespaces(*, host_network: bool) -> tuple[Namespace, ...]:
     )
 
 
-def mounts(*, host_network: bool, shm_bytes: int = 64 << 20) -> tuple[Mount, ...]:
+def mounts(*, host_network: bool, shm_bytes: int = SHM_BYTES) -> tuple[Mount, ...]:
     """The filesystems of a container beside its root."""
     closed = ("nosuid", "noexec", "nodev")
     pts: tuple[str, ...] = ("nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620")

@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from runtime.oci.image import Descriptor
 
 FORMAT = "1"
-_FOLDERS = ("blobs/sha256", "layers", "images", "cache", "downloads", "known", "tmp", "mnt")
+_FOLDERS = (
+    *("blobs/sha256", "layers", "images", "cache", "downloads", "known", "mounts", "tmp", "mnt"),
+)
 
 
 def default_root() -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import tarfile
@@ -227,6 +229,17 @@ def _shared_busybox(directory: Path) -> Path:
         path.write_bytes(BUSYBOX.read_bytes())
         path.chmod(0o755)
     return path
+
+
+def add_program(root: Path, name: str) -> None:
+    """Put a program of this machine and its libraries into a tree."""
+    program = shutil.which(name)
+    assert program is not None, name
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    for path in (program, *re.findall(r"(/\S+) \(0x", listed)):
+        target = root / path.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
 
 
 def make_pybuild(directory: Path, caller: Caller, *, launcher: tuple[str, ...] = ()) -> Pybuild:

@@ -103,7 +103,7 @@ def test_a_wrong_containerfile_is_status_2_with_all_its_errors(pybuild: Pybuild)
 
 def test_what_the_plan_finds_is_status_2_and_nothing_was_built(pybuild: Pybuild) -> None:
     pybuild.add({"a": ""})
-    ended = pybuild.try_build("FROM scratch\nCOPY a /\nRUN --mount=type=tmpfs,target=/x y\n")
+    ended = pybuild.try_build("FROM scratch\nCOPY a /\nRUN --device=vendor/class=x y\n")
     assert ended.status == 2
     assert "Containerfile:3:" in ended.stderr
     assert "not supported" in ended.stderr

@@ -86,10 +86,10 @@ def test_copy_takes_from_an_earlier_stage_by_name_or_number(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("1", "--from=1: this is stage 1, an earlier one is needed"),
-        ("2", "--from=2: this is stage 1, an earlier one is needed"),
-        ("b", "--from=b: that stage is not an earlier one"),
-        ("c", "--from=c: that stage is not an earlier one"),
+        ("1", "from=1: this is stage 1, an earlier one is needed"),
+        ("2", "from=2: this is stage 1, an earlier one is needed"),
+        ("b", "from=b: that stage is not an earlier one"),
+        ("c", "from=c: that stage is not an earlier one"),
     ],
 )
 def test_copy_from_its_own_or_a_later_stage_is_an_error_at_the_word(

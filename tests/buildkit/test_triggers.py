@@ -72,7 +72,7 @@ def test_an_image_that_only_a_trigger_names_is_asked_for() -> None:
         ("", "ONBUILD : a trigger is one instruction"),
         ("WORKDIR $none", "ONBUILD WORKDIR $none: WORKDIR with an empty path"),
         ("ENV a=${b:?}", "ONBUILD ENV a=${b:?}: "),
-        ("COPY --from=later a b", "--from=later: that stage is not an earlier one"),
+        ("COPY --from=later a b", "from=later: that stage is not an earlier one"),
     ],
 )
 def test_a_trigger_that_is_wrong_is_shown_at_the_images_name(trigger: str, said: str) -> None:
