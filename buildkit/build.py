@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from buildkit.builder import Builder
 from buildkit.contents import StatCache
@@ -13,6 +14,7 @@ from buildkit.export import Documents, make_documents, name_image, name_record, 
 from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
 from buildkit.inputs import Input
+from buildkit.named_contexts import NamedContext, images_of
 from buildkit.plan import Planner
 from buildkit.printing import complain
 from buildkit.processes import stop_on_signals
@@ -40,6 +42,7 @@ class Request:
     name: str  # of the Containerfile, for errors
     text: bytes
     context: str  # real path
+    contexts: Mapping[str, NamedContext]
     output: str  # path of the archive; empty for none
     tags: tuple[str, ...]
     target: str | None
@@ -62,6 +65,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
             build_args=request.build_args,
             architecture=architecture(),
             target=request.target,
+            contexts=images_of(request.contexts),
         )
         refuse_findings(containerfile, request.build_args)
         stop_on_signals()
@@ -80,6 +84,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         progress.note(warning.text(containerfile.source))
     settings = Settings(
         context=request.context,
+        contexts=request.contexts,
         architecture=architecture(),
         epoch=request.epoch,
         use_cache=request.use_cache,
@@ -103,7 +108,8 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
     if request.output:
         write_archive(store, documents, request.output, request.tags)
         progress.note(f"{request.output}: written")
-    inputs = (*builder.inputs, *ignoring)
+    elsewhere = (named.ignoring for named in request.contexts.values())
+    inputs = (*builder.inputs, *ignoring, *chain.from_iterable(elsewhere))
     return _recorded(request, store, documents, inputs, progress)
 
 
@@ -153,15 +159,15 @@ def _recorded(
 ) -> Recorded:
     descriptors = [documents.descriptor, documents.config_descriptor]
     descriptors += [layer.descriptor for layer in documents.layers]
-    chain = chain_ids(tuple(layer.diff_id for layer in documents.layers))
+    chain_of = chain_ids(tuple(layer.diff_id for layer in documents.layers))
     files = [(store.blob(d.digest), d.size) for d in descriptors]
     name = str(digest_of(name_record(documents)))
     # Trees are made of blobs alone: only overlays need the layers' directories.
-    chain = () if request.isolation == CHROOT else chain
+    chain_of = () if request.isolation == CHROOT else chain_of
     return Recorded(
         inputs=inputs,
         titles=tuple(progress.titles),
-        paths=(*files, *((store.layer(chain_id), -1) for chain_id in chain)),
+        paths=(*files, *((store.layer(chain_id), -1) for chain_id in chain_of)),
         names=tuple((store.image_name(tag), name) for tag in request.tags),
         digest=str(documents.descriptor.digest),
         config_digest=str(documents.config_descriptor.digest),

@@ -13,9 +13,9 @@ from buildkit.command_line import (
     HELP,
     CommandLine,
     build_arguments,
+    further_words,
     isolation,
     parse_command_line,
-    run_words,
     steps_at_once,
 )
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
@@ -128,16 +128,17 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         target=line.target,
         build_args=build_args,
         epoch=epoch,
-        run_words=run_words(line),
+        further_words=further_words(line),
     )
     store = Store(root)
     known = StatCache(store, context)
     found = None
     if not line.no_cache:
-        found = recorded.look_up(store, key, context=context, output=output, known=known)
+        found = recorded.look_up(store, key, output=output, known=known)
     if found is None:
         from buildkit.build import Request, build
         from buildkit.isolation import settle_isolation
+        from buildkit.named_contexts import read_named_contexts
         from buildkit.run_options import read_run_options
         from buildkit.supplies import read_supplies
 
@@ -154,6 +155,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             quiet=line.quiet,
             jobs=jobs,
             run=read_run_options(line),
+            contexts=read_named_contexts(line.build_contexts),
             supplies=read_supplies(line.secrets, line.ssh),
             isolation=settle_isolation(asked, store, quiet=line.quiet),
         )

@@ -22,6 +22,8 @@ takes files from. Without -o and -t the image is written to image.tar.
       --target STAGE         build only up to a stage, by name or number
       --build-arg NAME[=VALUE]
                              value of an ARG; without =VALUE the caller's variable
+      --build-context NAME=DIR|ARCHIVE|docker-image://NAME|oci-layout://DIR[:TAG]
+                             what else a name after FROM, --from or from= stands for
       --no-cache             do every step anew
       --secret id=NAME[,src=FILE|,env=VARIABLE]
                              what RUN --mount=type=secret shows
@@ -86,6 +88,7 @@ _TABLE = OptionTable(
         "-t": "tags",
         "--tag": "tags",
         "--build-arg": "build_args",
+        "--build-context": "build_contexts",
         "--secret": "secrets",
         "--ssh": "ssh",
         "--allow": "allow",
@@ -130,6 +133,7 @@ class CommandLine(Record):
     tags: tuple[str, ...] = ()
     target: str | None = None
     build_args: tuple[str, ...] = ()
+    build_contexts: tuple[str, ...] = ()
     no_cache: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
@@ -217,10 +221,11 @@ def build_arguments(items: tuple[str, ...]) -> dict[str, str]:
     return values
 
 
-def run_words(line: CommandLine) -> str:
-    """The options that may change what a RUN makes, as they were written."""
+def further_words(line: CommandLine) -> str:
+    """Other options that may change what is made, as they were written."""
     words = (line.network, line.add_hosts, line.volumes, line.shm_size, line.ulimits, line.allow)
-    return repr(words)
+    paths = os.getcwd() if line.build_contexts or line.volumes else ""
+    return repr((words, line.build_contexts, paths))
 
 
 def _check_name(tag: str) -> None:

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from buildkit import history
 from buildkit.add_plan import check_names, plan_remote
-from buildkit.steps import CopyStep, InlineFile, Source
+from buildkit.steps import About, ContextBase, CopyStep, InlineFile, Source
 from buildkit.urls import without_password
-from grammar import Add, Copy, Word
+from grammar import Add, Copy, Span, Word
 from grammar.ignore import exclusions
 from grammar.ignore_patterns import IgnorePatternError
 
@@ -22,9 +22,10 @@ _REMOTE = ("http://", "https://", "git@", "ssh://", "git://")
 
 def plan_copy(stage: StagePlanner, copy: Copy | Add) -> CopyStep:
     """Expand one COPY or ADD; raises ContainerfileError."""
-    origin = None
+    origin, context = None, ""
     if isinstance(copy, Copy) and copy.from_ is not None:
-        origin = stage.origin(copy.from_, None)
+        found = stage.origin(copy.from_, None)
+        origin, context = (None, found.name) if isinstance(found, ContextBase) else (found, "")
     sources = tuple(_source(stage, word, copy) for word in copy.sources)
     parents = isinstance(copy, Copy) and copy.parents
     written = stage.expand(copy.destination)
@@ -47,6 +48,7 @@ def plan_copy(stage: StagePlanner, copy: Copy | Add) -> CopyStep:
             for heredoc in copy.heredocs
         ),
         origin=origin,
+        context=context,
         destination=destination,
         chown=stage.expand_optional(copy.chown),
         chmod=None if copy.chmod is None else stage.mode(copy.chmod),
@@ -83,6 +85,22 @@ def _exclusion(stage: StagePlanner, word: Word) -> str:
     except IgnorePatternError as error:
         raise stage.error(f"--exclude {pattern!r}: {error}", word.span, error.hint) from None
     return pattern
+
+
+def copy_of_context(name: str, span: Span) -> CopyStep:
+    """What makes a named directory a root filesystem."""
+    text = f"FROM {name}"
+    return CopyStep(
+        about=About(span=span, text=text, created_by=history.made_files(text), author=""),
+        sources=(Source(path=".", span=span),),
+        inline=(),
+        origin=None,
+        context=name,
+        destination="/",
+        chown="",
+        chmod=None,
+        unpacks=False,
+    )
 
 
 def _source(stage: StagePlanner, word: Word, copy: Copy | Add) -> Source:

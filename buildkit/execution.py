@@ -174,6 +174,7 @@ def _copy(
 ) -> None:
     """Copy to `root` from another root filesystem, or from the context if `origin` is None."""
     if origin is None:
+        settings = settings.within(step.context)
         source, paths = settings.context, prepared.paths
         visible = read_ignore_file(settings.ignore_file)
         if prepared.added:

@@ -9,7 +9,7 @@ from runtime.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from buildkit.inputs import Input
     from grammar.ignore import IgnoreRules
@@ -63,8 +63,20 @@ def find_ignore_file(containerfile: str, context: str) -> tuple[str, tuple[Input
     """The ignore file of a build ("" if there is none), and what would make it another one."""
     from grammar.ignore import candidates
 
+    return _first(candidates(containerfile, context))
+
+
+def directory_ignore_file(directory: str) -> tuple[str, tuple[Input, ...]]:
+    """The same of a directory without a Containerfile."""
+    from grammar.ignore import NAMES
+
+    return _first(f"{directory}/{name}" for name in NAMES)
+
+
+def _first(paths: Iterable[str]) -> tuple[str, tuple[Input, ...]]:
+    """The first file that is there."""
     inputs: list[Input] = []
-    for path in candidates(containerfile, context):
+    for path in paths:
         if os.path.isfile(path):
             with open(path, "rb") as file:
                 return path, (*inputs, ("file", path, str(digest_of(file.read()))))

@@ -10,7 +10,7 @@ from buildkit.errors import BuildError
 from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.image.blob import BlobRange
-from runtime.image.source import named_image, open_image
+from runtime.image.source import LAYOUT, named_image, open_image
 from runtime.oci.image import Descriptor
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -21,9 +21,14 @@ _CHUNK = 1 << 20
 def find_image(store: Store, name: str, context: str) -> Image:
     """The image that FROM names: a name in the store, or an archive in the context.
 
-    What can only be a path (`./x`, `/x`, `x.tar`) is one. Raises BuildError that says where was
-    looked.
+    What can only be a path (`./x`, `/x`, `x.tar`) is one; `oci-layout://` is followed by one.
+    Raises BuildError that says where was looked.
     """
+    try:
+        if name.startswith(LAYOUT):
+            return open_image(store, LAYOUT + os.path.join(context, name.removeprefix(LAYOUT)))
+    except ImageError as error:
+        raise BuildError(error.message, hint=error.hint) from error
     path = name if os.path.isabs(name) else os.path.join(context, name)
     is_path = name.startswith((".", "/")) or name.endswith(".tar")
     named = os.path.exists(store.image_name(name)) and not is_path

@@ -2,8 +2,8 @@
 
 An input is a tuple whose first member says its kind:
 
-    ("context", (pattern, ...), ignore file, (--exclude, ...), --parents, ((name, digest), ...))
-                                                         what COPY took from there
+    ("context", directory, (pattern, ...), ignore file, (--exclude, ...), --parents,
+     ((name, digest), ...))                              what COPY took from there
     ("absent", path)                                     an ignore file that is not there
     ("file", path, digest)                               a file of this machine
     ("url", url, digest)                                 a document of a server
@@ -70,22 +70,22 @@ def context_input(
         )
     finally:
         os.close(root_fd)
-    return ("context", patterns, ignore_file, exclude, parents, named), tuple(paths)
+    return ("context", context, patterns, ignore_file, exclude, parents, named), tuple(paths)
 
 
-def are_unchanged(inputs: tuple[Input, ...], store: Store, context: str, known: StatCache) -> bool:
+def are_unchanged(inputs: tuple[Input, ...], store: Store, known: StatCache) -> bool:
     """Whether every input is what it was; one that cannot be looked at is not."""
     try:
-        return all(_now(item, store, context, known) == item for item in inputs)
+        return all(_now(item, store, known) == item for item in inputs)
     except Exception:  # whatever it is: the build itself will meet it, and say so at its place
         return False
 
 
-def _now(item: Input, store: Store, context: str, known: StatCache) -> Input:
+def _now(item: Input, store: Store, known: StatCache) -> Input:
     """The same input as it is at present."""
     kind, name = item[:2]
     if kind == "context":
-        _, patterns, ignore_file, exclude, parents, _ = item
+        _, context, patterns, ignore_file, exclude, parents, _ = item
         return context_input(
             context, patterns, ignore_file, known, exclude=exclude, parents=parents
         )[0]

@@ -9,9 +9,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping
 
+from buildkit.copy_plan import copy_of_context
 from buildkit.scope import Scope, global_arguments
 from buildkit.stage_plan import StagePlanner
-from buildkit.steps import Base, ImageBase, Plan, PlannedStage, Scratch, StageBase
+from buildkit.steps import Base, ContextBase, ImageBase, Plan, PlannedStage, Scratch, StageBase
 from grammar import (
     Containerfile,
     ContainerfileError,
@@ -43,8 +44,12 @@ class Planner:
         build_args: Mapping[str, str],
         architecture: str,
         target: str | None = None,
+        contexts: Mapping[str, str] | None = None,
     ) -> None:
-        """Find the target and the stages it needs; raises ContainerfileErrors."""
+        """Find the target and the stages it needs; raises ContainerfileErrors.
+
+        `contexts` are what the command line has named: images, or "" for a directory.
+        """
         self._file = containerfile
         self._build_args = build_args
         try:
@@ -58,6 +63,8 @@ class Planner:
             raise ContainerfileErrors([error]) from None
         self._architecture = architecture
         self._names = {s.name: s.index for s in containerfile.stages if s.name is not None}
+        self._contexts = contexts or {}
+        self._directories: dict[str, PlannedStage] = {}  # that a stage starts from, by name
         self._bases: dict[int, Base] = {}
         self._places: dict[str, Span] = {}
         self._last = self._target(target)
@@ -113,7 +120,7 @@ class Planner:
         errors: list[ContainerfileError] = []
         for stage in self._needed:
             base = self._bases[stage.index]
-            if isinstance(base, StageBase):
+            if isinstance(base, StageBase) and base.index in planned:
                 parent = planned[base.index]
                 config, arguments = parent.config, parent.scope.arguments
                 declared: tuple[str, ...] = tuple(parent.scope.declared)
@@ -150,7 +157,7 @@ class Planner:
             )
         if errors:
             raise ContainerfileErrors(errors)
-        return Plan(stages=tuple(stages))
+        return Plan(stages=(*self._directories.values(), *stages))
 
     def _target(self, target: str | None) -> Stage:
         stages = self._file.stages
@@ -174,11 +181,11 @@ class Planner:
                 continue
             try:
                 base = self._bases[stage.index] = self._base(stage)
-                if isinstance(base, StageBase):
+                if isinstance(base, StageBase) and base.index < stage.index:
                     above = self._file.stages[base.index].instructions
                     triggers = (i.instruction for i in above if isinstance(i, Onbuild))
                     self._triggers[stage.index] = tuple(triggers)
-                used = [self._bases[stage.index], *self._origins(stage)]
+                used: list[Base | ContextBase] = [base, *self._origins(stage)]
             except ContainerfileErrors as error:
                 errors.extend(error.errors)
                 continue
@@ -196,8 +203,24 @@ class Planner:
             self._check_platform(stage)
         if name == "scratch":
             return Scratch()
+        if name.lower() in self._contexts:
+            image = self._contexts[name.lower()]
+            return self._image(image, word) if image else self._directory(name.lower(), word)
         index = self._names_before(stage.index).get(name.lower())
         return self._image(name, word) if index is None else StageBase(index=index)
+
+    def _directory(self, name: str, word: Word) -> StageBase:
+        """A stage that has the files of a named directory."""
+        if name not in self._directories:
+            self._directories[name] = PlannedStage(
+                index=len(self._file.stages) + len(self._directories),
+                name=name,
+                base=Scratch(),
+                base_span=word.span,
+                steps=(copy_of_context(name, word.span),),
+                config=_EMPTY,
+            )
+        return StageBase(index=self._directories[name].index)
 
     def _names_before(self, end: int) -> dict[str, int]:
         return {s.name: s.index for s in self._file.stages[:end] if s.name is not None}
@@ -213,9 +236,9 @@ class Planner:
                 word.span,
             )
 
-    def _origins(self, stage: Stage) -> list[Base]:
+    def _origins(self, stage: Stage) -> list[Base | ContextBase]:
         """What the instructions of a stage take files from, beside the context."""
-        found = []
+        found: list[Base | ContextBase] = []
         for instruction in self._instructions(stage):
             if isinstance(instruction, Copy) and instruction.from_ is not None:
                 found.append(self._origin(stage, instruction.from_))
@@ -225,12 +248,15 @@ class Planner:
                         found.append(self._origin(stage, word, name))
         return found
 
-    def _origin(self, stage: Stage, word: Word, name: str | None = None) -> Base:
+    def _origin(self, stage: Stage, word: Word, name: str | None = None) -> Base | ContextBase:
         """What `from=NAME` means in a stage: an earlier one, or an image.
 
         The name is all of the word (COPY --from, which is expanded) or in it.
         """
         name = self._expand(word) if name is None else name
+        if name.lower() in self._contexts:
+            image = self._contexts[name.lower()]
+            return self._image(image, word) if image else ContextBase(name=name.lower())
         earlier = self._names_before(stage.index)
         if name.lower() in earlier:
             return StageBase(index=earlier[name.lower()])

@@ -64,7 +64,7 @@ def prepare(
             parts: dict[str, object] = {"kind": "workdir", "path": step.path, "user": step.user}
             return _prepared(parts, state)
         case CopyStep():
-            return _prepare_copy(step, state, settings, origins[0], store)
+            return _prepare_copy(step, state, settings.within(step.context), origins[0], store)
         case BootstrapStep():
             return _prepare_bootstrap(step, state, settings)
         case ConfigureStep():
@@ -107,10 +107,10 @@ def _prepare_run(step: RunStep, state: State, settings: Settings, origins: Origi
         mount = mounted.mount
         paths: tuple[str, ...] = ()
         # What a cache or a secret holds is no part of the key, only what is asked of it.
-        parts: list[object] = [repr(mount), origin.parent if origin else ""]
+        parts: list[object] = [repr(mount), origin.parent if origin else mounted.context]
         if isinstance(mount, BindMount) and origin is None:
             source = Source(path=_literal(mount.source), span=mounted.span)
-            found, paths = _select(source, settings)
+            found, paths = _select(source, settings.within(mounted.context))
             inputs.append(found)
             parts += list(found[-1])
         mounts.append(parts)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from buildkit.inputs import Input
     from runtime.store.store import Store
 
-FORMAT = "3"  # part of every key: raised when the same input would give other bytes
+FORMAT = "4"  # part of every key: raised when the same input would give other bytes
 
 
 class Recorded(Record):
@@ -48,7 +48,7 @@ def build_key(
     target: str | None,
     build_args: Mapping[str, str],
     epoch: int | None,
-    run_words: str = "",
+    further_words: str = "",
 ) -> str:
     """Identity of what a command line asks for: the name of its record."""
     asked = (
@@ -61,15 +61,13 @@ def build_key(
         target,
         tuple(sorted(build_args.items())),
         epoch,
-        run_words,
+        further_words,
         os.uname().machine,
     )
     return digest_of(marshal.dumps(asked, 2)).hex
 
 
-def look_up(
-    store: Store, key: str, *, context: str, output: str, known: StatCache
-) -> Recorded | None:
+def look_up(store: Store, key: str, *, output: str, known: StatCache) -> Recorded | None:
     """The recorded build, if doing it again would change nothing."""
     try:
         with open(_path(store, key), "rb") as file:
@@ -82,7 +80,7 @@ def look_up(
         return None
     if any(_digest(path) != digest for path, digest in recorded.names):
         return None  # the name is another image's by now
-    return recorded if are_unchanged(recorded.inputs, store, context, known) else None
+    return recorded if are_unchanged(recorded.inputs, store, known) else None
 
 
 def write(store: Store, key: str, recorded: Recorded) -> None:

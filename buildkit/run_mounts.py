@@ -85,8 +85,8 @@ class RunMounts:
                 origin = prepared.origins[number]
                 if origin is None:
                     place = self._work.directory(name)
-                    paths = prepared.bound[number]
-                    source = copy_context(self._step, paths, self._settings, prepared.epoch, place)
+                    paths, within = prepared.bound[number], self._settings.within(mounted.context)
+                    source = copy_context(self._step, paths, within, prepared.epoch, place)
                     directory = os.path.isdir(source)
                 else:
                     source, directory = self._show(origin, mount, name)

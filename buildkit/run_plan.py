@@ -6,7 +6,7 @@ import posixpath
 from typing import TYPE_CHECKING
 
 from buildkit import history
-from buildkit.steps import InlineFile, RunMount, RunStep
+from buildkit.steps import ContextBase, InlineFile, RunMount, RunStep
 from grammar import ExecForm, Run, Word
 from grammar.values.mounts import BindMount, CacheMount, SshMount
 from runtime.sandbox import defaults
@@ -108,13 +108,19 @@ def _mount(stage: StagePlanner, word: Word, agents: int) -> RunMount:
         if target == "/":
             raise stage.error("the target of a mount cannot be /", word.span)
         mount = mount.replace(target=target)
-    origin = None
+    origin, context = None, ""
     if isinstance(mount, BindMount | CacheMount):
         mount = mount.replace(source=posixpath.normpath(f"/{mount.source.lstrip('/')}"))
-        origin = stage.origin(word, mount.from_) if mount.from_ else None
+        found = stage.origin(word, mount.from_) if mount.from_ else None
+        if not isinstance(found, ContextBase):
+            origin = found
+        elif isinstance(mount, BindMount):
+            context = found.name
+        else:
+            raise stage.unsupported("a cache that starts with a directory", word.span)
     if isinstance(mount, BindMount) and (problem := _unsupported(mount)):
         raise stage.unsupported(f"RUN --mount with {problem}", word.span)
-    return RunMount(mount=mount, origin=origin, span=word.span)
+    return RunMount(mount=mount, origin=origin, span=word.span, context=context)
 
 
 def _unsupported(mount: BindMount) -> str:

@@ -14,6 +14,7 @@ from buildkit.steps import (
     AnyStep,
     Base,
     ConfigureStep,
+    ContextBase,
     WorkdirStep,
 )
 from grammar import (
@@ -61,7 +62,7 @@ class StagePlanner:
         config: ExecutionParameters,
         *,
         architecture: str,
-        origin: Callable[[Word, str | None], Base],
+        origin: Callable[[Word, str | None], Base | ContextBase],
     ) -> None:
         self.scope = scope
         self.config = config

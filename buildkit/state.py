@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from buildkit.cache import Layer
 from buildkit.contents import StatCache
+from buildkit.named_contexts import NamedContext
 from buildkit.run_options import RunOptions
 from buildkit.supplies import Supplies
 from runtime.oci.digest import DiffID, chain_ids
@@ -49,6 +51,7 @@ class Settings:
     """What is asked of a build beside its plan."""
 
     context: str  # path of the build context
+    contexts: Mapping[str, NamedContext] = field(default_factory=dict)
     architecture: str
     epoch: int | None = None  # SOURCE_DATE_EPOCH, if it was given
     use_cache: bool = True
@@ -57,6 +60,13 @@ class Settings:
     run: RunOptions = field(default_factory=RunOptions)
     supplies: Supplies = field(default_factory=Supplies)
     known: StatCache | None = None  # saves reading unchanged files of the context
+
+    def within(self, name: str) -> Settings:
+        """The settings of what takes files from a context; "" is the build's."""
+        if not name:
+            return self
+        named = self.contexts[name]
+        return replace(self, context=named.directory, ignore_file=named.ignore_file)
 
     def clamped(self, epoch: int) -> int:
         """The epoch to use where the inputs say `epoch`."""

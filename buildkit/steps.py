@@ -33,6 +33,13 @@ class ImageBase:
     name: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContextBase:
+    """A directory that the command line gave a name."""
+
+    name: str
+
+
 Base = Scratch | StageBase | ImageBase
 
 
@@ -71,8 +78,9 @@ class RunMount:
     """What a RUN sees beside its root filesystem; target and source are absolute paths."""
 
     mount: Mount
-    origin: Base | None  # None: the build context (bind), nothing (cache)
+    origin: Base | None  # None: a build context (bind), nothing (cache)
     span: Span
+    context: str = ""  # the name of that context; empty for that of the build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,7 +143,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CopyStep(Step):
-    """Copies files onto the root filesystem; `origin` None is the build context."""
+    """Copies files onto the root filesystem; `origin` None is a build context."""
 
     sources: tuple[Source, ...]
     inline: tuple[InlineFile, ...]
@@ -148,6 +156,7 @@ class CopyStep(Step):
     exclude: tuple[str, ...] = ()  # patterns, relative to each source
     parents: bool = False  # a source's path is kept below the destination
     link: bool = False  # onto nothing: a layer that does not depend on those below it
+    context: str = ""  # the name of the build context; empty for that of the build
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,8 +66,8 @@ class TreeMounts:
             case BindMount():
                 origin, place = prepared.origins[number], self._work.directory(name)
                 if origin is None:
-                    paths = prepared.bound[number]
-                    copied = copy_context(self._step, paths, self._settings, prepared.epoch, place)
+                    paths, within = prepared.bound[number], self._settings.within(mounted.context)
+                    copied = copy_context(self._step, paths, within, prepared.epoch, place)
                 else:
                     copied = self._copy(origin, mount.source, place)
                 self.given[mount.target] = copied

@@ -26,6 +26,7 @@ from grammar.ignore_patterns import (
 )
 from grammar.source import Source, Span
 
+NAMES = (".containerignore", ".dockerignore")  # in a context, by precedence
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -135,8 +136,7 @@ def candidates(containerfile: str, context: str) -> tuple[str, ...]:
     return (
         f"{containerfile}.dockerignore",
         f"{containerfile}.containerignore",
-        join(context, ".containerignore"),
-        join(context, ".dockerignore"),
+        *(join(context, name) for name in NAMES),
     )
 
 

@@ -1,7 +1,8 @@
-"""Opening an image archive: OCI layout and docker archive in one tar, or either alone.
+"""Opening an image archive: OCI layout and docker archive in one tar, or either alone; or an OCI
+layout that is a directory (image-layout.md).
 
 The archive is read in place: its members are found once, documents are read and verified, and
-layers are handed on as ranges of the file. Members are regular files only; a link instead of a
+layers are handed on as ranges of files. Members are regular files only; a link instead of a
 blob is an error.
 """
 
@@ -37,20 +38,58 @@ class Image(Record):
     blobs: tuple[BlobRange, ...]  # the layers, lowest first
 
 
-def open_archive(path: str) -> Image:
-    """Read the one image of an archive; raises ImageError naming the archive and the member."""
+def open_archive(path: str, reference: str = "") -> Image:
+    """Read the one image of an archive or a layout; raises ImageError naming it and the member.
+
+    `reference` takes one of several: its tag (org.opencontainers.image.ref.name) or its digest.
+    """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError as error:
         raise ImageError(f"{path}: {error.strerror}") from error
     try:
         status = os.fstat(fd)
-        if status.st_mode & 0o170000 != 0o100000:
+        kind = status.st_mode & 0o170000
+        if kind == 0o040000:
+            members = _layout_members(path)
+        elif kind == 0o100000:
+            members = _archive_members(path, fd, status.st_size)
+        else:
             raise ImageError(f"{path}: not a regular file, so not an image archive")
-        archive = _Archive(path, fd, status.st_size)
-        return archive.image()
+        return _Archive(path, members, reference).image()
     finally:
         os.close(fd)
+
+
+def _archive_members(path: str, fd: int, size: int) -> dict[str, BlobRange]:
+    members: dict[str, BlobRange] = {}
+    stream = _File(path, fd, size)
+    if size == 0:
+        raise ImageError(f"{path}: the file is empty")
+    for entry in tar.entries(stream, path):
+        if entry.kind == tar.REGULAR:
+            name = entry.name.removeprefix("./")
+            members[name] = BlobRange(path=path, offset=stream.position, size=entry.size)
+        if len(members) > MAX_MEMBERS:
+            raise ImageError(f"{path}: more than {MAX_MEMBERS} members")
+        stream.skip(entry.size + tar.padding(entry.size))
+    return members
+
+
+def _layout_members(path: str) -> dict[str, BlobRange]:
+    """The files of a layout; only what is at its place by the specification is looked at."""
+    members: dict[str, BlobRange] = {}
+    for folder in ("", "blobs/sha256/"):
+        try:
+            with os.scandir(f"{path}/{folder}") as entries:
+                for entry in entries:
+                    if entry.is_file(follow_symlinks=False):
+                        size = entry.stat(follow_symlinks=False).st_size
+                        name = f"{folder}{entry.name}"
+                        members[name] = BlobRange(path=f"{path}/{name}", offset=0, size=size)
+        except OSError as error:
+            raise ImageError(f"{path}/{folder}: {error.strerror}, so no OCI layout") from error
+    return members
 
 
 class _File:
@@ -73,31 +112,21 @@ class _File:
 
 
 class _Archive:
-    def __init__(self, path: str, fd: int, size: int):
+    def __init__(self, path: str, members: dict[str, BlobRange], reference: str):
         self._path = path
-        self._fd = fd
-        self._members: dict[str, BlobRange] = {}
-        stream = _File(path, fd, size)
-        if size == 0:
-            raise ImageError(f"{path}: the file is empty")
-        for entry in tar.entries(stream, path):
-            if entry.kind == tar.REGULAR:
-                name = entry.name.removeprefix("./")
-                self._members[name] = BlobRange(path=path, offset=stream.position, size=entry.size)
-            if len(self._members) > MAX_MEMBERS:
-                raise ImageError(f"{path}: more than {MAX_MEMBERS} members")
-            stream.skip(entry.size + tar.padding(entry.size))
+        self._members = members
+        self._reference = reference
 
     def image(self) -> Image:
         if "index.json" in self._members:
             image = self._oci_image()
-            if "manifest.json" in self._members:
+            if "manifest.json" in self._members and not self._reference:
                 self._same_image(image)
             return image
-        if "manifest.json" in self._members:
+        if "manifest.json" in self._members and not self._reference:
             return self._docker_image()
         raise ImageError(
-            f"{self._path}: a tar, but not an image: it has no index.json and no manifest.json",
+            f"{self._path}: not an image: it has no index.json and no manifest.json",
             hint="a plain root filesystem can become an image: FROM scratch, ADD it",
         )
 
@@ -108,6 +137,10 @@ class _Archive:
     def _from_index(self, index: Mapping[str, Any], where: str, depth: int) -> Image:
         tables = [t for t in member(index, "manifests", list, where) if isinstance(t, dict)]
         images = [t for t in tables if not _is_attestation(t)]
+        if self._reference and depth == 0:
+            images = [t for t in images if _is_called(t, self._reference)]
+            if not images:
+                raise ImageError(f"{where}: nothing is called {self._reference}")
         if len(images) > 1:
             images = [t for t in images if _fits_this_machine(t)]
         if len(images) != 1:
@@ -189,7 +222,11 @@ class _Archive:
         blob = self._member(name)
         if blob.size > MAX_DOCUMENT:
             raise ImageError(f"{self._path}: {name}: {blob.size} bytes, too large for a document")
-        return os.pread(self._fd, blob.size, blob.offset)
+        try:
+            with open(blob.path, "rb") as file:
+                return os.pread(file.fileno(), blob.size, blob.offset)
+        except OSError as error:
+            raise ImageError(f"{blob.path}: {error.strerror}") from error
 
     def _blob_range(self, descriptor: Descriptor) -> BlobRange:
         blob = self._member(f"blobs/sha256/{descriptor.digest.hex}")
@@ -213,6 +250,12 @@ class _Archive:
 def _is_attestation(table: Mapping[str, Any]) -> bool:
     annotations = table.get("annotations")
     return isinstance(annotations, dict) and "vnd.docker.reference.type" in annotations
+
+
+def _is_called(table: Mapping[str, Any], reference: str) -> bool:
+    annotations = table.get("annotations")
+    name = isinstance(annotations, dict) and annotations.get("org.opencontainers.image.ref.name")
+    return reference in (name, table.get("digest"))
 
 
 def _fits_this_machine(table: Mapping[str, Any]) -> bool:

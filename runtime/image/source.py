@@ -16,11 +16,17 @@ if TYPE_CHECKING:
     from runtime.store.store import Store
 
 
+LAYOUT = "oci-layout://"  # then DIRECTORY[:TAG|@DIGEST], as BuildKit has it
+
+
 def open_image(store: Store, name: str) -> Image:
-    """Open an archive or a named image; a file wins over a name if it exists.
+    """Open an archive, a layout or a named image; a file wins over a name if it exists.
 
     Raises ImageError that says where was looked.
     """
+    if name.startswith(LAYOUT):
+        path, reference = _split(name.removeprefix(LAYOUT))
+        return open_archive(path, reference).replace(name=name)
     record = store.image_name(name)
     if os.path.exists(name) or not os.path.exists(record):
         if not os.path.exists(name):
@@ -30,6 +36,16 @@ def open_image(store: Store, name: str) -> Image:
             )
         return open_archive(name)
     return named_image(store, name)
+
+
+def _split(layout: str) -> tuple[str, str]:
+    """The directory and what follows it."""
+    for mark in "@:":
+        path, found, reference = layout.rpartition(mark)
+        if found and "/" not in reference:
+            # After @ is a digest, which has a colon.
+            return path, reference
+    return layout, ""
 
 
 def named_image(store: Store, name: str) -> Image:
