@@ -8,19 +8,25 @@ from dataclasses import dataclass
 from itertools import chain
 
 from buildkit.builder import Builder
+from buildkit.cache import Layer
+from buildkit.compressing import compressed, read_compression
 from buildkit.contents import StatCache
-from buildkit.errors import BuildError, DiskError, LocatedError
+from buildkit.errors import BuildError, DiskError, LocatedError, UsageError
+from buildkit.explain import Explanations
 from buildkit.export import Documents, make_documents, name_image, name_record, write_archive
 from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
 from buildkit.inputs import Input
 from buildkit.named_contexts import NamedContext, images_of
+from buildkit.outputs import DOCKER, LOCAL, ROOTFS, STDOUT, TAR, Output
 from buildkit.plan import Planner
 from buildkit.printing import complain
 from buildkit.processes import stop_on_signals
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
+from buildkit.root_output import write_root
 from buildkit.run_options import RunOptions, check_run
+from buildkit.shaping import Shape, shaped
 from buildkit.state import CHROOT, Settings
 from buildkit.steps import Plan, RunStep
 from buildkit.supplies import Supplies
@@ -28,7 +34,7 @@ from buildkit.views import located_errors, refuse_findings
 from grammar import Containerfile, ContainerfileErrors, parse
 from runtime.image.archive import Image, architecture
 from runtime.oci.digest import chain_ids, digest_of
-from runtime.oci.image import ExecutionParameters
+from runtime.oci.image import ExecutionParameters, ImageConfig
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
@@ -43,12 +49,15 @@ class Request:
     text: bytes
     context: str  # real path
     contexts: Mapping[str, NamedContext]
-    output: str  # path of the archive; empty for none
+    outputs: tuple[Output, ...]
+    shape: Shape
     tags: tuple[str, ...]
     target: str | None
     build_args: Mapping[str, str]
     epoch: int | None  # SOURCE_DATE_EPOCH, seconds
     use_cache: bool
+    uncached: frozenset[str]  # stages that are done anew
+    explain: bool
     quiet: bool
     isolation: str  # NAMESPACES or CHROOT
     jobs: int  # steps at once
@@ -74,11 +83,13 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
         read_ignore_file(ignore_file)
         _check_runs(plan, request)
+        _check_uncached(containerfile, request.uncached)
     except ContainerfileErrors as errors:
         raise located_errors(errors) from errors
     except LocatedError as failure:
         raise _at_its_place(failure, containerfile) from failure
-    _check_output(request.output)
+    for output in request.outputs:
+        _check_output(output)
     progress = Progress(quiet=request.quiet)
     for warning in containerfile.warnings:
         progress.note(warning.text(containerfile.source))
@@ -88,26 +99,43 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         architecture=architecture(),
         epoch=request.epoch,
         use_cache=request.use_cache,
+        uncached=request.uncached,
+        explain=request.explain,
         ignore_file=ignore_file,
         isolation=request.isolation,
         run=request.run,
         supplies=request.supplies,
         known=known,
     )
-    builder = Builder(store, plan, images, settings=settings, progress=progress)
+    explanations = Explanations(store, request.name, request.context)
+    builder = Builder(
+        store, plan, images, settings=settings, progress=progress, explanations=explanations
+    )
     try:
         with Workspace(store) as work:
             config, layers = builder.build(work, jobs=request.jobs)
-        documents = make_documents(config, layers)
+        explanations.save()
+        config, layers = shaped(store, config, layers, builder.inherited, request.shape)
+        documents = _documents(store, config, layers, request.shape)
         name_image(store, documents, request.tags)
     except LocatedError as failure:
         _show_log(progress.last_log)
         raise _at_its_place(failure, containerfile) from failure
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
-    if request.output:
-        write_archive(store, documents, request.output, request.tags)
-        progress.note(f"{request.output}: written")
+    for output in request.outputs:
+        if output.kind in (TAR, LOCAL, ROOTFS):
+            write_root(store, layers, output)
+        else:
+            # docker's own archives hold layers as they are.
+            how = "none" if output.kind == DOCKER else output.compression
+            other = documents
+            if how:
+                compression = read_compression(how, "-o compression")
+                shape = request.shape.replace(compression=compression)
+                other = _documents(store, config, layers, shape)
+            write_archive(store, other, output, request.tags)
+        progress.note(f"{output.dest}: written")
     elsewhere = (named.ignoring for named in request.contexts.values())
     inputs = (*builder.inputs, *ignoring, *chain.from_iterable(elsewhere))
     return _recorded(request, store, documents, inputs, progress)
@@ -121,6 +149,16 @@ def _check_runs(plan: Plan, request: Request) -> None:
                 check_run(step, request.run, chroot=request.isolation == CHROOT)
             except BuildError as error:
                 raise LocatedError(error, step.about.span) from error
+
+
+def _check_uncached(containerfile: Containerfile, uncached: frozenset[str]) -> None:
+    stages = containerfile.stages
+    known = {s.name.lower() for s in stages if s.name} | {str(s.index) for s in stages}
+    if unknown := uncached - known:
+        raise UsageError(
+            f"--no-cache-filter {min(unknown)!r}: no such stage",
+            hint=f"stages: {', '.join(sorted(known))}",
+        )
 
 
 def _base_images(planner: Planner, store: Store, context: str) -> dict[str, Image]:
@@ -139,14 +177,30 @@ def _configs(images: Mapping[str, Image]) -> dict[str, ExecutionParameters]:
     return {name: image.config.config for name, image in images.items()}
 
 
-def _check_output(path: str) -> None:
+def _documents(
+    store: Store, config: ImageConfig, layers: tuple[Layer, ...], shape: Shape
+) -> Documents:
+    squeezed = tuple(compressed(store, layer, shape.compression) for layer in layers)
+    return make_documents(config, squeezed, shape)
+
+
+def _check_output(output: Output) -> None:
     """Find out before the build, not after it, that its result has no place to go to."""
-    directory = os.path.dirname(path) or "."
-    if path and not os.path.isdir(directory):
+    read_compression(output.compression or "none", "-o compression")
+    path = output.dest
+    if path == STDOUT:
+        if os.isatty(1):
+            raise UsageError("-o -: standard output is a terminal", hint="| or > FILE")
+        return
+    directory = os.path.dirname(os.path.abspath(path))
+    if not os.path.isdir(directory):
         raise DiskError(f"{path}: no such directory")
-    if path and os.path.isdir(path):
-        raise DiskError(f"{path}: is a directory")
-    if path and not os.access(directory, os.W_OK):
+    if os.path.isdir(path) and not output.is_folder:
+        hint = "-o type=local,dest=DIRECTORY writes the files of the root filesystem"
+        raise DiskError(f"{path}: is a directory", hint=hint)
+    if os.path.lexists(path) and output.is_folder and not os.path.isdir(path):
+        raise DiskError(f"{path}: not a directory")
+    if not os.access(directory, os.W_OK):
         raise DiskError(f"{path}: the directory cannot be written to")
 
 
@@ -171,7 +225,8 @@ def _recorded(
         names=tuple((store.image_name(tag), name) for tag in request.tags),
         digest=str(documents.descriptor.digest),
         config_digest=str(documents.config_descriptor.digest),
-        archive=archive_status(request.output) if request.output else (),
+        manifest=documents.descriptor.to_json(),
+        archives=tuple(archive_status(o.dest) for o in request.outputs if o.is_file),
     )
 
 

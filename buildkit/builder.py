@@ -14,6 +14,7 @@ from buildkit.cache import Layer, Result, alone, cache_key, look_up, record
 from buildkit.copied_snapshot import Trees, verify_new_layers
 from buildkit.errors import BuildError, LocatedError
 from buildkit.execution import execute, execute_on_tree
+from buildkit.explain import Explanations
 from buildkit.history import COMMENT
 from buildkit.images import import_layers
 from buildkit.inputs import Input, image_input
@@ -26,6 +27,7 @@ from buildkit.steps import (
     Base,
     ConfigureStep,
     CopyStep,
+    ImageBase,
     Plan,
     PlannedStage,
     Scratch,
@@ -54,7 +56,9 @@ class Builder:
         *,
         settings: Settings,
         progress: Progress,
+        explanations: Explanations,
     ) -> None:
+        self._explanations = explanations
         self._store = store
         self._plan = plan
         self._images = images
@@ -70,6 +74,15 @@ class Builder:
     def inputs(self) -> tuple[Input, ...]:
         """All that the build took from outside the store."""
         return tuple(self._inputs)
+
+    @property
+    def inherited(self) -> int:
+        """How many of the target's layers are those of an image that it is based on."""
+        stages = {stage.index: stage for stage in self._plan.stages}
+        base: Base = StageBase(index=self._plan.stages[-1].index)
+        while isinstance(base, StageBase):
+            base = stages[base.index].base
+        return len(self._images[base.name].manifest.layers) if isinstance(base, ImageBase) else 0
 
     def build(self, work: Workspace, *, jobs: int) -> tuple[ImageConfig, tuple[Layer, ...]]:
         """Build all stages, at most `jobs` steps at once; returns the target's configuration and
@@ -102,7 +115,7 @@ class Builder:
         for step in stage.steps:
             number += not isinstance(step, ConfigureStep)
             title = f"[{stage.name} {number}/{count}] {_one_line(step.about.text)}"
-            state = yield from self._do(step, state, title)
+            state = yield from self._do(step, state, stage, title)
         return state
 
     def _base_state(self, base: Base, span: Span) -> Steps[State]:
@@ -139,7 +152,7 @@ class Builder:
         with Workspace(self._store) as work:
             return import_layers(self._store, work, image)
 
-    def _do(self, step: AnyStep, state: State, title: str) -> Steps[State]:
+    def _do(self, step: AnyStep, state: State, stage: PlannedStage, title: str) -> Steps[State]:
         if isinstance(step, ConfigureStep):
             return self._after(step, state, Result(layer=None, epoch=state.epoch))
         origins: list[State | None] = []
@@ -148,7 +161,7 @@ class Builder:
             origins.append(state_there)
         with self._progress.step(title) as progress:
             try:
-                result = yield from self._result(step, state, tuple(origins), progress)
+                result = yield from self._result(step, state, stage, tuple(origins), progress)
             except BuildError as error:
                 raise LocatedError(error, step.about.span) from error
         return self._after(step, state, result)
@@ -157,22 +170,29 @@ class Builder:
         self,
         step: AnyStep,
         state: State,
+        stage: PlannedStage,
         origins: Origins,
         progress: StepProgress,
     ) -> Steps[Result]:
         prepared = yield from self._prepare(step, state, origins, progress)
         self._inputs.extend(prepared.inputs)
         key = cache_key(prepared.parts)
+        reuses = self._settings.reuses(stage)
+        self._explanations.add(stage.name, step.about.text, key)
         if key in self._making:
             result = yield from value_of(self._making[key])
             if self._is_applied(self._after(step, state, result)):
                 progress.cached()
                 return result
-        found = look_up(self._store, key) if self._settings.use_cache else None
+        found = look_up(self._store, key) if reuses else None
         if found is not None and self._is_applied(self._after(step, state, found)):
             progress.cached()
             return found
-        making = self._make(step, state, prepared, progress)
+        if self._settings.explain:
+            text = step.about.text
+            why = self._explanations.why(stage.name, text, key, prepared.parts)
+            progress.say(f"MISS {why}" if reuses else "MISS the cache is not to be used")
+        making = self._make(step, state, prepared, progress, reuses=reuses)
         task = self._making[key] = Task(making)
         return (yield from value_of(task))
 
@@ -191,14 +211,20 @@ class Builder:
         return prepare_it(progress.output)
 
     def _make(
-        self, step: AnyStep, state: State, prepared: Prepared, progress: StepProgress
+        self,
+        step: AnyStep,
+        state: State,
+        prepared: Prepared,
+        progress: StepProgress,
+        *,
+        reuses: bool,
     ) -> Steps[Result]:
         """Do a step, or take over what another build has made of it in the meantime."""
 
         def make(output: Output) -> tuple[Result, bool]:
             key = cache_key(prepared.parts)
             with alone(self._store, key):
-                found = look_up(self._store, key) if self._settings.use_cache else None
+                found = look_up(self._store, key) if reuses else None
                 if found is not None and self._make_ready(state, self._after(step, state, found)):
                     return found, True
                 result = self._execute(step, state, prepared, output)

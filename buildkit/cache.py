@@ -19,7 +19,7 @@ from runtime.oci.digest import DiffID, Digest
 from runtime.oci.image import LAYER, Descriptor
 from runtime.store.store import Store, write_atomically
 
-Parts = Mapping[str, object]  # JSON values; their names are what --explain will speak of
+Parts = Mapping[str, object]  # JSON values; their names are what --explain speaks of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +83,16 @@ def record(store: Store, key: str, parts: Parts, result: Result) -> None:
         else {"digest": layer.descriptor.digest, "size": layer.descriptor.size},
     }
     write_atomically(_path(store, key), json.dumps(document, sort_keys=True).encode())
+
+
+def read_parts(store: Store, key: str) -> Parts | None:
+    """The parts of a key under which something was recorded."""
+    try:
+        with open(_path(store, key), "rb") as file:
+            parts = json.load(file)["parts"]
+    except (OSError, ValueError, KeyError, TypeError):  # none, or one of a broken disk
+        return None
+    return parts if isinstance(parts, dict) else None
 
 
 @contextmanager

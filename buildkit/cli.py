@@ -17,8 +17,10 @@ from buildkit.command_line import (
     isolation,
     parse_command_line,
     steps_at_once,
+    uncached_stages,
 )
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
+from buildkit.outputs import STDOUT, outputs_words, read_outputs
 from buildkit.printing import complain, complain_of
 from runtime import VERSION
 from runtime.errors import PyrunError, StoreError
@@ -26,6 +28,8 @@ from runtime.errors import PyrunError, StoreError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
+
+    from buildkit.recorded import Recorded
 
 _INTERNAL = 125
 _LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
@@ -115,15 +119,15 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     from buildkit.contents import StatCache
     from runtime.store.store import Store, default_root
 
-    epoch = _source_date_epoch()
+    epoch = _epoch(line)
     asked, jobs = isolation(line), steps_at_once(line)
     build_args = build_arguments(line.build_args)
-    output = line.output or ("" if line.tags else "image.tar")
+    outputs = read_outputs(line.outputs, named=bool(line.tags))
     root, context = line.root or default_root(), os.path.realpath(line.context)
     key = recorded.build_key(
         text,
         context=context,
-        output=output,
+        outputs=outputs_words(outputs),
         tags=line.tags,
         target=line.target,
         build_args=build_args,
@@ -133,25 +137,30 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     store = Store(root)
     known = StatCache(store, context)
     found = None
-    if not line.no_cache:
-        found = recorded.look_up(store, key, output=output, known=known)
+    files = tuple(output.dest for output in outputs if output.is_file)
+    if not (line.no_cache or line.no_cache_filter or line.explain or len(files) < len(outputs)):
+        found = recorded.look_up(store, key, files=files, known=known)
     if found is None:
         from buildkit.build import Request, build
         from buildkit.isolation import settle_isolation
         from buildkit.named_contexts import read_named_contexts
         from buildkit.run_options import read_run_options
+        from buildkit.shape_options import read_shape
         from buildkit.supplies import read_supplies
 
         request = Request(
             name=name,
             text=text,
             context=context,
-            output=output,
+            outputs=outputs,
+            shape=read_shape(line),
             tags=line.tags,
             target=line.target,
             build_args=build_args,
             epoch=epoch,
             use_cache=not line.no_cache,
+            uncached=uncached_stages(line),
+            explain=line.explain,
             quiet=line.quiet,
             jobs=jobs,
             run=read_run_options(line),
@@ -162,20 +171,23 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         found = build(request, store, known)
         recorded.write(store, key, found)
     elif not line.quiet:
-        _repeat(found.titles, output)
+        _repeat(found.titles, files)
     known.save()
     if line.iidfile:
         _write_iid(line.iidfile, found.config_digest)
-    sys.stdout.write(f"{found.digest}\n")
+    if line.metadata_file:
+        _write_metadata(line.metadata_file, found, line.tags)
+    if all(output.dest != STDOUT for output in outputs):
+        sys.stdout.write(f"{found.digest}\n")
     return 0
 
 
-def _repeat(titles: tuple[str, ...], output: str) -> None:
+def _repeat(titles: tuple[str, ...], files: tuple[str, ...]) -> None:
     """Say of each step that it has been done, as the build would."""
     for number, title in enumerate(titles, 1):
         complain(f"#{number} {title}\n#{number} CACHED")
-    if output:
-        complain(f"{output}: up to date")
+    for path in files:
+        complain(f"{path}: up to date")
 
 
 def _write_iid(path: str, digest: str) -> None:
@@ -186,10 +198,33 @@ def _write_iid(path: str, digest: str) -> None:
         raise DiskError(f"--iidfile {path}: {error.strerror}") from error
 
 
-def _source_date_epoch() -> int | None:
-    text = os.environ.get("SOURCE_DATE_EPOCH")
+def _write_metadata(path: str, found: Recorded, tags: tuple[str, ...]) -> None:
+    """What buildx writes there, under its keys."""
+    import json
+
+    from runtime.store.store import write_atomically
+
+    table: dict[str, object] = {
+        "containerimage.config.digest": found.config_digest,
+        "containerimage.descriptor": found.manifest,
+        "containerimage.digest": found.digest,
+    }
+    if tags:
+        table["image.name"] = ",".join(tags)
+    try:
+        write_atomically(
+            os.path.abspath(path), json.dumps(table, indent=2, sort_keys=True).encode() + b"\n"
+        )
+    except OSError as error:
+        raise DiskError(f"--metadata-file {path}: {error.strerror}") from error
+
+
+def _epoch(line: CommandLine) -> int | None:
+    name, text = "--timestamp", line.timestamp
+    if not text:
+        name, text = "SOURCE_DATE_EPOCH", os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return None
     if not (text.isascii() and text.isdigit()) or int(text) > _LAST_SECOND:
-        raise UsageError(f"SOURCE_DATE_EPOCH {text!r}: seconds since 1970 expected")
+        raise UsageError(f"{name} {text!r}: seconds since 1970 expected")
     return int(text)

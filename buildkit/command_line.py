@@ -17,14 +17,27 @@ takes files from. Without -o and -t the image is written to image.tar.
 
   -f, --file FILE            the Containerfile (default: CONTEXT/Containerfile or
                              CONTEXT/Dockerfile; - is standard input)
-  -o, --output FILE          write the image archive to FILE
+  -o, --output FILE|-|type=oci|docker|tar|local|rootfs,dest=PATH[,compression=HOW]
+                             write the image archive to FILE, standard output, or an
+                             archive of one kind, or the root filesystem (may be repeated)
   -t, --tag NAME[:TAG]       name the image in the store (may be repeated)
       --target STAGE         build only up to a stage, by name or number
+      --compression none|gzip|zstd[:LEVEL]
+                             of layers (default: none)
+      --squash, --squash-all one layer of all that was built; of the base image too
+      --label NAME=VALUE, --annotation NAME=VALUE
+                             of the image's configuration; of its manifest
+      --format oci|docker    media types (default: oci)
+      --timestamp SECONDS    the latest time of anything in the image (default:
+                             $SOURCE_DATE_EPOCH, else that of the newest input)
       --build-arg NAME[=VALUE]
                              value of an ARG; without =VALUE the caller's variable
       --build-context NAME=DIR|ARCHIVE|docker-image://NAME|oci-layout://DIR[:TAG]
                              what else a name after FROM, --from or from= stands for
       --no-cache             do every step anew
+      --no-cache-filter STAGE[,STAGE...]
+                             do the steps of these stages anew
+      --explain              say of each step that is done why it was not cached
       --secret id=NAME[,src=FILE|,env=VARIABLE]
                              what RUN --mount=type=secret shows
       --ssh NAME[=SOCKET|KEY[,KEY...]]
@@ -42,6 +55,7 @@ takes files from. Without -o and -t the image is written to image.tar.
       --jobs N               do at most N steps of independent stages at once (default:
                              as many as there are processors; 0: no limit)
       --iidfile FILE         write the image's id (digest of its configuration)
+      --metadata-file FILE   write digests and descriptor as JSON, under buildx's keys
       --check                look for mistakes; build nothing
       --call check|outline|targets|ast|sexpr
                              show one view of the Containerfile; build nothing
@@ -55,8 +69,6 @@ takes files from. Without -o and -t the image is written to image.tar.
       --root DIR             the store (default: $PYBUILD_ROOT, /var/lib/pybuild)
       --help, --version
 
-SOURCE_DATE_EPOCH sets the latest time of anything in the image.
-
 Exit status: 0 built; 1 a step failed; 2 the command line or the Containerfile is wrong;
 3 --check found something, or "# check=error=true" makes what it found an error;
 4 a repository could not be reached; 5 the store or the output could not be written;
@@ -68,8 +80,9 @@ _TABLE = OptionTable(
     values={
         "-f": "file",
         "--file": "file",
-        "-o": "output",
-        "--output": "output",
+        "--compression": "compression",
+        "--timestamp": "timestamp",
+        "--metadata-file": "metadata_file",
         "--target": "target",
         "--iidfile": "iidfile",
         "--jobs": "jobs",
@@ -85,10 +98,15 @@ _TABLE = OptionTable(
         "--root": "root",
     },
     lists={
+        "-o": "outputs",
+        "--output": "outputs",
+        "--label": "labels",
+        "--annotation": "annotations",
         "-t": "tags",
         "--tag": "tags",
         "--build-arg": "build_args",
         "--build-context": "build_contexts",
+        "--no-cache-filter": "no_cache_filter",
         "--secret": "secrets",
         "--ssh": "ssh",
         "--allow": "allow",
@@ -99,6 +117,9 @@ _TABLE = OptionTable(
     },
     flags={
         "--no-cache": "no_cache",
+        "--explain": "explain",
+        "--squash": "squash",
+        "--squash-all": "squash_all",
         "--check": "check",
         "-q": "quiet",
         "--quiet": "quiet",
@@ -118,6 +139,7 @@ _ISOLATIONS = {
 }
 _NO_LIMIT = 1 << 31
 _FORMATS = {
+    "build": ("oci", "docker"),
     "check": ("text", "json", "sarif", "github"),
     "outline": ("text", "json"),
     "targets": ("text", "json"),
@@ -129,12 +151,21 @@ class CommandLine(Record):
 
     context: str = "."
     file: str = ""
-    output: str = ""
+    outputs: tuple[str, ...] = ()
+    compression: str = ""
+    squash: bool = False
+    squash_all: bool = False
+    labels: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
+    timestamp: str = ""
+    metadata_file: str = ""
     tags: tuple[str, ...] = ()
     target: str | None = None
     build_args: tuple[str, ...] = ()
     build_contexts: tuple[str, ...] = ()
     no_cache: bool = False
+    no_cache_filter: tuple[str, ...] = ()
+    explain: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
     jobs: str = ""  # empty: not said; see `steps_at_once`
@@ -150,7 +181,7 @@ class CommandLine(Record):
     cpus: str = ""
     call: str = "build"
     word: tuple[str, ...] = ()  # of --call expand: the word, then NAME=VALUE
-    format: str = "text"
+    format: str = ""  # empty: text, or oci
     error_format: str = "text"
     quiet: bool = False
     root: str | None = None
@@ -177,7 +208,7 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
     line = CommandLine(**fields)
     if line.call not in _CALLS:
         raise UsageError(f"--call {line.call!r}: {', '.join(_CALLS)}")
-    if line.format not in _FORMATS.get(line.call, ("text",)):
+    if line.format and line.format not in _FORMATS.get(line.call, ("text",)):
         raise UsageError(f"--format {line.format!r} is not a format of --call {line.call}")
     if line.error_format not in ("text", "json"):
         raise UsageError(f"--error-format {line.error_format!r}: text or json")
@@ -221,11 +252,18 @@ def build_arguments(items: tuple[str, ...]) -> dict[str, str]:
     return values
 
 
+def uncached_stages(line: CommandLine) -> frozenset[str]:
+    """The stages of --no-cache-filter, in lower case."""
+    names = (name.strip().lower() for word in line.no_cache_filter for name in word.split(","))
+    return frozenset(name for name in names if name)
+
+
 def further_words(line: CommandLine) -> str:
     """Other options that may change what is made, as they were written."""
+    shape = (line.compression, line.squash, line.squash_all, line.labels, line.annotations)
     words = (line.network, line.add_hosts, line.volumes, line.shm_size, line.ulimits, line.allow)
     paths = os.getcwd() if line.build_contexts or line.volumes else ""
-    return repr((words, line.build_contexts, paths))
+    return repr((words, shape, line.format, line.build_contexts, paths))
 
 
 def _check_name(tag: str) -> None:

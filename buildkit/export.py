@@ -13,11 +13,22 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from buildkit.cache import Layer
-from buildkit.errors import DiskError
+from buildkit.errors import DiskError, UsageError
+from buildkit.outputs import DOCKER, OCI, STDOUT, Output
+from buildkit.shaping import Shape
 from buildkit.tarwriter import TarWriter
 from runtime.image import tar
 from runtime.oci.digest import digest_of
-from runtime.oci.image import CONFIG, INDEX, MANIFEST, Descriptor, ImageConfig, Manifest
+from runtime.oci.image import (
+    CONFIG,
+    INDEX,
+    MANIFEST,
+    Descriptor,
+    ImageConfig,
+    Manifest,
+    canonical_media_type,
+    docker_media_type,
+)
 from runtime.store.store import Store, write_atomically
 
 _MTIME = 0  # of the archive's members; those of the image's files are in its layers
@@ -35,21 +46,40 @@ class Documents:
     architecture: str
 
 
-def make_documents(config: ImageConfig, layers: tuple[Layer, ...]) -> Documents:
-    """Serialise an image's documents canonically."""
+def make_documents(
+    config: ImageConfig, layers: tuple[Layer, ...], shape: Shape | None = None
+) -> Documents:
+    """Serialise an image's documents canonically; raises UsageError for what docker has not."""
+    shape = shape or Shape()
+    name_of = docker_media_type if shape.docker else canonical_media_type
     config_bytes = _json(config.to_json())
     config_descriptor = Descriptor(
-        media_type=CONFIG, digest=digest_of(config_bytes), size=len(config_bytes)
+        media_type=name_of(CONFIG), digest=digest_of(config_bytes), size=len(config_bytes)
     )
-    manifest = Manifest(
-        config=config_descriptor, layers=tuple(layer.descriptor for layer in layers)
+    try:
+        described = tuple(
+            layer.descriptor.replace(media_type=name_of(layer.descriptor.media_type))
+            for layer in layers
+        )
+    except KeyError:
+        raise UsageError("docker's format has no zstd: use gzip, or --format oci") from None
+    manifest = Manifest(config=config_descriptor, layers=described)
+    table = manifest.to_json()
+    table["mediaType"] = name_of(MANIFEST)
+    if shape.annotations:
+        table["annotations"] = dict(shape.annotations)
+    manifest_bytes = _json(table)
+    layers = tuple(
+        Layer(descriptor=descriptor, diff_id=layer.diff_id)
+        for descriptor, layer in zip(described, layers, strict=True)
     )
-    manifest_bytes = _json(manifest.to_json())
     return Documents(
         config=config_bytes,
         manifest=manifest_bytes,
         descriptor=Descriptor(
-            media_type=MANIFEST, digest=digest_of(manifest_bytes), size=len(manifest_bytes)
+            media_type=name_of(MANIFEST),
+            digest=digest_of(manifest_bytes),
+            size=len(manifest_bytes),
         ),
         config_descriptor=config_descriptor,
         layers=layers,
@@ -74,27 +104,37 @@ def name_record(documents: Documents) -> bytes:
     return _json(documents.descriptor.to_json())
 
 
-def write_archive(store: Store, documents: Documents, path: str, names: tuple[str, ...]) -> None:
-    """Write the image archive to `path`.
+def write_archive(
+    store: Store, documents: Documents, output: Output, names: tuple[str, ...]
+) -> None:
+    """Write the image archive that was asked for.
 
-    What was at `path` before is replaced only once the archive is complete. Raises DiskError.
+    What was at its place before is replaced only once the archive is complete. Raises DiskError.
     """
     try:
-        with _Replacement(path) as fd:
-            _write(TarWriter(fd), store, documents, names)
+        if output.dest == STDOUT:
+            _write(TarWriter(1), store, documents, names, output.kind)
+            return
+        with Replacement(output.dest) as fd:
+            _write(TarWriter(fd), store, documents, names, output.kind)
     except OSError as error:
-        raise DiskError(f"{path}: {error.strerror}") from error
+        raise DiskError(f"{output.dest}: {error.strerror}") from error
 
 
-def _write(writer: TarWriter, store: Store, documents: Documents, names: tuple[str, ...]) -> None:
+def _write(
+    writer: TarWriter, store: Store, documents: Documents, names: tuple[str, ...], kind: str
+) -> None:
     config, manifest = documents.config_descriptor, documents.descriptor
-    for name, content in (
-        ("oci-layout", _json({"imageLayoutVersion": "1.0.0"})),
-        ("index.json", _index(documents, names)),
-        ("manifest.json", _docker_manifest(documents, names)),
-        (_member(config), documents.config),
-        (_member(manifest), documents.manifest),
-    ):
+    members: list[tuple[str, bytes]] = []
+    if kind != DOCKER:
+        members.append(("oci-layout", _json({"imageLayoutVersion": "1.0.0"})))
+        members.append(("index.json", _index(documents, names)))
+    if kind != OCI:
+        members.append(("manifest.json", _docker_manifest(documents, names)))
+    members.append((_member(config), documents.config))
+    if kind != DOCKER:
+        members.append((_member(manifest), documents.manifest))
+    for name, content in members:
         if name == _member(config):
             # containers/image gives directories that are only implied to root: a user may not.
             for folder in ("blobs", "blobs/sha256"):
@@ -167,7 +207,7 @@ def _json(document: object) -> bytes:
     )
 
 
-class _Replacement:
+class Replacement:
     """A file that takes another's place when it is complete, and else was never there.
 
     Until then it has no name where the filesystem allows that (O_TMPFILE): nothing is left behind

@@ -36,14 +36,15 @@ class Recorded(Record):
     names: tuple[tuple[str, str], ...]  # records of the image's names, and their digests
     digest: str  # of the manifest
     config_digest: str
-    archive: tuple[int, ...]  # status of the archive that was written; empty if none was
+    manifest: dict[str, object]  # its descriptor
+    archives: tuple[tuple[int, ...], ...]  # status of each file that was written
 
 
 def build_key(
     containerfile: bytes,
     *,
     context: str,
-    output: str,
+    outputs: tuple[tuple[str, str, str], ...],
     tags: tuple[str, ...],
     target: str | None,
     build_args: Mapping[str, str],
@@ -56,7 +57,7 @@ def build_key(
         VERSION,
         containerfile,
         context,
-        os.path.abspath(output) if output else "",
+        outputs,
         tags,
         target,
         tuple(sorted(build_args.items())),
@@ -67,14 +68,16 @@ def build_key(
     return digest_of(marshal.dumps(asked, 2)).hex
 
 
-def look_up(store: Store, key: str, *, output: str, known: StatCache) -> Recorded | None:
+def look_up(
+    store: Store, key: str, *, files: tuple[str, ...], known: StatCache
+) -> Recorded | None:
     """The recorded build, if doing it again would change nothing."""
     try:
         with open(_path(store, key), "rb") as file:
             recorded = Recorded(**marshal.loads(file.read()))
     except (OSError, ValueError, EOFError, TypeError):  # none, or one of another version
         return None
-    if output and archive_status(output) != recorded.archive:
+    if tuple(archive_status(path) for path in files) != recorded.archives:
         return None
     if not all(_is_there(path, size) for path, size in recorded.paths):
         return None

@@ -10,6 +10,7 @@ from buildkit.cache import Layer
 from buildkit.contents import StatCache
 from buildkit.named_contexts import NamedContext
 from buildkit.run_options import RunOptions
+from buildkit.steps import PlannedStage
 from buildkit.supplies import Supplies
 from runtime.oci.digest import DiffID, chain_ids
 from runtime.oci.image import History
@@ -55,11 +56,17 @@ class Settings:
     architecture: str
     epoch: int | None = None  # SOURCE_DATE_EPOCH, if it was given
     use_cache: bool = True
+    uncached: frozenset[str] = frozenset()  # stages that are done anew, by name or number
+    explain: bool = False  # say of each step why it is done
     ignore_file: str = ""  # of the context; empty for none
     isolation: str = NAMESPACES
     run: RunOptions = field(default_factory=RunOptions)
     supplies: Supplies = field(default_factory=Supplies)
     known: StatCache | None = None  # saves reading unchanged files of the context
+
+    def reuses(self, stage: PlannedStage) -> bool:
+        """Whether the steps of a stage may be taken from the cache."""
+        return self.use_cache and not self.uncached & {stage.name.lower(), str(stage.index)}
 
     def within(self, name: str) -> Settings:
         """The settings of what takes files from a context; "" is the build's."""

@@ -88,7 +88,8 @@ def _layout_members(path: str) -> dict[str, BlobRange]:
                         name = f"{folder}{entry.name}"
                         members[name] = BlobRange(path=f"{path}/{name}", offset=0, size=size)
         except OSError as error:
-            raise ImageError(f"{path}/{folder}: {error.strerror}, so no OCI layout") from error
+            where = f"{path}: a directory, but no OCI layout"
+            raise ImageError(f"{where}: {folder or '.'}: {error.strerror}") from error
     return members
 
 

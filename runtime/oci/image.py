@@ -42,6 +42,12 @@ def canonical_media_type(media_type: str) -> str:
     return _SAME_AS.get(media_type, media_type)
 
 
+def docker_media_type(media_type: str) -> str:
+    """Docker's name of a media type; KeyError for what it has none for."""
+    names = {oci: docker for docker, oci in _SAME_AS.items() if ".docker." in docker}
+    return names[canonical_media_type(media_type)]
+
+
 class Descriptor(Record):
     """Reference to a blob (descriptor.md)."""
 

@@ -28,7 +28,7 @@ SIMPLE = "FROM scratch\nCOPY a /\n"
 )
 def test_options_may_stand_as_docker_lets_them(arguments: list[str]) -> None:
     line = parse_command_line(arguments)
-    assert (line.file, line.output, line.tags, line.context) == ("F", "O", ("n",), "C")
+    assert (line.file, line.outputs, line.tags, line.context) == ("F", ("O",), ("n",), "C")
 
 
 def test_a_build_argument_without_a_value_is_the_callers_variable(

@@ -146,7 +146,7 @@ def test_a_wrong_context_is_refused(pybuild: Pybuild, option: str, message: str)
     [
         ("docker-image://none", "no image 'none'"),
         ("oci-layout:///no/such", "No such file or directory"),
-        ("oci-layout:///usr", "so no OCI layout"),
+        ("oci-layout:///usr", "a directory, but no OCI layout"),
         ("oci-layout://.:none", "nothing is called none"),
     ],
 )

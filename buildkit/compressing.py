@@ -1,0 +1,117 @@
+"""Compressing layers on all processors, to bytes that do not depend on how many there are.
+
+gzip: members of a fixed size, one after another (RFC 1952 section 2.2), which every reader takes.
+zstd: the library's own threads, whose number changes nothing. Another version of zlib or zstd may
+give other bytes; the DiffID is that of what is inside.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from buildkit.cache import Layer
+from buildkit.errors import UsageError
+from runtime.oci.digest import Digest, digest_of
+from runtime.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Descriptor, canonical_media_type
+from runtime.record import Record
+from runtime.store.store import Store, write_atomically
+from runtime.store.workspace import Workspace
+
+_CHUNK = 1 << 20
+_LEVELS = {"none": (0, 0, 0), "gzip": (1, 6, 9), "zstd": (1, 3, 19)}  # least, usual, highest
+_MEDIA_TYPES = {"gzip": LAYER_GZIP, "zstd": LAYER_ZSTD}
+
+
+class Compression(Record):
+    """How layers are compressed."""
+
+    kind: str = "none"  # or gzip, zstd
+    level: int = 0
+
+
+def read_compression(text: str, option: str = "--compression") -> Compression:
+    """`none|gzip|zstd[:LEVEL]`; raises UsageError."""
+    kind, colon, level = text.partition(":")
+    if kind not in _LEVELS:
+        raise UsageError(f"{option} {text!r}: none, gzip or zstd, and :LEVEL expected")
+    least, usual, highest = _LEVELS[kind]
+    if not colon:
+        return Compression(kind=kind, level=usual)
+    if not level.isdigit() or not least <= int(level) <= highest:
+        raise UsageError(f"{option} {text!r}: a level from {least} to {highest} expected")
+    return Compression(kind=kind, level=int(level))
+
+
+def compressed(store: Store, layer: Layer, how: Compression) -> Layer:
+    """The layer with its blob compressed, which is kept in the store; as it is if it is already.
+
+    Raises OSError.
+    """
+    if how.kind == "none" or canonical_media_type(layer.descriptor.media_type) != LAYER:
+        return layer
+    about = json.dumps([layer.diff_id, how.kind, how.level]).encode()
+    record = f"{store.root}/cache/compressed-{digest_of(about).hex}"
+    descriptor = _known(store, record, how) or _compress(store, layer, how, record)
+    return Layer(descriptor=descriptor, diff_id=layer.diff_id)
+
+
+def _known(store: Store, record: str, how: Compression) -> Descriptor | None:
+    try:
+        with open(record, "rb") as file:
+            digest, size = json.load(file)
+        digest = Digest.parse(digest)
+        if os.stat(store.blob(digest)).st_size != size:
+            return None
+    except (OSError, ValueError, TypeError):  # none, or it is no longer in the store
+        return None
+    return Descriptor(media_type=_MEDIA_TYPES[how.kind], digest=digest, size=size)
+
+
+def _compress(store: Store, layer: Layer, how: Compression, record: str) -> Descriptor:
+    sha = hashlib.sha256()
+    size = 0
+    squeeze = _gzip if how.kind == "gzip" else _zstd
+    with Workspace(store) as work:
+        path = f"{work.path}/blob"
+        with open(store.blob(layer.descriptor.digest), "rb") as source, open(path, "xb") as made:
+            for piece in squeeze(lambda: source.read(_CHUNK), how.level):
+                made.write(piece)
+                sha.update(piece)
+                size += len(piece)
+            made.flush()
+            os.fsync(made.fileno())
+        digest = Digest.parse(f"sha256:{sha.hexdigest()}")
+        os.rename(path, store.blob(digest))
+    write_atomically(record, json.dumps([digest, size]).encode())
+    return Descriptor(media_type=_MEDIA_TYPES[how.kind], digest=digest, size=size)
+
+
+def _gzip(read: Callable[[], bytes], level: int) -> Iterator[bytes]:
+    def member(chunk: bytes) -> bytes:
+        squeezer = zlib.compressobj(level, zlib.DEFLATED, 31)
+        return squeezer.compress(chunk) + squeezer.flush()
+
+    threads = len(os.sched_getaffinity(0))
+    with ThreadPoolExecutor(threads) as pool:  # zlib lets go of the interpreter's lock
+        waiting: deque[Future[bytes]] = deque()
+        while chunk := read():
+            waiting.append(pool.submit(member, chunk))
+            if len(waiting) > 2 * threads:
+                yield waiting.popleft().result()
+        yield from (future.result() for future in waiting)
+
+
+def _zstd(read: Callable[[], bytes], level: int) -> Iterator[bytes]:
+    import zstandard
+
+    threads = len(os.sched_getaffinity(0))
+    squeezer = zstandard.ZstdCompressor(level=level, threads=threads).compressobj()
+    while chunk := read():
+        yield squeezer.compress(chunk)
+    yield squeezer.flush()
