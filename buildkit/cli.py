@@ -11,12 +11,14 @@ import sys
 
 from buildkit.command_line import (
     HELP,
+    STORE_COMMANDS,
     CommandLine,
     build_arguments,
     further_words,
     isolation,
     parse_command_line,
     steps_at_once,
+    store_limit,
     uncached_stages,
 )
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
@@ -48,6 +50,10 @@ def main() -> int:
     """Run `pybuild` with the process's arguments; returns the exit status."""
     as_json = False
     try:
+        if sys.argv[1:2] and sys.argv[1] in STORE_COMMANDS:
+            from buildkit.store_commands import run_store_command
+
+            return run_store_command(sys.argv[1:])
         line = parse_command_line(sys.argv[1:])
         as_json = line.error_format == "json"
         return _main(line)
@@ -170,6 +176,11 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         )
         found = build(request, store, known)
         recorded.write(store, key, found)
+        known.save()
+        if limit := store_limit():
+            from buildkit.pruning import prune_to_limit
+
+            prune_to_limit(store, limit)
     elif not line.quiet:
         _repeat(found.titles, files)
     known.save()

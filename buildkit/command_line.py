@@ -11,6 +11,7 @@ from runtime.record import Record
 
 HELP = """\
 usage: pybuild [OPTIONS] [CONTEXT]
+       pybuild du|prune|reset|verify-store|cache ...   look after the store: pybuild du --help
 
 Build an image from a Containerfile. CONTEXT (default: .) is the directory that COPY
 takes files from. Without -o and -t the image is written to image.tar.
@@ -127,6 +128,7 @@ _TABLE = OptionTable(
         "--version": "version",
     },
 )
+STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
 # Also by buildah's names; its third one is the same word.
 _ISOLATIONS = {
@@ -236,6 +238,19 @@ def steps_at_once(line: CommandLine) -> int:
     if not (line.jobs.isascii() and line.jobs.isdigit()):
         raise UsageError(f"--jobs {line.jobs!r}: a number expected, 0 for no limit")
     return int(line.jobs) or _NO_LIMIT
+
+
+def store_limit() -> int:
+    """Bytes that PYBUILD_STORE_LIMIT lets the store have; 0 for no limit."""
+    text = os.environ.get("PYBUILD_STORE_LIMIT", "")
+    if not text:
+        return 0
+    from runtime.limits import size
+
+    try:
+        return size(text, "PYBUILD_STORE_LIMIT")
+    except OptionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
 
 
 def build_arguments(items: tuple[str, ...]) -> dict[str, str]:

@@ -78,3 +78,9 @@ def _import_blob(
         found = f"sha256:{sha.hexdigest()}"
         raise BuildError(f"{name}: layer {descriptor.digest}: its digest is {found}")
     os.rename(aside, store.blob(descriptor.digest))
+
+
+def image_names(store: Store) -> list[str]:
+    """The names in the store, each with its tag."""
+    quoted = sorted(os.listdir(f"{store.root}/images"))
+    return [name.replace("%2F", "/").replace("%25", "%") for name in quoted]

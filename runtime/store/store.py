@@ -12,12 +12,13 @@
 
 Everything is made under tmp and renamed into place, so what has a name is complete; kill -9 at
 any moment leaves only a tmp directory, which the next process sweeps. Many processes may share a
-store.
+store: each holds a shared lock of `version` while it lives, so that nothing is removed meanwhile.
 """
 
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 
 from runtime.errors import StoreError
@@ -57,6 +58,7 @@ class Store:
     def __init__(self, root: str):
         """Open the store at `root`, making it if it is missing; raises StoreError."""
         self.root = os.path.realpath(root)
+        self.lock = -1  # of its file `version`, shared; open as long as this process
         found = self._format()
         if found is None:
             self._create()
@@ -69,8 +71,9 @@ class Store:
     def _format(self) -> str | None:
         """What the store says that it is; None if it is none yet."""
         try:
-            with open(f"{self.root}/version", encoding="ascii", errors="replace") as version:
-                return version.read(80).strip()
+            self.lock = os.open(f"{self.root}/version", os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(self.lock, fcntl.LOCK_SH)
+            return os.read(self.lock, 80).decode("ascii", "replace").strip()
         except FileNotFoundError:
             return None
         except OSError as error:

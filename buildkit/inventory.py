@@ -1,0 +1,171 @@
+"""What a store holds: sizes, when each thing was used last, and what images still need.
+
+A thing is removed as a whole: a layer with the record that leads to it and the blob that it came
+from would be useless one without the other, but each is found again, or made again, on its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from buildkit.images import image_names
+from runtime.errors import ImageError
+from runtime.image.source import stored_image
+from runtime.oci.digest import chain_ids, digest_of
+from runtime.oci.image import Descriptor
+from runtime.oci.reader import parse_json
+from runtime.store.store import Store
+
+IMAGES, STEPS, LAYERS, DOWNLOADS, PACKAGES, MOUNTS = (
+    "images",
+    "build cache",
+    "unpacked layers",
+    "downloads",
+    "packages",
+    "cache mounts",
+)
+KINDS = (IMAGES, STEPS, LAYERS, DOWNLOADS, PACKAGES, MOUNTS)
+_SHA256 = 64  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Item:
+    """One file or directory of a store."""
+
+    kind: str
+    path: str
+    size: int  # bytes on the disk
+    used: float  # seconds since 1970: last time that it is known to have been used
+    held: bool  # an image that has a name needs it
+    depth: int = 0  # of a layer: how many lie below it
+
+
+def inventory(store: Store) -> list[Item]:
+    """Everything that takes room, with work in progress left out."""
+    held = _held(store)
+    uses = _uses(store)
+    found: list[Item] = []
+    for kind, folder in (
+        (STEPS, "blobs/sha256"),
+        (STEPS, "cache"),
+        (LAYERS, "layers"),
+        (DOWNLOADS, "downloads"),
+        (PACKAGES, "dnf"),
+        (MOUNTS, "mounts"),
+    ):
+        for path in _entries(f"{store.root}/{folder}"):
+            status = os.lstat(path)
+            name = os.path.basename(path)
+            # The time of a cache mount is that of its label, which every use writes.
+            if kind == MOUNTS and os.path.exists(f"{path}/about"):
+                status = os.stat(f"{path}/about")
+            found.append(
+                Item(
+                    kind=IMAGES if name in held and folder == "blobs/sha256" else kind,
+                    path=path,
+                    size=disk_size(path),
+                    used=max(status.st_mtime, uses.used.get(name, 0)),
+                    depth=uses.depth.get(name, 0) if kind == LAYERS else 0,
+                    held=name in held,
+                )
+            )
+    return found
+
+
+def disk_size(path: str) -> int:
+    """Bytes that a file or a tree takes on the disk; a file with several names counts once."""
+    seen: set[tuple[int, int]] = set()
+    total = 0
+    waiting = [path]
+    while waiting:
+        place = waiting.pop()
+        try:
+            status = os.lstat(place)
+            if (status.st_dev, status.st_ino) in seen:
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            total += status.st_blocks * 512
+            if os.path.isdir(place) and not os.path.islink(place):
+                with os.scandir(place) as entries:
+                    waiting.extend(entry.path for entry in entries)
+        except FileNotFoundError:  # a cache mount in use changes while it is looked at
+            continue
+    return total
+
+
+def _entries(folder: str) -> list[str]:
+    try:
+        return [f"{folder}/{name}" for name in sorted(os.listdir(folder))]
+    except FileNotFoundError:
+        return []
+
+
+def _held(store: Store) -> set[str]:
+    """Names of the blobs and layers that named images need."""
+    held: set[str] = set()
+    for name, descriptor in named_images(store):
+        held.add(descriptor.digest.hex)
+        try:
+            image = stored_image(store, descriptor, name)
+        except ImageError:  # verify-store says so; what is left of it is kept
+            continue
+        held.add(image.manifest.config.digest.hex)
+        held.update(layer.digest.hex for layer in image.manifest.layers)
+        held.update(chain.hex for chain in chain_ids(image.config.diff_ids))
+    return held
+
+
+def named_images(store: Store) -> Iterator[tuple[str, Descriptor]]:
+    """The names in the store, and what they stand for; a record that is damaged is left out."""
+    for name in image_names(store):
+        path = store.image_name(name)
+        try:
+            with open(path, "rb") as file:
+                yield name, Descriptor.from_json(parse_json(file.read(), path), path)
+        except (OSError, ImageError):
+            continue
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Uses:
+    """What the records of steps say of blobs and layers, by their digest or ChainID in hex."""
+
+    used: dict[str, float]  # the last time; a layer is used whenever one above it is
+    depth: dict[str, int]  # how many layers lie below, as far as it is known
+
+
+def _uses(store: Store) -> _Uses:
+    used: dict[str, float] = {}
+    below: dict[str, str] = {}
+    for path in _entries(f"{store.root}/cache"):
+        if len(os.path.basename(path)) != _SHA256:
+            continue
+        try:
+            time = os.stat(path).st_mtime
+            with open(path, "rb") as file:
+                document = json.load(file)
+            digest = document["layer"]["digest"]
+            parent = document["parts"].get("parent", "")
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            continue  # of a step without a layer, or damaged
+        chain = digest if parent == "scratch" else str(digest_of(f"{parent} {digest}".encode()))
+        below[_hex(chain)] = _hex(parent)
+        for name in (_hex(digest), _hex(chain)):
+            used[name] = max(used.get(name, 0), time)
+    depth: dict[str, int] = {}
+    for chain in below:
+        time, above, lower = used[chain], [chain], below[chain]
+        while lower in below:
+            used[lower] = max(used[lower], time)
+            above.append(lower)
+            lower = below[lower]
+        for number, name in enumerate(reversed(above)):
+            depth[name] = number
+    return _Uses(used=used, depth=depth)
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")

@@ -1,0 +1,72 @@
+"""Whether a store holds what it says: every blob by its digest, every image, every record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from buildkit.images import image_names
+from runtime.errors import ImageError
+from runtime.image.source import named_image
+from runtime.store.store import Store
+from runtime.store.workspace import remove_tree
+
+_SHA256 = 64  # characters
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Damage:
+    """Something that is not as it should be."""
+
+    path: str
+    what: str
+
+
+def verify(store: Store) -> Iterator[Damage]:
+    """Look at everything; every blob is read."""
+    blobs = f"{store.root}/blobs/sha256"
+    for name in sorted(os.listdir(blobs)):
+        path = f"{blobs}/{name}"
+        with open(path, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != name:
+            yield Damage(path=path, what=f"its bytes have the digest sha256:{found}")
+    for name in image_names(store):
+        try:
+            image = named_image(store, name)
+        except ImageError as error:
+            yield Damage(path=store.image_name(name), what=error.message)
+            continue
+        for layer in image.manifest.layers:
+            if not os.path.exists(store.blob(layer.digest)):
+                what = f"{name}: layer {layer.digest}: missing from the store"
+                yield Damage(path=store.image_name(name), what=what)
+    yield from _records(store)
+    for name in sorted(os.listdir(f"{store.root}/layers")):
+        if not os.path.isdir(f"{store.root}/layers/{name}/fs"):
+            yield Damage(path=f"{store.root}/layers/{name}", what="it has no files")
+
+
+def repair(damage: Damage) -> None:
+    """Remove what is damaged: it is made or fetched again when it is needed."""
+    if os.path.isdir(damage.path):
+        remove_tree(damage.path)
+    elif os.path.lexists(damage.path):
+        os.unlink(damage.path)
+
+
+def _records(store: Store) -> Iterator[Damage]:
+    for name in sorted(os.listdir(f"{store.root}/cache")):
+        if len(name) != _SHA256:
+            continue
+        path = f"{store.root}/cache/{name}"
+        try:
+            with open(path, "rb") as file:
+                layer = json.load(file)["layer"]
+            if layer is not None and not isinstance(layer["size"], int):
+                raise TypeError
+        except (ValueError, KeyError, TypeError):
+            yield Damage(path=path, what="not a record of a step")
