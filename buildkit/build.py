@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import chain
@@ -11,7 +12,7 @@ from buildkit.builder import Builder
 from buildkit.cache import Layer
 from buildkit.compressing import compressed, read_compression
 from buildkit.contents import StatCache
-from buildkit.errors import BuildError, DiskError, LocatedError, UsageError
+from buildkit.errors import BuildError, DiskError, LocatedError, RunFailed, UsageError
 from buildkit.explain import Explanations
 from buildkit.export import Documents, make_documents, name_image, name_record, write_archive
 from buildkit.ignoring import find_ignore_file, read_ignore_file
@@ -63,10 +64,15 @@ class Request:
     jobs: int  # steps at once
     run: RunOptions
     supplies: Supplies
+    at: int | None = None  # line that a shell is wanted at; 0: at the end
+    shell_on_failure: bool = False
 
 
-def build(request: Request, store: Store, known: StatCache) -> Recorded:
-    """Build, and write what was asked for; raises BuildError, its place in its message."""
+def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
+    """Build, and write what was asked for; raises BuildError, its place in its message.
+
+    Nothing is written, and None returned, for a shell at some line.
+    """
     try:
         containerfile = parse(request.text, name=request.name)
         planner = Planner(
@@ -75,6 +81,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
             architecture=architecture(),
             target=request.target,
             contexts=images_of(request.contexts),
+            at=request.at,
         )
         refuse_findings(containerfile, request.build_args)
         stop_on_signals()
@@ -101,6 +108,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
         use_cache=request.use_cache,
         uncached=request.uncached,
         explain=request.explain,
+        shell_on_failure=request.shell_on_failure,
         ignore_file=ignore_file,
         isolation=request.isolation,
         run=request.run,
@@ -114,12 +122,17 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
     try:
         with Workspace(store) as work:
             config, layers = builder.build(work, jobs=request.jobs)
+        if request.at is not None:
+            return None
         explanations.save()
         config, layers = shaped(store, config, layers, builder.inherited, request.shape)
         documents = _documents(store, config, layers, request.shape)
         name_image(store, documents, request.tags)
     except LocatedError as failure:
         _show_log(progress.last_log)
+        if isinstance(failure.error, RunFailed):
+            again = _how_to_reopen(request, failure)
+            failure.error.hint = "\n      ".join(filter(None, (failure.error.hint, again)))
         raise _at_its_place(failure, containerfile) from failure
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
@@ -139,6 +152,14 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded:
     elsewhere = (named.ignoring for named in request.contexts.values())
     inputs = (*builder.inputs, *ignoring, *chain.from_iterable(elsewhere))
     return _recorded(request, store, documents, inputs, progress)
+
+
+def _how_to_reopen(request: Request, failure: LocatedError) -> str:
+    """The command that opens a shell where a step failed."""
+    words = ["pybuild", "shell", f"--at={failure.span.line}"]
+    if request.name != "<stdin>":
+        words.append(f"--file={request.name}")
+    return f"`{shlex.join([*words, request.context])}` opens a shell there"
 
 
 def _check_runs(plan: Plan, request: Request) -> None:

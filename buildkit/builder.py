@@ -30,6 +30,7 @@ from buildkit.steps import (
     ImageBase,
     Plan,
     PlannedStage,
+    RunStep,
     Scratch,
     StageBase,
     origins_of,
@@ -176,6 +177,8 @@ class Builder:
     ) -> Steps[Result]:
         prepared = yield from self._prepare(step, state, origins, progress)
         self._inputs.extend(prepared.inputs)
+        if isinstance(step, RunStep) and step.by_hand:
+            return (yield from self._by_hand(step, state, prepared, progress))
         key = cache_key(prepared.parts)
         reuses = self._settings.reuses(stage)
         self._explanations.add(stage.name, step.about.text, key)
@@ -195,6 +198,18 @@ class Builder:
         making = self._make(step, state, prepared, progress, reuses=reuses)
         task = self._making[key] = Task(making)
         return (yield from value_of(task))
+
+    def _by_hand(
+        self, step: RunStep, state: State, prepared: Prepared, progress: StepProgress
+    ) -> Steps[Result]:
+        """Let somebody look around; what is changed is lost."""
+
+        def do(output: Output) -> Result:
+            return self._execute(step, state, prepared, output)
+
+        if self._trees is not None:
+            return do(progress.output)
+        return (yield from value_of(Work(do, progress.output)))
 
     def _prepare(
         self,

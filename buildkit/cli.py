@@ -128,7 +128,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     epoch = _epoch(line)
     asked, jobs = isolation(line), steps_at_once(line)
     build_args = build_arguments(line.build_args)
-    outputs = read_outputs(line.outputs, named=bool(line.tags))
+    outputs = read_outputs(line.outputs, named=bool(line.tags) or line.shell)
     root, context = line.root or default_root(), os.path.realpath(line.context)
     key = recorded.build_key(
         text,
@@ -144,7 +144,8 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     known = StatCache(store, context)
     found = None
     files = tuple(output.dest for output in outputs if output.is_file)
-    if not (line.no_cache or line.no_cache_filter or line.explain or len(files) < len(outputs)):
+    looks = line.no_cache or line.no_cache_filter or line.explain or line.shell
+    if not looks and len(files) == len(outputs):
         found = recorded.look_up(store, key, files=files, known=known)
     if found is None:
         from buildkit.build import Request, build
@@ -168,13 +169,18 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             uncached=uncached_stages(line),
             explain=line.explain,
             quiet=line.quiet,
-            jobs=jobs,
+            # What others say would be in the way on a terminal.
+            jobs=1 if line.on_fail else jobs,
+            at=int(line.at or 0) if line.shell else None,
+            shell_on_failure=line.on_fail == "shell",
             run=read_run_options(line),
             contexts=read_named_contexts(line.build_contexts),
             supplies=read_supplies(line.secrets, line.ssh),
             isolation=settle_isolation(asked, store, quiet=line.quiet),
         )
         found = build(request, store, known)
+        if found is None:
+            return 0
         recorded.write(store, key, found)
         known.save()
         if limit := store_limit():

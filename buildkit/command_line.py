@@ -11,6 +11,7 @@ from runtime.record import Record
 
 HELP = """\
 usage: pybuild [OPTIONS] [CONTEXT]
+       pybuild shell [--at LINE] [OPTIONS] [CONTEXT]   look around before a line, or at the end
        pybuild du|prune|reset|verify-store|cache ...   look after the store: pybuild du --help
 
 Build an image from a Containerfile. CONTEXT (default: .) is the directory that COPY
@@ -53,6 +54,7 @@ takes files from. Without -o and -t the image is written to image.tar.
       --isolation auto|namespaces|chroot
                              how steps are kept apart from this machine (default:
                              $PYBUILD_ISOLATION, auto: in namespaces if it lets us)
+      --on-fail shell        open a shell in the root of a RUN that fails
       --jobs N               do at most N steps of independent stages at once (default:
                              as many as there are processors; 0: no limit)
       --iidfile FILE         write the image's id (digest of its configuration)
@@ -87,6 +89,8 @@ _TABLE = OptionTable(
         "--target": "target",
         "--iidfile": "iidfile",
         "--jobs": "jobs",
+        "--at": "at",
+        "--on-fail": "on_fail",
         "--network": "network",
         "--shm-size": "shm_size",
         "-m": "memory",
@@ -128,6 +132,7 @@ _TABLE = OptionTable(
         "--version": "version",
     },
 )
+SHELL_COMMAND = "shell"
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
 # Also by buildah's names; its third one is the same word.
@@ -170,6 +175,9 @@ class CommandLine(Record):
     explain: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
+    at: str = ""
+    on_fail: str = ""
+    shell: bool = False  # `pybuild shell`
     jobs: str = ""  # empty: not said; see `steps_at_once`
     secrets: tuple[str, ...] = ()
     ssh: tuple[str, ...] = ()
@@ -203,6 +211,8 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         fields["word"], operands = tuple(operands), []
     if operands and operands[0] == "build":  # docker's and podman's habit
         operands = operands[1:]
+    elif operands and operands[0] == SHELL_COMMAND:
+        fields["shell"], operands = True, operands[1:]
     if len(operands) > 1:
         raise UsageError(f"one context expected, not {' '.join(operands)}", hint="pybuild --help")
     if operands:
@@ -212,6 +222,10 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         raise UsageError(f"--call {line.call!r}: {', '.join(_CALLS)}")
     if line.format and line.format not in _FORMATS.get(line.call, ("text",)):
         raise UsageError(f"--format {line.format!r} is not a format of --call {line.call}")
+    if line.at and not (line.shell and line.at.isascii() and line.at.isdigit() and int(line.at)):
+        raise UsageError(f"--at {line.at!r}: the number of a line, for pybuild shell")
+    if line.on_fail not in ("", "shell"):
+        raise UsageError(f"--on-fail {line.on_fail!r}: shell")
     if line.error_format not in ("text", "json"):
         raise UsageError(f"--error-format {line.error_format!r}: text or json")
     if line.call == "expand" and not line.word:

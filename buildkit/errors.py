@@ -34,6 +34,10 @@ class BuildError(Exception):
         self.hint = hint
 
 
+class RunFailed(BuildError):
+    """A RUN ended with another status than 0."""
+
+
 class UsageError(BuildError):
     """The command line or the Containerfile asks for what cannot be."""
 

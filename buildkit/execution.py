@@ -57,6 +57,8 @@ def execute(
                 work=work,
                 output=output,
             )
+            if step.by_hand:
+                return Result(layer=None, epoch=state.epoch)
         case WorkdirStep():
             call_in_mount_namespace(
                 lambda: _make_workdir(step, snapshot.rootfs().attach(store.scratch))
@@ -114,6 +116,8 @@ def execute_on_tree(
                 work=work,
                 output=output,
             )
+            if step.by_hand:
+                return Result(layer=None, epoch=state.epoch)
         case WorkdirStep():
             call_in_child(lambda: _make_workdir(step, tree.root))
         case CopyStep():

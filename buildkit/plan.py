@@ -45,9 +45,12 @@ class Planner:
         architecture: str,
         target: str | None = None,
         contexts: Mapping[str, str] | None = None,
+        at: int | None = None,
     ) -> None:
         """Find the target and the stages it needs; raises ContainerfileErrors.
 
+        `at` plans a shell instead of the instruction on that line, and nothing after it; 0 stands
+        for the end of the target.
         `contexts` are what the command line has named: images, or "" for a directory.
         """
         self._file = containerfile
@@ -67,7 +70,9 @@ class Planner:
         self._directories: dict[str, PlannedStage] = {}  # that a stage starts from, by name
         self._bases: dict[int, Base] = {}
         self._places: dict[str, Span] = {}
-        self._last = self._target(target)
+        self._at: Instruction | None = None
+        self._shell = at is not None
+        self._last = self._target(target) if not at else self._find(at)
         self._triggers: dict[int, tuple[Instruction, ...]] = {}  # by the stage that obeys them
         self._needed = self._reach(self._last)
 
@@ -143,7 +148,13 @@ class Planner:
             )
             triggers = self._triggers.get(stage.index, ())
             errors.extend(planner.read_triggers(triggers))
-            errors.extend(planner.read(stage.instructions))
+            instructions = stage.instructions
+            if self._at is not None and stage is self._last:
+                instructions = instructions[: instructions.index(self._at)]
+            errors.extend(planner.read(instructions))
+            if self._shell and stage is self._last and not errors:
+                place = self._at or (instructions[-1] if instructions else stage.from_)
+                planner.open_shell(place)
             planned[stage.index] = planner
             stages.append(
                 PlannedStage(
@@ -158,6 +169,17 @@ class Planner:
         if errors:
             raise ContainerfileErrors(errors)
         return Plan(stages=(*self._directories.values(), *stages))
+
+    def _find(self, line: int) -> Stage:
+        """The stage of the instruction that stands on a line, which is noted."""
+        for stage in self._file.stages:
+            for instruction in stage.instructions:
+                span = instruction.span
+                if span.line <= line <= span.end_line:
+                    self._at = instruction
+                    return stage
+        stage = self._file.stages[-1]
+        raise self._error(f"--at {line}: no instruction of a stage is there", stage.from_.span)
 
     def _target(self, target: str | None) -> Stage:
         stages = self._file.stages

@@ -9,8 +9,9 @@ import os
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from buildkit.by_hand import run_by_hand, run_by_hand_in_chroot
 from buildkit.copied_snapshot import Tree, Trees
-from buildkit.errors import BuildError, HostError
+from buildkit.errors import HostError, RunFailed
 from buildkit.furniture import Furniture
 from buildkit.mount_points import make_mount_points
 from buildkit.preparation import Prepared
@@ -81,15 +82,28 @@ def execute_run(
                 spec = spec.replace(masked_paths=(), readonly_paths=())
             points = f"{snapshot.work}.points"
             made = make_mount_points(snapshot.lowers, (*_ALWAYS_MOUNTED, *mounts.points), points)
-            status = run_container(
-                spec,
-                snapshot.rootfs(points) if made else snapshot.rootfs(),
-                scratch=store.scratch,
-                output=output,
-                prepare=mounts.prepare,
-                final=_entry(step, granted, store),
-                group=group,
-            )
+            rootfs = snapshot.rootfs(points) if made else snapshot.rootfs()
+            final = _entry(step, granted, store)
+            status = 0
+            if not step.by_hand:
+                status = run_container(
+                    spec,
+                    rootfs,
+                    scratch=store.scratch,
+                    output=output,
+                    prepare=mounts.prepare,
+                    final=final,
+                    group=group,
+                )
+            if step.by_hand or (status and settings.shell_on_failure):
+                run_by_hand(
+                    spec.replace(process=_shell(step, process)),
+                    rootfs,
+                    scratch=store.scratch,
+                    prepare=mounts.prepare,
+                    final=final,
+                    group=group,
+                )
     finally:
         if group is not None:
             remove_group(group)
@@ -123,7 +137,9 @@ def execute_run_in_chroot(
             mounts.given[step.args[0]] = path
         furniture = Furniture(tree.state, tree.root, work.directory("aside"), files, mounts.given)
         process = _process(step, options, tuple(mounts.env))
-        status = run_in_chroot(process, tree.root, output=output)
+        status = 0 if step.by_hand else run_in_chroot(process, tree.root, output=output)
+        if step.by_hand or (status and settings.shell_on_failure):
+            run_by_hand_in_chroot(_shell(step, process), tree.root)
         furniture.remove()
     _judge(status)
 
@@ -170,9 +186,15 @@ def _entry(step: RunStep, granted: frozenset[str], store: Store) -> Entry:
     return Entry(seccomp=seccomp, keyring="_ses.pybuild")
 
 
+def _shell(step: RunStep, process: Process) -> Process:
+    """A shell in the place of the step's process, on our terminal if we have one."""
+    terminal = os.isatty(0) and os.isatty(1)
+    return process.replace(args=(step.shell,), terminal=terminal)
+
+
 def _judge(status: int) -> None:
     if status:
-        raise BuildError(f"exited with status {status}", hint=_explain(status))
+        raise RunFailed(f"exited with status {status}", hint=_explain(status))
 
 
 def _group(step: RunStep, asked: Resources) -> Group | None:

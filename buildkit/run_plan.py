@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import posixpath
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from buildkit import history
 from buildkit.steps import ContextBase, InlineFile, RunMount, RunStep
-from grammar import ExecForm, Run, Word
+from grammar import ExecForm, Instruction, Run, Word
 from grammar.values.mounts import BindMount, CacheMount, SshMount
 from runtime.sandbox import defaults
 
@@ -39,7 +40,28 @@ def plan_run(stage: StagePlanner, run: Run) -> RunStep:
         insecure=_one_of(stage, "--security", run.security, ("sandbox", "insecure")) != "sandbox",
         mounts=_mounts(stage, run.mounts),
         script=script,
+        shell=(stage.config.shell or DEFAULT_SHELL)[0],
     )
+
+
+def plan_shell(stage: StagePlanner, instruction: Instruction) -> RunStep:
+    """A shell where an instruction would be carried out, with what it sees if it is a RUN."""
+    if isinstance(instruction, Run):
+        run = instruction
+    else:
+        run = Run(
+            span=instruction.span,
+            text=instruction.text,
+            command=ExecForm(args=()),
+            heredocs=(),
+            mounts=(),
+            network=None,
+            security=None,
+            devices=(),
+        )
+    args = ((stage.config.shell or DEFAULT_SHELL)[0],)
+    step = plan_run(stage, run.replace(command=ExecForm(args=args), heredocs=()))
+    return replace(step, about=replace(step.about, text="shell"), by_hand=True)
 
 
 def _one_of(stage: StagePlanner, name: str, word: Word | None, values: tuple[str, ...]) -> str:

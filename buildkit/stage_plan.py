@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TypeVar
 
 from buildkit import bootstrap_plan, copy_plan, history
-from buildkit.run_plan import DEFAULT_SHELL, plan_run
+from buildkit.run_plan import DEFAULT_SHELL, plan_run, plan_shell
 from buildkit.scope import Scope
 from buildkit.steps import (
     About,
@@ -94,6 +94,10 @@ class StagePlanner:
                 said = f"ONBUILD {trigger.text}: {error.message}"
                 errors.append(self.error(said, error.span, error.hint))
         return errors
+
+    def open_shell(self, instruction: Instruction) -> None:
+        """Plan a shell where an instruction would be carried out."""
+        self.steps.append(plan_shell(self, instruction))
 
     def expand(self, word: Word, keep: frozenset[str] = frozenset()) -> str:
         """Expand a word with what is visible now; names in `keep` stay as they are."""

@@ -58,6 +58,7 @@ class Settings:
     use_cache: bool = True
     uncached: frozenset[str] = frozenset()  # stages that are done anew, by name or number
     explain: bool = False  # say of each step why it is done
+    shell_on_failure: bool = False  # a RUN that fails is followed by a shell in its root
     ignore_file: str = ""  # of the context; empty for none
     isolation: str = NAMESPACES
     run: RunOptions = field(default_factory=RunOptions)

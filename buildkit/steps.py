@@ -96,6 +96,8 @@ class RunStep(Step):
     insecure: bool  # with all rights
     mounts: tuple[RunMount, ...]
     script: InlineFile | None  # what args[0] names, if it stands in the Containerfile
+    shell: str  # for who looks around in its root
+    by_hand: bool = False  # run for who looks around: never cached, and nothing is kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
