@@ -29,7 +29,7 @@ from buildkit.root_output import write_root
 from buildkit.run_options import RunOptions, check_run
 from buildkit.shaping import Shape, shaped
 from buildkit.state import CHROOT, Settings
-from buildkit.steps import Plan, RunStep
+from buildkit.steps import ConfigureStep, Plan, RunStep
 from buildkit.supplies import Supplies
 from buildkit.views import located_errors, refuse_findings
 from grammar import Containerfile, ContainerfileErrors, parse
@@ -59,7 +59,7 @@ class Request:
     use_cache: bool
     uncached: frozenset[str]  # stages that are done anew
     explain: bool
-    quiet: bool
+    progress: str  # kind of view
     isolation: str  # NAMESPACES or CHROOT
     jobs: int  # steps at once
     run: RunOptions
@@ -68,11 +68,36 @@ class Request:
     shell_on_failure: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Planned:
+    """What is known before anything is done."""
+
+    containerfile: Containerfile
+    plan: Plan
+    images: Mapping[str, Image]
+    ignore_file: str
+    ignoring: tuple[Input, ...]  # what would make it another one
+
+    @property
+    def count(self) -> int:
+        """How many steps there may be."""
+        steps = (step for stage in self.plan.stages for step in stage.steps)
+        return sum(not isinstance(step, ConfigureStep) for step in steps)
+
+
 def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
     """Build, and write what was asked for; raises BuildError, its place in its message.
 
     Nothing is written, and None returned, for a shell at some line.
     """
+    planned = _plan(request, store)
+    for output in request.outputs:
+        _check_output(output)
+    with Progress(request.progress, planned.count) as progress:
+        return _carry_out(request, store, known, planned, progress)
+
+
+def _plan(request: Request, store: Store) -> _Planned:
     try:
         containerfile = parse(request.text, name=request.name)
         planner = Planner(
@@ -95,9 +120,19 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
         raise located_errors(errors) from errors
     except LocatedError as failure:
         raise _at_its_place(failure, containerfile) from failure
-    for output in request.outputs:
-        _check_output(output)
-    progress = Progress(quiet=request.quiet)
+    return _Planned(
+        containerfile=containerfile,
+        plan=plan,
+        images=images,
+        ignore_file=ignore_file,
+        ignoring=ignoring,
+    )
+
+
+def _carry_out(
+    request: Request, store: Store, known: StatCache, planned: _Planned, progress: Progress
+) -> Recorded | None:
+    containerfile = planned.containerfile
     for warning in containerfile.warnings:
         progress.note(warning.text(containerfile.source))
     settings = Settings(
@@ -109,7 +144,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
         uncached=request.uncached,
         explain=request.explain,
         shell_on_failure=request.shell_on_failure,
-        ignore_file=ignore_file,
+        ignore_file=planned.ignore_file,
         isolation=request.isolation,
         run=request.run,
         supplies=request.supplies,
@@ -117,7 +152,12 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
     )
     explanations = Explanations(store, request.name, request.context)
     builder = Builder(
-        store, plan, images, settings=settings, progress=progress, explanations=explanations
+        store,
+        planned.plan,
+        planned.images,
+        settings=settings,
+        progress=progress,
+        explanations=explanations,
     )
     try:
         with Workspace(store) as work:
@@ -129,6 +169,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
         documents = _documents(store, config, layers, request.shape)
         name_image(store, documents, request.tags)
     except LocatedError as failure:
+        progress.close()
         _show_log(progress.last_log)
         if isinstance(failure.error, RunFailed):
             again = _how_to_reopen(request, failure)
@@ -137,21 +178,29 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
     for output in request.outputs:
-        if output.kind in (TAR, LOCAL, ROOTFS):
-            write_root(store, layers, output)
-        else:
-            # docker's own archives hold layers as they are.
-            how = "none" if output.kind == DOCKER else output.compression
-            other = documents
-            if how:
-                compression = read_compression(how, "-o compression")
-                shape = request.shape.replace(compression=compression)
-                other = _documents(store, config, layers, shape)
-            write_archive(store, other, output, request.tags)
+        _write(store, output, config, layers, request)
         progress.note(f"{output.dest}: written")
     elsewhere = (named.ignoring for named in request.contexts.values())
-    inputs = (*builder.inputs, *ignoring, *chain.from_iterable(elsewhere))
+    inputs = (*builder.inputs, *planned.ignoring, *chain.from_iterable(elsewhere))
     return _recorded(request, store, documents, inputs, progress)
+
+
+def _write(
+    store: Store,
+    output: Output,
+    config: ImageConfig,
+    layers: tuple[Layer, ...],
+    request: Request,
+) -> None:
+    if output.kind in (TAR, LOCAL, ROOTFS):
+        write_root(store, layers, output)
+        return
+    # docker's own archives hold layers as they are.
+    how = "none" if output.kind == DOCKER else output.compression
+    shape = request.shape
+    if how:
+        shape = shape.replace(compression=read_compression(how, "-o compression"))
+    write_archive(store, _documents(store, config, layers, shape), output, request.tags)
 
 
 def _how_to_reopen(request: Request, failure: LocatedError) -> str:

@@ -93,7 +93,7 @@ class Builder:
         """
         if self._settings.isolation == CHROOT:
             self._trees = Trees(self._store, work)
-        Scheduler(jobs).run(self._stages.values())
+        Scheduler(jobs, self._progress.tick).run(self._stages.values())
         target = self._plan.stages[-1]
         state = self._stages[target.index].value
         assert state is not None
@@ -194,7 +194,7 @@ class Builder:
         if self._settings.explain:
             text = step.about.text
             why = self._explanations.why(stage.name, text, key, prepared.parts)
-            progress.say(f"MISS {why}" if reuses else "MISS the cache is not to be used")
+            progress.remark(f"MISS {why}" if reuses else "MISS the cache is not to be used")
         making = self._make(step, state, prepared, progress, reuses=reuses)
         task = self._making[key] = Task(making)
         return (yield from value_of(task))

@@ -17,6 +17,7 @@ from buildkit.command_line import (
     further_words,
     isolation,
     parse_command_line,
+    progress_kind,
     steps_at_once,
     store_limit,
     uncached_stages,
@@ -151,6 +152,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         from buildkit.build import Request, build
         from buildkit.isolation import settle_isolation
         from buildkit.named_contexts import read_named_contexts
+        from buildkit.progress import settle_kind
         from buildkit.run_options import read_run_options
         from buildkit.shape_options import read_shape
         from buildkit.supplies import read_supplies
@@ -168,7 +170,9 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             use_cache=not line.no_cache,
             uncached=uncached_stages(line),
             explain=line.explain,
-            quiet=line.quiet,
+            progress=settle_kind(
+                progress_kind(line), quiet=line.quiet, by_hand=line.shell or bool(line.on_fail)
+            ),
             # What others say would be in the way on a terminal.
             jobs=1 if line.on_fail else jobs,
             at=int(line.at or 0) if line.shell else None,
@@ -188,7 +192,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
 
             prune_to_limit(store, limit)
     elif not line.quiet:
-        _repeat(found.titles, files)
+        _repeat(found.titles, files, progress_kind(line))
     known.save()
     if line.iidfile:
         _write_iid(line.iidfile, found.config_digest)
@@ -199,8 +203,18 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     return 0
 
 
-def _repeat(titles: tuple[str, ...], files: tuple[str, ...]) -> None:
+def _repeat(titles: tuple[str, ...], files: tuple[str, ...], kind: str) -> None:
     """Say of each step that it has been done, as the build would."""
+    if kind == "quiet":
+        return
+    if kind == "rawjson":
+        from buildkit.progress import Progress
+
+        progress = Progress(kind)
+        for title in titles:
+            with progress.step(title) as step:
+                step.cached()
+        return
     for number, title in enumerate(titles, 1):
         complain(f"#{number} {title}\n#{number} CACHED")
     for path in files:

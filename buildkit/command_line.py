@@ -54,6 +54,8 @@ takes files from. Without -o and -t the image is written to image.tar.
       --isolation auto|namespaces|chroot
                              how steps are kept apart from this machine (default:
                              $PYBUILD_ISOLATION, auto: in namespaces if it lets us)
+      --progress auto|plain|tty|rawjson|quiet
+                             (default: $BUILDKIT_PROGRESS, auto: tty on a terminal)
       --on-fail shell        open a shell in the root of a RUN that fails
       --jobs N               do at most N steps of independent stages at once (default:
                              as many as there are processors; 0: no limit)
@@ -89,6 +91,7 @@ _TABLE = OptionTable(
         "--target": "target",
         "--iidfile": "iidfile",
         "--jobs": "jobs",
+        "--progress": "progress",
         "--at": "at",
         "--on-fail": "on_fail",
         "--network": "network",
@@ -178,6 +181,7 @@ class CommandLine(Record):
     at: str = ""
     on_fail: str = ""
     shell: bool = False  # `pybuild shell`
+    progress: str = ""
     jobs: str = ""  # empty: not said; see `steps_at_once`
     secrets: tuple[str, ...] = ()
     ssh: tuple[str, ...] = ()
@@ -243,6 +247,16 @@ def isolation(line: CommandLine) -> str:
     if value not in _ISOLATIONS:
         raise UsageError(f"{name} {value!r}: auto, namespaces or chroot")
     return _ISOLATIONS[value]
+
+
+def progress_kind(line: CommandLine) -> str:
+    """What --progress or else BUILDKIT_PROGRESS asks for; "" and auto leave it open."""
+    name, value = "--progress", line.progress
+    if not value:
+        name, value = "BUILDKIT_PROGRESS", os.environ.get("BUILDKIT_PROGRESS", "")
+    if value not in ("", "auto", "plain", "tty", "rawjson", "quiet"):
+        raise UsageError(f"{name} {value!r}: auto, plain, tty, rawjson or quiet")
+    return value
 
 
 def steps_at_once(line: CommandLine) -> int:

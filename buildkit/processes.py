@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _CHUNK = 1 << 16
+_TICK_MS = 100
 _woken = -1  # readable once a signal came
 
 
@@ -58,8 +59,10 @@ def hear_signals(numbers: Iterable[int], *, ignored: Iterable[int] = ()) -> None
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
 
 
-def await_any(fds: Sequence[int]) -> list[int]:
+def await_any(fds: Sequence[int], tick: Callable[[], None] | None = None) -> list[int]:
     """Wait until one of these descriptors is readable (or at its end); returns those that are.
+
+    Meanwhile `tick` is called about ten times a second.
 
     A signal that comes just before a system call blocks would be handled only after it: Python's
     handlers run between calls. Its wakeup descriptor (signal.set_wakeup_fd) ends the wait.
@@ -68,7 +71,9 @@ def await_any(fds: Sequence[int]) -> list[int]:
     for watched in {*fds, _woken} - {-1}:
         poll.register(watched, select.POLLIN)
     while True:
-        ready = [fd for fd, _ in poll.poll()]
+        ready = [fd for fd, _ in poll.poll(None if tick is None else _TICK_MS)]
+        if tick is not None:
+            tick()
         if _woken in ready:
             os.read(_woken, _CHUNK)
             ready.remove(_woken)

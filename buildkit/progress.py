@@ -1,68 +1,160 @@
-"""Telling how a build goes, on standard error: one numbered line per event, as in CI logs."""
+"""Telling how a build goes, on standard error: what happens to its steps, in one of these views.
+
+plain    one numbered line per event, as in CI logs (`progress_plain`)
+tty      a picture of all steps that is drawn again and again (`progress_live`)
+rawjson  BuildKit's own events, one JSON object per line (`progress_json`)
+quiet    nothing; errors keep their logs
+"""
 
 from __future__ import annotations
 
-import sys
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
+PLAIN, TTY, RAWJSON, QUIET = "plain", "tty", "rawjson", "quiet"
+DONE, CACHED, ERROR, CANCELED = "DONE", "CACHED", "ERROR", "CANCELED"
 _KEPT = 1 << 16  # bytes of a step's output that an error can show
 
 
-class Progress:
-    """The steps of one build; `quiet` prints none, errors keep their logs."""
+class View(Protocol):
+    """What shows events; steps have numbers, from 1 on."""
 
-    def __init__(self, *, quiet: bool) -> None:
-        self._quiet = quiet
+    def begin(self, number: int, title: str) -> None:
+        """A step begins."""
+
+    def remark(self, number: int, text: str) -> None:
+        """Something is said about a step."""
+
+    def output(self, number: int, seconds: float, chunk: bytes) -> None:
+        """What a step's process wrote, so many seconds after its begin."""
+
+    def end(self, number: int, outcome: str, seconds: float) -> None:
+        """A step ends: DONE, CACHED, ERROR or CANCELED."""
+
+    def note(self, text: str) -> None:
+        """Something is said about the build as a whole."""
+
+    def close(self) -> None:
+        """Nothing more will come."""
+
+
+class Silence:
+    """The view of `-q`."""
+
+    def begin(self, number: int, title: str) -> None:
+        """Say nothing."""
+
+    def remark(self, number: int, text: str) -> None:
+        """Say nothing."""
+
+    def output(self, number: int, seconds: float, chunk: bytes) -> None:
+        """Say nothing."""
+
+    def end(self, number: int, outcome: str, seconds: float) -> None:
+        """Say nothing."""
+
+    def note(self, text: str) -> None:
+        """Say nothing."""
+
+    def close(self) -> None:
+        """Say nothing."""
+
+
+def make_view(kind: str, total: int) -> tuple[View, Callable[[], None] | None]:
+    """The view of a kind for so many steps, and what it wants called about ten times a second."""
+    match kind:
+        case "quiet":
+            return Silence(), None
+        case "tty":
+            from buildkit.progress_live import LiveView
+
+            live = LiveView(total)
+            return live, live.draw
+        case "rawjson":
+            from buildkit.progress_json import JsonView
+
+            return JsonView(), None
+        case _:
+            from buildkit.progress_plain import PlainView
+
+            return PlainView(), None
+
+
+def settle_kind(asked: str, *, quiet: bool, by_hand: bool) -> str:
+    """The view for what --progress (or BUILDKIT_PROGRESS) asks for: `auto`, "" or a kind.
+
+    What is done by hand on the terminal leaves no room for a picture.
+    """
+    if quiet or asked == QUIET:
+        return QUIET
+    if asked in (PLAIN, RAWJSON):
+        return asked
+    terminal = os.isatty(2) and os.environ.get("TERM", "dumb") != "dumb"
+    return TTY if (terminal or asked == TTY) and not by_hand else PLAIN
+
+
+class Progress:
+    """The steps of one build."""
+
+    def __init__(self, kind: str = PLAIN, total: int = 0) -> None:
+        """`total` is the number of steps that there may be."""
+        self._view, self.tick = make_view(kind, total)
         self.titles: list[str] = []  # of all steps so far
         self.last_log = b""  # the end of the output of the step that ran last
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """What is printed from here on is not the view's."""
+        self._view.close()
 
     @contextmanager
     def step(self, title: str) -> Iterator[StepProgress]:
         """Announce a step and how it ended."""
         self.titles.append(title)
-        step = StepProgress(len(self.titles), quiet=self._quiet)
-        step.say(title)
+        step = StepProgress(len(self.titles), self._view)
+        self._view.begin(len(self.titles), title)
         try:
             yield step
         except GeneratorExit:  # the scheduler ends what another step's failure left
-            step.say("CANCELED")
+            step.end(CANCELED)
             raise
         except BaseException:
             self.last_log = step.log()
-            step.say("ERROR")
+            step.end(ERROR)
             raise
         step.end()
 
     def note(self, text: str) -> None:
         """Say something about the build as a whole."""
-        if not self._quiet:
-            _print(text)
+        self._view.note(text)
 
 
 class StepProgress:
-    """One step: its output, line by line with the time since it began."""
+    """One step: its output, with the time since it began."""
 
-    def __init__(self, number: int, *, quiet: bool) -> None:
+    def __init__(self, number: int, view: View) -> None:
         self._number = number
-        self._quiet = quiet
+        self._view = view
         self._begun = time.monotonic()
         self._cached = False
-        self._partial = b""
         self._log = b""
 
-    def say(self, text: str) -> None:
-        """Print a line about the step."""
-        if not self._quiet:
-            _print(f"#{self._number} {text}")
+    def remark(self, text: str) -> None:
+        """Say something about the step."""
+        self._view.remark(self._number, text)
 
     def output(self, chunk: bytes) -> None:
         """Take in what the step's process wrote."""
         self._log = (self._log + chunk)[-_KEPT:]
-        *lines, self._partial = (self._partial + chunk).split(b"\n")
-        for line in lines:
-            self._say_output(line)
+        self._view.output(self._number, time.monotonic() - self._begun, chunk)
 
     def cached(self) -> None:
         """The step has been done before."""
@@ -72,20 +164,7 @@ class StepProgress:
         """The end of the step's output."""
         return self._log
 
-    def end(self) -> None:
-        """Announce that the step is done."""
-        if self._partial:
-            self._say_output(self._partial)
-        seconds = time.monotonic() - self._begun
-        self.say("CACHED" if self._cached else f"DONE {seconds:.1f}s")
-
-    def _say_output(self, line: bytes) -> None:
-        # Only what follows the last carriage return would be left on a terminal.
-        text = line.rstrip(b"\r").rpartition(b"\r")[2].decode("utf-8", "replace")
-        seconds = time.monotonic() - self._begun
-        self.say(f"{seconds:.3f} {text}")
-
-
-def _print(text: str) -> None:
-    sys.stderr.buffer.write(text.encode("utf-8", "backslashreplace") + b"\n")
-    sys.stderr.buffer.flush()
+    def end(self, outcome: str = "") -> None:
+        """Announce that the step has ended."""
+        outcome = outcome or (CACHED if self._cached else DONE)
+        self._view.end(self._number, outcome, time.monotonic() - self._begun)

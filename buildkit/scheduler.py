@@ -48,8 +48,10 @@ def value_of(awaited: Work[T] | Task[T]) -> Steps[T]:
 class Scheduler:
     """Carries tasks out, with at most so many workers at once."""
 
-    def __init__(self, jobs: int) -> None:
+    def __init__(self, jobs: int, tick: Callable[[], None] | None = None) -> None:
+        """`tick` is called now and then while workers are waited for."""
         self._jobs = jobs
+        self._tick = tick
         self._started: list[Task[Any]] = []
         self._ready: deque[tuple[Task[Any], Any]] = deque()  # and what each is resumed with
         self._queued: deque[tuple[Task[Any], Work[Any]]] = deque()
@@ -66,7 +68,7 @@ class Scheduler:
         try:
             self._advance()
             while self._working:
-                for fd in await_any(list(self._working)):
+                for fd in await_any(list(self._working), self._tick):
                     self._hear(fd)
                 self._advance()
         finally:
