@@ -25,6 +25,7 @@ from buildkit.printing import complain
 from buildkit.processes import stop_on_signals
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
+from buildkit.reproducing import Built, first_difference
 from buildkit.root_output import write_root
 from buildkit.run_options import RunOptions, check_run
 from buildkit.shaping import Shape, shaped
@@ -97,6 +98,29 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
         return _carry_out(request, store, known, planned, progress)
 
 
+def verify_reproducible(request: Request, store: Store, known: StatCache) -> str:
+    """Build twice without the cache, and compare; the digest of the manifest.
+
+    Raises BuildError that says where they differ. Nothing is written but to the store.
+    """
+    built = []
+    for _ in range(2):
+        planned = _plan(request, store)
+        with Progress(request.progress, planned.count) as progress:
+            builder = _builder(request, store, known, planned, progress)
+            config, layers = _built(request, store, builder, planned, progress)
+        built.append(Built(config=config, layers=layers))
+    if difference := first_difference(store, built[0], built[1]):
+        raise BuildError(
+            f"not reproducible: {difference}",
+            hint="what a command writes differently each time is in no layer if it goes to a "
+            "--mount=type=tmpfs or type=cache",
+        )
+    return str(
+        _documents(store, built[0].config, built[0].layers, request.shape).descriptor.digest
+    )
+
+
 def _plan(request: Request, store: Store) -> _Planned:
     try:
         containerfile = parse(request.text, name=request.name)
@@ -129,12 +153,11 @@ def _plan(request: Request, store: Store) -> _Planned:
     )
 
 
-def _carry_out(
+def _builder(
     request: Request, store: Store, known: StatCache, planned: _Planned, progress: Progress
-) -> Recorded | None:
-    containerfile = planned.containerfile
-    for warning in containerfile.warnings:
-        progress.note(warning.text(containerfile.source))
+) -> Builder:
+    for warning in planned.containerfile.warnings:
+        progress.note(warning.text(planned.containerfile.source))
     settings = Settings(
         context=request.context,
         contexts=request.contexts,
@@ -150,31 +173,46 @@ def _carry_out(
         supplies=request.supplies,
         known=known,
     )
-    explanations = Explanations(store, request.name, request.context)
-    builder = Builder(
+    return Builder(
         store,
         planned.plan,
         planned.images,
         settings=settings,
         progress=progress,
-        explanations=explanations,
+        explanations=Explanations(store, request.name, request.context),
     )
+
+
+def _built(
+    request: Request, store: Store, builder: Builder, planned: _Planned, progress: Progress
+) -> tuple[ImageConfig, tuple[Layer, ...]]:
+    """Carry the plan out; raises BuildError, its place in its message."""
     try:
         with Workspace(store) as work:
-            config, layers = builder.build(work, jobs=request.jobs)
-        if request.at is not None:
-            return None
-        explanations.save()
-        config, layers = shaped(store, config, layers, builder.inherited, request.shape)
-        documents = _documents(store, config, layers, request.shape)
-        name_image(store, documents, request.tags)
+            return builder.build(work, jobs=request.jobs)
     except LocatedError as failure:
         progress.close()
         _show_log(progress.last_log)
         if isinstance(failure.error, RunFailed):
             again = _how_to_reopen(request, failure)
             failure.error.hint = "\n      ".join(filter(None, (failure.error.hint, again)))
-        raise _at_its_place(failure, containerfile) from failure
+        raise _at_its_place(failure, planned.containerfile) from failure
+    except OSError as error:
+        raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
+
+
+def _carry_out(
+    request: Request, store: Store, known: StatCache, planned: _Planned, progress: Progress
+) -> Recorded | None:
+    builder = _builder(request, store, known, planned, progress)
+    config, layers = _built(request, store, builder, planned, progress)
+    if request.at is not None:
+        return None
+    try:
+        builder.explanations.save()
+        config, layers = shaped(store, config, layers, builder.inherited, request.shape)
+        documents = _documents(store, config, layers, request.shape)
+        name_image(store, documents, request.tags)
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
     for output in request.outputs:

@@ -59,7 +59,7 @@ class Builder:
         progress: Progress,
         explanations: Explanations,
     ) -> None:
-        self._explanations = explanations
+        self.explanations = explanations
         self._store = store
         self._plan = plan
         self._images = images
@@ -181,7 +181,7 @@ class Builder:
             return (yield from self._by_hand(step, state, prepared, progress))
         key = cache_key(prepared.parts)
         reuses = self._settings.reuses(stage)
-        self._explanations.add(stage.name, step.about.text, key)
+        self.explanations.add(stage.name, step.about.text, key)
         if key in self._making:
             result = yield from value_of(self._making[key])
             if self._is_applied(self._after(step, state, result)):
@@ -193,7 +193,7 @@ class Builder:
             return found
         if self._settings.explain:
             text = step.about.text
-            why = self._explanations.why(stage.name, text, key, prepared.parts)
+            why = self.explanations.why(stage.name, text, key, prepared.parts)
             progress.remark(f"MISS {why}" if reuses else "MISS the cache is not to be used")
         making = self._make(step, state, prepared, progress, reuses=reuses)
         task = self._making[key] = Task(making)

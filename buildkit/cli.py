@@ -129,7 +129,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     epoch = _epoch(line)
     asked, jobs = isolation(line), steps_at_once(line)
     build_args = build_arguments(line.build_args)
-    outputs = read_outputs(line.outputs, named=bool(line.tags) or line.shell)
+    outputs = read_outputs(line.outputs, named=bool(line.tags) or line.shell or line.verify)
     root, context = line.root or default_root(), os.path.realpath(line.context)
     key = recorded.build_key(
         text,
@@ -145,7 +145,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     known = StatCache(store, context)
     found = None
     files = tuple(output.dest for output in outputs if output.is_file)
-    looks = line.no_cache or line.no_cache_filter or line.explain or line.shell
+    looks = line.no_cache or line.no_cache_filter or line.explain or line.shell or line.verify
     if not looks and len(files) == len(outputs):
         found = recorded.look_up(store, key, files=files, known=known)
     if found is None:
@@ -167,7 +167,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             target=line.target,
             build_args=build_args,
             epoch=epoch,
-            use_cache=not line.no_cache,
+            use_cache=not (line.no_cache or line.verify),
             uncached=uncached_stages(line),
             explain=line.explain,
             progress=settle_kind(
@@ -182,6 +182,11 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             supplies=read_supplies(line.secrets, line.ssh),
             isolation=settle_isolation(asked, store, quiet=line.quiet),
         )
+        if line.verify:
+            from buildkit.build import verify_reproducible
+
+            sys.stdout.write(f"{verify_reproducible(request, store, known)}\n")
+            return 0
         found = build(request, store, known)
         if found is None:
             return 0

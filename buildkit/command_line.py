@@ -12,6 +12,7 @@ from runtime.record import Record
 HELP = """\
 usage: pybuild [OPTIONS] [CONTEXT]
        pybuild shell [--at LINE] [OPTIONS] [CONTEXT]   look around before a line, or at the end
+       pybuild verify-reproducible [OPTIONS] [CONTEXT]   build twice, and compare
        pybuild du|prune|reset|verify-store|cache ...   look after the store: pybuild du --help
 
 Build an image from a Containerfile. CONTEXT (default: .) is the directory that COPY
@@ -135,7 +136,7 @@ _TABLE = OptionTable(
         "--version": "version",
     },
 )
-SHELL_COMMAND = "shell"
+SHELL_COMMAND, VERIFY_COMMAND = "shell", "verify-reproducible"
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
 # Also by buildah's names; its third one is the same word.
@@ -181,6 +182,7 @@ class CommandLine(Record):
     at: str = ""
     on_fail: str = ""
     shell: bool = False  # `pybuild shell`
+    verify: bool = False  # `pybuild verify-reproducible`
     progress: str = ""
     jobs: str = ""  # empty: not said; see `steps_at_once`
     secrets: tuple[str, ...] = ()
@@ -217,6 +219,8 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         operands = operands[1:]
     elif operands and operands[0] == SHELL_COMMAND:
         fields["shell"], operands = True, operands[1:]
+    elif operands and operands[0] == VERIFY_COMMAND:
+        fields["verify"], operands = True, operands[1:]
     if len(operands) > 1:
         raise UsageError(f"one context expected, not {' '.join(operands)}", hint="pybuild --help")
     if operands:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from buildkit.errors import BuildError
+from buildkit.tarreader import FileStream
 from buildkit.tarwriter import TarWriter
 from runtime.errors import ImageError
 from runtime.image import tar
@@ -44,7 +45,7 @@ class Merged:
         self._layer += 1
         found: list[tuple[str, tar.Entry, int]] = []
         with open(path, "rb") as file:
-            stream = _File(file.fileno())
+            stream = FileStream(file.fileno())
             for entry in tar.entries(stream, where):
                 found.append((_normalised(entry.name, where), entry, stream.position))
                 stream.skip(entry.size + tar.padding(entry.size))
@@ -208,22 +209,6 @@ class Merged:
             child = _Node(layer=self._layer, children={}, opaque=child is not None)
             folder.children[name] = child
         return child
-
-
-class _File:
-    """A file as a `tar.Stream`; `skip` seeks."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self.position = 0
-
-    def read(self, size: int) -> bytes:
-        content = os.pread(self._fd, size, self.position)
-        self.position += len(content)
-        return content
-
-    def skip(self, size: int) -> None:
-        self.position += size
 
 
 def merge_layers(layers: Sequence[tuple[str, str]], *, onto_base: bool) -> Merged:

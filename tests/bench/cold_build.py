@@ -1,0 +1,170 @@
+"""cold builds: ten instructions, many files, stages that could be built at once, many layers.
+
+Everything is done anew each time: we with `--no-cache`, the peers with theirs. Run it as
+tests/bench/run cold_build.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+
+from tests.bench.harness import (
+    Benchmark,
+    BenchmarkError,
+    Command,
+    Goal,
+    Options,
+    machine,
+    measure,
+    parse_options,
+    publish,
+)
+from tests.bench.noop_build import CONTAINERFILE
+from tests.bench.peers import Place, import_root, our_image, place, versions
+
+COLD_GOALS = (Goal(peer="buildah bud, push", at_most=1 / 4),)
+COPY_GOALS = (
+    Goal(peer="buildah bud", at_most=1 / 5),
+    Goal(peer="podman build", at_most=1 / 5),
+)
+
+
+def main() -> int:
+    """Set up, measure, print."""
+    options = parse_options(__doc__)
+    before = machine()
+    try:
+        with place() as here:
+            our_image(options, here)
+            missing = _set_up_peers(here)
+            measures: list[Callable[[Options, Place, list[str]], Benchmark]] = [
+                _ten,
+                *(_copying(count) for count in (10_000, 50_000)),
+                *(_stages(count) for count in (2, 4)),
+                *(_layers(count) for count in (10, 50, 100)),
+            ]
+            benchmarks = [each(options, here, missing) for each in measures]
+    except BenchmarkError as error:
+        sys.stderr.write(f"cold_build: {error}\n")
+        return 1
+    publish(options, before, versions(options, "buildah", "podman"), benchmarks)
+    return 0
+
+
+def _set_up_peers(here: Place) -> list[str]:
+    """Give each peer the base image; returns why some cannot have it."""
+    missing = []
+    for engine in ("buildah", "podman"):
+        try:
+            import_root(here, engine)
+        except BenchmarkError as error:
+            missing.append(f"{engine}: {error}")
+    return missing
+
+
+def _ten(options: Options, here: Place, missing: list[str]) -> Benchmark:
+    here.write("ten/one", "one file\n")
+    for number in range(100):
+        here.write(f"ten/many/{number}", f"file {number}\n" * 80)
+    us, *peers = _commands(options, here, "ten", CONTAINERFILE)
+    exported = _exported(here, peers[0])
+    return measure(
+        "cold-10: ten instructions, four of them RUN, to an archive",
+        [us, exported, *peers, *options.interpreters()],
+        options,
+        goals=COLD_GOALS,
+        missing=missing,
+    )
+
+
+def _copying(count: int) -> Callable[[Options, Place, list[str]], Benchmark]:
+    def run(options: Options, here: Place, missing: list[str]) -> Benchmark:
+        name = f"copy-{count}"
+        for number in range(count):
+            # A directory for each hundred, and a kilobyte each: about what sources are.
+            here.write(f"{name}/{number // 100}/{number % 100}", f"file {number}\n" * 80)
+        commands = _commands(options, here, name, "FROM {base}\nCOPY . /srv\n")
+        title = f"COPY of {count} files of a kilobyte"
+        return measure(title, commands, options, goals=COPY_GOALS, missing=missing)
+
+    return run
+
+
+def _stages(count: int) -> Callable[[Options, Place, list[str]], Benchmark]:
+    def run(options: Options, here: Place, missing: list[str]) -> Benchmark:
+        stages = "".join(
+            f"FROM {{base}} AS s{n}\nRUN sleep 2; echo {n} > /made\n" for n in range(count)
+        )
+        copies = "".join(f"COPY --from=s{n} /made /{n}\n" for n in range(count))
+        here.write(f"stages-{count}/one", "")
+        text = f"{stages}FROM {{base}}\n{copies}"
+        commands = _commands(options, here, f"stages-{count}", text, jobs=count)
+        title = f"{count} independent stages that sleep for 2 s (goal: at most 2150 ms)"
+        return measure(title, commands, options, missing=missing)
+
+    return run
+
+
+def _layers(count: int) -> Callable[[Options, Place, list[str]], Benchmark]:
+    def run(options: Options, here: Place, missing: list[str]) -> Benchmark:
+        here.write(f"layers-{count}/one", "one file\n")
+        copies = "".join(f"COPY one /{number}\n" for number in range(count))
+        commands = _commands(options, here, f"layers-{count}", f"FROM {{base}}\n{copies}")
+        title = f"{count} layers of one file each"
+        return measure(title, commands, options, missing=missing)
+
+    return run
+
+
+def _commands(
+    options: Options, here: Place, name: str, text: str, *, jobs: int = 0
+) -> list[Command]:
+    """Ours first; each builds the same file without its cache."""
+    ours = here.write(f"{name}.ours", text.format(base="base"))
+    theirs = here.write(f"{name}.theirs", text.format(base="localhost/base"))
+    context = f"{here.path}/{name}"
+    ours_jobs = (f"--jobs={jobs}",) if jobs else ()
+    commands = [
+        Command(
+            name="pybuild",
+            argv=(
+                *(options.pybuild, "-q", "--no-cache", *ours_jobs, "-f", ours),
+                *("-o", f"{here.path}/{name}.tar", context),
+            ),
+            omits="writes an archive",
+            env=here.env,
+        )
+    ]
+    build = (
+        *("--no-cache", "--layers", "--isolation=chroot", "--quiet", *ours_jobs),
+        *(f"--tag=localhost/{name}", f"--file={theirs}", context),
+    )
+    for peer, verb in (("buildah", "bud"), ("podman", "build")):
+        # They print an id that depends on the time.
+        words = " ".join((*here.engine(peer), verb, *build))
+        commands.append(
+            Command(
+                name=f"{peer} {verb}",
+                argv=("sh", "-c", f"{words} > /dev/null"),
+                omits="writes no archive",
+                env=here.env,
+            )
+        )
+    return commands
+
+
+def _exported(here: Place, peer: Command) -> Command:
+    """buildah's build and its export."""
+    words = ("push", "--quiet", "localhost/ten", f"oci-archive:{here.path}/t.tar")
+    push = " ".join((*here.engine("buildah"), *words))
+    return Command(
+        name="buildah bud, push",
+        argv=("sh", "-c", f"{peer.argv[2]} && rm -f {here.path}/t.tar && {push} > /dev/null"),
+        omits="writes an archive with compressed layers, its only kind",
+        env=here.env,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
