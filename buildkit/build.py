@@ -301,6 +301,8 @@ def _check_output(output: Output) -> None:
             raise UsageError("-o -: standard output is a terminal", hint="| or > FILE")
         return
     directory = os.path.dirname(os.path.abspath(path))
+    if output.kind == LOCAL and os.path.isdir(path):
+        directory = path
     if not os.path.isdir(directory):
         raise DiskError(f"{path}: no such directory")
     if os.path.isdir(path) and not output.is_folder:

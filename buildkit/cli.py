@@ -126,7 +126,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     from buildkit.contents import StatCache
     from runtime.store.store import Store, default_root
 
-    epoch = _epoch(line)
+    epoch, limit = _epoch(line), store_limit()
     asked, jobs = isolation(line), steps_at_once(line)
     build_args = build_arguments(line.build_args)
     outputs = read_outputs(line.outputs, named=bool(line.tags) or line.shell or line.verify)
@@ -192,7 +192,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             return 0
         recorded.write(store, key, found)
         known.save()
-        if limit := store_limit():
+        if limit:
             from buildkit.pruning import prune_to_limit
 
             prune_to_limit(store, limit)

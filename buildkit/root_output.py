@@ -47,7 +47,9 @@ def _write_tree(store: Store, layers: tuple[Layer, ...], output: Output) -> None
         os.makedirs(dest, exist_ok=True)
     elif os.path.isdir(dest) and os.listdir(dest):
         raise DiskError(f"{dest}: not empty", hint="type=local adds files to a directory")
-    aside = f"{dest}.{os.getpid()}-{os.urandom(4).hex()}"
+    # Inside, where the directory is there: who may write to it need not be able to beside it.
+    place = f"{dest}/." if local else f"{dest}."
+    aside = f"{place}{os.getpid()}-{os.urandom(4).hex()}"
     try:
         os.mkdir(aside, 0o755)
         with Workspace(store) as work:
@@ -83,15 +85,15 @@ def _move_into(source: str, target: str) -> None:
 
     Directories are merged. A link in the target is replaced too, never followed.
     """
-    waiting = [("", "")]
+    waiting = [""]
     while waiting:
-        path, _ = waiting.pop()
+        path = waiting.pop()
         for name in os.listdir(f"{source}/{path}"):
             inside = f"{path}{name}"
             made, there = f"{source}/{inside}", f"{target}/{inside}"
             is_directory = stat.S_ISDIR(os.lstat(made).st_mode)
             if is_directory and _is_directory(there):
-                waiting.append((f"{inside}/", ""))
+                waiting.append(f"{inside}/")
                 continue
             if _is_directory(there):
                 raise IsADirectoryError(21, "is a directory, and would become a file", there)

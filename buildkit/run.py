@@ -137,10 +137,12 @@ def execute_run_in_chroot(
             mounts.given[step.args[0]] = path
         furniture = Furniture(tree.state, tree.root, work.directory("aside"), files, mounts.given)
         process = _process(step, options, tuple(mounts.env))
-        status = 0 if step.by_hand else run_in_chroot(process, tree.root, output=output)
-        if step.by_hand or (status and settings.shell_on_failure):
-            run_by_hand_in_chroot(_shell(step, process), tree.root)
-        furniture.remove()
+        try:
+            status = 0 if step.by_hand else run_in_chroot(process, tree.root, output=output)
+            if step.by_hand or (status and settings.shell_on_failure):
+                run_by_hand_in_chroot(_shell(step, process), tree.root)
+        finally:  # a cache that was moved there must not go with the tree
+            furniture.remove()
     _judge(status)
 
 

@@ -92,6 +92,33 @@ def test_a_build_that_is_stopped_in_a_run_leaves_nothing(anybody: Pybuild, numbe
     assert anybody.steps(FIRST) == ["CACHED"] * 3
 
 
+@stopping
+@pytest.mark.needs_program("ssh-agent", "ssh-add", "ssh-keygen")
+def test_a_run_with_mounts_that_is_stopped_leaves_its_caches_alone(
+    anybody: Pybuild, number: int
+) -> None:
+    anybody.build(FIRST)
+    key, secret = anybody.directory / "key", anybody.directory / "secret"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    secret.write_text("1")
+    for path in (key, secret):
+        os.chown(path, anybody.caller.uid, anybody.caller.gid)
+    types = "type=cache,target=/c type=tmpfs,target=/t type=secret,id=s type=ssh target=/x"
+    flags = " ".join(f"--mount={mount}" for mount in types.split())
+    count = "echo x >> /c/n; wc -l < /c/n > /n"
+    process = anybody.start(
+        f"{FIRST}RUN {flags} {count}; echo rea''dy; sleep 1000\n",
+        f"--secret=id=s,src={secret}",
+        f"--ssh=default={key}",
+    )
+    _wait_for(lambda: " ready\n" in anybody.log, process)
+    _stop(anybody, process, number)
+    _check_nothing_is_left(anybody, number)
+    lost = number == signal.SIGKILL and anybody.launcher  # it had been moved into the tree
+    image = anybody.build(f"{FIRST}RUN --mount=type=cache,target=/c {count}\n")
+    assert image.read("n") == (b"1\n" if lost else b"2\n")
+
+
 def test_control_c_at_a_terminal_reaches_all_and_is_status_130(anybody: Pybuild) -> None:
     anybody.build(FIRST)
     process = anybody.start(f"{FIRST}RUN echo rea''dy; sleep 1000\n")

@@ -179,6 +179,14 @@ def test_a_root_filesystem_is_what_umoci_unpacks(as_root: Pybuild) -> None:
     assert tree_state(as_root.work / "root") == tree_state(bundle / "rootfs")
 
 
+def test_the_working_directory_can_get_the_files(context: Pybuild) -> None:
+    context.directory.chmod(0o555)
+    ended = context.try_build(TEXT, "-o", "type=local,dest=.")
+    context.directory.chmod(0o755)
+    assert ended.status == 0, ended.stderr
+    assert {path.name for path in context.work.iterdir()} == {"bin", "d", "e"}
+
+
 def test_a_root_filesystem_is_not_written_over_files(context: Pybuild) -> None:
     out = context.work / "out"
     out.mkdir()

@@ -278,6 +278,13 @@ def test_a_wrong_command_is_refused(pybuild: Pybuild, words: list[str], message:
     assert message in ended.stderr
 
 
+def test_a_wrong_limit_is_refused_before_anything_is_built(pybuild: Pybuild) -> None:
+    ended = pybuild.try_build(SHELL, env={"PYBUILD_STORE_LIMIT": "much"})
+    assert ended.status == 2
+    assert "PYBUILD_STORE_LIMIT 'much'" in ended.stderr
+    assert "#1" not in ended.stderr
+
+
 def test_help_says_what_there_is(pybuild: Pybuild) -> None:
     ended = pybuild.run("prune", "--help")
     assert ended.status == 0
