@@ -12,15 +12,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 PLAIN, TTY, RAWJSON, QUIET = "plain", "tty", "rawjson", "quiet"
 DONE, CACHED, ERROR, CANCELED = "DONE", "CACHED", "ERROR", "CANCELED"
 _KEPT = 1 << 16  # bytes of a step's output that an error can show
 
 
-class View(Protocol):
-    """What shows events; steps have numbers, from 1 on."""
+class View:
+    """What shows events; steps have numbers, from 1 on. This one shows nothing (`-q`)."""
 
     def begin(self, number: int, title: str) -> None:
         """A step begins."""
@@ -41,33 +40,11 @@ class View(Protocol):
         """Nothing more will come."""
 
 
-class Silence:
-    """The view of `-q`."""
-
-    def begin(self, number: int, title: str) -> None:
-        """Say nothing."""
-
-    def remark(self, number: int, text: str) -> None:
-        """Say nothing."""
-
-    def output(self, number: int, seconds: float, chunk: bytes) -> None:
-        """Say nothing."""
-
-    def end(self, number: int, outcome: str, seconds: float) -> None:
-        """Say nothing."""
-
-    def note(self, text: str) -> None:
-        """Say nothing."""
-
-    def close(self) -> None:
-        """Say nothing."""
-
-
 def make_view(kind: str, total: int) -> tuple[View, Callable[[], None] | None]:
     """The view of a kind for so many steps, and what it wants called about ten times a second."""
     match kind:
         case "quiet":
-            return Silence(), None
+            return View(), None
         case "tty":
             from buildkit.progress_live import LiveView
 

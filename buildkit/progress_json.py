@@ -8,10 +8,10 @@ import hashlib
 import json
 import sys
 
-from buildkit.progress import CACHED, CANCELED, ERROR
+from buildkit.progress import CACHED, CANCELED, ERROR, View
 
 
-class JsonView:
+class JsonView(View):
     """Vertexes, logs and warnings."""
 
     def __init__(self) -> None:
@@ -55,9 +55,6 @@ class JsonView:
         """A warning without a vertex."""
         short = base64.b64encode(text.encode("utf-8", "backslashreplace")).decode("ascii")
         _print({"warnings": [{"level": 1, "short": short}]})
-
-    def close(self) -> None:
-        """Nothing is left."""
 
 
 def _now() -> str:

@@ -10,7 +10,7 @@ import unicodedata
 from collections import deque
 from dataclasses import dataclass, field
 
-from buildkit.progress import CACHED, CANCELED, DONE, ERROR
+from buildkit.progress import CACHED, CANCELED, DONE, ERROR, View
 
 _INTERVAL_S = 0.1
 _TAIL = 5  # lines of a running step's output
@@ -28,7 +28,7 @@ class _Step:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
 
 
-class LiveView:
+class LiveView(View):
     """The steps of a build; `draw` is to be called now and then, for the timers."""
 
     def __init__(self, total: int) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from buildkit.progress import DONE
+from buildkit.progress import DONE, View
 
 
-class PlainView:
+class PlainView(View):
     """Lines, whole ones only."""
 
     def __init__(self) -> None:
@@ -40,9 +40,6 @@ class PlainView:
     def note(self, text: str) -> None:
         """Print it."""
         _print(text)
-
-    def close(self) -> None:
-        """Nothing is left."""
 
 
 def _print_output(number: int, seconds: float, line: bytes) -> None:
