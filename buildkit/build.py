@@ -18,7 +18,7 @@ from buildkit.export import Documents, make_documents, name_image, name_record, 
 from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
 from buildkit.inputs import Input
-from buildkit.named_contexts import NamedContext, images_of
+from buildkit.named_contexts import images_of
 from buildkit.outputs import DOCKER, LOCAL, ROOTFS, STDOUT, TAR, Output
 from buildkit.plan import Planner
 from buildkit.printing import complain
@@ -26,12 +26,12 @@ from buildkit.processes import stop_on_signals
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
 from buildkit.reproducing import Built, first_difference
+from buildkit.request import Request
 from buildkit.root_output import write_root
-from buildkit.run_options import RunOptions, check_run
+from buildkit.run_options import check_run
 from buildkit.shaping import Shape, shaped
 from buildkit.state import CHROOT, Settings
 from buildkit.steps import ConfigureStep, Plan, RunStep
-from buildkit.supplies import Supplies
 from buildkit.views import located_errors, refuse_findings
 from grammar import Containerfile, ContainerfileErrors, parse
 from runtime.image.archive import Image, architecture
@@ -41,32 +41,6 @@ from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
 _LOG_LINES = 20  # of a failed step's output
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """What is to be built, how, and where to."""
-
-    name: str  # of the Containerfile, for errors
-    text: bytes
-    context: str  # real path
-    contexts: Mapping[str, NamedContext]
-    outputs: tuple[Output, ...]
-    shape: Shape
-    tags: tuple[str, ...]
-    target: str | None
-    build_args: Mapping[str, str]
-    epoch: int | None  # SOURCE_DATE_EPOCH, seconds
-    use_cache: bool
-    uncached: frozenset[str]  # stages that are done anew
-    explain: bool
-    progress: str  # kind of view
-    isolation: str  # NAMESPACES or CHROOT
-    jobs: int  # steps at once
-    run: RunOptions
-    supplies: Supplies
-    at: int | None = None  # line that a shell is wanted at; 0: at the end
-    shell_on_failure: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,6 +83,7 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
         with Progress(request.progress, planned.count) as progress:
             builder = _builder(request, store, known, planned, progress)
             config, layers = _built(request, store, builder, planned, progress)
+        config, layers = shaped(store, config, layers, builder.inherited, request.shape)
         built.append(Built(config=config, layers=layers))
     if difference := first_difference(store, built[0], built[1]):
         raise BuildError(

@@ -162,7 +162,7 @@ def _entries(path: str, change: Change, links: dict[tuple[int, int], str]) -> It
     name = change.name or "."
     if change.whiteout:
         parent, slash, last = name.rpartition("/")
-        yield _marker(f"{parent}{slash}{WHITEOUT}{last}", (0, 0))
+        yield marker(f"{parent}{slash}{WHITEOUT}{last}")
         return
     status = os.lstat(path)
     xattrs = tuple(
@@ -174,7 +174,7 @@ def _entries(path: str, change: Change, links: dict[tuple[int, int], str]) -> It
         case stat.S_IFDIR:
             yield _entry(name, tar.DIRECTORY, status, xattrs=xattrs)
             if change.opaque:
-                yield _marker(f"{name}/{OPAQUE}", (status.st_uid, status.st_gid))
+                yield marker(f"{name}/{OPAQUE}", (status.st_uid, status.st_gid))
         case stat.S_IFREG:
             first = links.setdefault((status.st_dev, status.st_ino), name)
             if first != name:
@@ -217,7 +217,8 @@ def _entry(
     )
 
 
-def _marker(name: str, owner: tuple[int, int]) -> tar.Entry:
+def marker(name: str, owner: tuple[int, int] = (0, 0)) -> tar.Entry:
+    """A whiteout, or what marks a directory as opaque (layer.md "Whiteouts")."""
     uid, gid = owner
     return tar.Entry(name=name, kind=tar.REGULAR, mode=0, uid=uid, gid=gid, size=0, mtime=0)
 

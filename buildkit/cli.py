@@ -14,13 +14,11 @@ from buildkit.command_line import (
     STORE_COMMANDS,
     CommandLine,
     build_arguments,
+    check_choices,
     further_words,
-    isolation,
     parse_command_line,
     progress_kind,
-    steps_at_once,
     store_limit,
-    uncached_stages,
 )
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
 from buildkit.outputs import STDOUT, outputs_words, read_outputs
@@ -127,9 +125,8 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     from runtime.store.store import Store, default_root
 
     epoch, limit = _epoch(line), store_limit()
-    asked, jobs = isolation(line), steps_at_once(line)
-    build_args = build_arguments(line.build_args)
     outputs = read_outputs(line.outputs, named=bool(line.tags) or line.shell or line.verify)
+    files = tuple(output.dest for output in outputs if output.is_file)
     root, context = line.root or default_root(), os.path.realpath(line.context)
     key = recorded.build_key(
         text,
@@ -137,54 +134,29 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         outputs=outputs_words(outputs),
         tags=line.tags,
         target=line.target,
-        build_args=build_args,
+        build_args=build_arguments(line.build_args),
         epoch=epoch,
         further_words=further_words(line),
     )
+    check_choices(line)
     store = Store(root)
     known = StatCache(store, context)
     found = None
-    files = tuple(output.dest for output in outputs if output.is_file)
     looks = line.no_cache or line.no_cache_filter or line.explain or line.shell or line.verify
     if not looks and len(files) == len(outputs):
         found = recorded.look_up(store, key, files=files, known=known)
-    if found is None:
-        from buildkit.build import Request, build
-        from buildkit.isolation import settle_isolation
-        from buildkit.named_contexts import read_named_contexts
-        from buildkit.progress import settle_kind
-        from buildkit.run_options import read_run_options
-        from buildkit.shape_options import read_shape
-        from buildkit.supplies import read_supplies
+    if found is not None:
+        if not line.quiet:
+            _repeat(found.titles, files, progress_kind(line))
+        known.save()
+    else:
+        from buildkit.build import build, verify_reproducible
+        from buildkit.request import read_request
 
-        request = Request(
-            name=name,
-            text=text,
-            context=context,
-            outputs=outputs,
-            shape=read_shape(line),
-            tags=line.tags,
-            target=line.target,
-            build_args=build_args,
-            epoch=epoch,
-            use_cache=not (line.no_cache or line.verify),
-            uncached=uncached_stages(line),
-            explain=line.explain,
-            progress=settle_kind(
-                progress_kind(line), quiet=line.quiet, by_hand=line.shell or bool(line.on_fail)
-            ),
-            # What others say would be in the way on a terminal.
-            jobs=1 if line.on_fail else jobs,
-            at=int(line.at or 0) if line.shell else None,
-            shell_on_failure=line.on_fail == "shell",
-            run=read_run_options(line),
-            contexts=read_named_contexts(line.build_contexts),
-            supplies=read_supplies(line.secrets, line.ssh),
-            isolation=settle_isolation(asked, store, quiet=line.quiet),
+        request = read_request(
+            line, store, name=name, text=text, context=context, outputs=outputs, epoch=epoch
         )
         if line.verify:
-            from buildkit.build import verify_reproducible
-
             sys.stdout.write(f"{verify_reproducible(request, store, known)}\n")
             return 0
         found = build(request, store, known)
@@ -196,16 +168,18 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             from buildkit.pruning import prune_to_limit
 
             prune_to_limit(store, limit)
-    elif not line.quiet:
-        _repeat(found.titles, files, progress_kind(line))
-    known.save()
+    _report(line, found)
+    if all(output.dest != STDOUT for output in outputs):
+        sys.stdout.write(f"{found.digest}\n")
+    return 0
+
+
+def _report(line: CommandLine, found: Recorded) -> None:
+    """Tell scripts what came out, in files."""
     if line.iidfile:
         _write_iid(line.iidfile, found.config_digest)
     if line.metadata_file:
         _write_metadata(line.metadata_file, found, line.tags)
-    if all(output.dest != STDOUT for output in outputs):
-        sys.stdout.write(f"{found.digest}\n")
-    return 0
 
 
 def _repeat(titles: tuple[str, ...], files: tuple[str, ...], kind: str) -> None:

@@ -45,8 +45,9 @@ takes files from. Without -o and -t the image is written to image.tar.
                              what RUN --mount=type=secret shows
       --ssh NAME[=SOCKET|KEY[,KEY...]]
                              what RUN --mount=type=ssh leads to (default: your agent)
-      --allow security.insecure|network.host
-                             let a RUN have that
+      --allow security.insecure
+                             let a RUN have that (network.host, which BuildKit asks for,
+                             is allowed anyway)
       --network default|none|host
                              of RUN steps that do not say (default: this machine's)
       --add-host NAME:IP, --volume SRC:DEST[:ro], --shm-size SIZE,
@@ -240,7 +241,31 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         raise UsageError("--call expand WORD [NAME=VALUE...]: no word given")
     for tag in line.tags:
         _check_name(tag)
+    _check_unused(line)
     return line
+
+
+def _check_unused(line: CommandLine) -> None:
+    """Refuse what names a result where there is none."""
+    if not (line.shell or line.verify):
+        return
+    results = {
+        "-o": line.outputs,
+        "-t": line.tags,
+        "--iidfile": line.iidfile,
+        "--metadata-file": line.metadata_file,
+    }
+    for option, given in results.items():
+        if given:
+            command = SHELL_COMMAND if line.shell else VERIFY_COMMAND
+            raise UsageError(f"pybuild {command} writes nothing: {option} has no place there")
+
+
+def check_choices(line: CommandLine) -> None:
+    """Refuse senseless values also where a recorded build is the answer; raises UsageError."""
+    isolation(line)
+    steps_at_once(line)
+    progress_kind(line)
 
 
 def isolation(line: CommandLine) -> str:

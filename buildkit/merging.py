@@ -10,8 +10,8 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+from buildkit.changeset import marker
 from buildkit.errors import BuildError
-from buildkit.tarreader import FileStream
 from buildkit.tarwriter import TarWriter
 from runtime.errors import ImageError
 from runtime.image import tar
@@ -45,9 +45,9 @@ class Merged:
         self._layer += 1
         found: list[tuple[str, tar.Entry, int]] = []
         with open(path, "rb") as file:
-            stream = FileStream(file.fileno())
+            stream = tar.FileStream(file.fileno(), where)
             for entry in tar.entries(stream, where):
-                found.append((_normalised(entry.name, where), entry, stream.position))
+                found.append((tar.inside_root(entry.name, where), entry, stream.position))
                 stream.skip(entry.size + tar.padding(entry.size))
         # A whiteout hides what is in lower layers, wherever it stands in its own.
         for name, _, _ in found:
@@ -65,7 +65,7 @@ class Merged:
         for name, node in self._sorted():
             if node.gone:
                 parent, slash, last = name.rpartition("/")
-                writer.add(_marker(f"{parent}{slash}{WHITEOUT}{last}"))
+                writer.add(marker(f"{parent}{slash}{WHITEOUT}{last}"))
                 continue
             entry = node.entry
             if entry is None and not self._onto_base:
@@ -73,7 +73,7 @@ class Merged:
             if entry is not None and not (owner and entry.kind in (tar.CHARACTER, tar.BLOCKDEV)):
                 self._write(writer, name, node, entry, owner)
             if node.opaque and self._onto_base:
-                writer.add(_marker(f"{name or '.'}/{OPAQUE}"))
+                writer.add(marker(f"{name or '.'}/{OPAQUE}"))
         return writer.finish(), writer.size
 
     def _write(
@@ -169,7 +169,7 @@ class Merged:
 
     def _target(self, entry: tar.Entry, where: str) -> _Node:
         """The file that a hard link shares, which is in the same layer."""
-        above, _, last = _normalised(entry.link, where).rpartition("/")
+        above, _, last = tar.inside_root(entry.link, where).rpartition("/")
         found = (self._folder(above, where).children or {}).get(last)
         if found is None or found.children is not None or not self._is_new(found):
             raise ImageError(f"{where}: {entry.name}: hard link to {entry.link}, not in the layer")
@@ -225,16 +225,5 @@ def merge_layers(layers: Sequence[tuple[str, str]], *, onto_base: bool) -> Merge
     return merged
 
 
-def _normalised(name: str, where: str) -> str:
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise ImageError(f"{where}: {name}: leaves the image root")
-    return "/".join(parts)
-
-
 def _directory() -> tar.Entry:
     return tar.Entry(name="", kind=tar.DIRECTORY, mode=0o755, uid=0, gid=0, size=0, mtime=0)
-
-
-def _marker(name: str) -> tar.Entry:
-    return tar.Entry(name=name, kind=tar.REGULAR, mode=0, uid=0, gid=0, size=0, mtime=0)

@@ -26,12 +26,17 @@ def lock_alone(store: Store) -> None:
 
 
 def prune(
-    store: Store, *, unused_s: float | None = None, keep_bytes: int | None = None
+    store: Store,
+    *,
+    unused_s: float | None = None,
+    keep_bytes: int | None = None,
+    room: float = 1.0,
 ) -> list[Item]:
     """Remove what no named image needs: what was unused for so many seconds, or the oldest until
     the store has no more than so many bytes; without either, all of it.
 
-    Returns what was removed. The caller has the store alone. Raises OSError.
+    `room` times `keep_bytes` is what is left where that was exceeded. Returns what was removed.
+    The caller has the store alone. Raises OSError.
     """
     with Workspace(store):  # sweeps what killed processes left
         pass
@@ -42,6 +47,8 @@ def prune(
     if unused_s is not None:
         loose = [item for item in loose if item.used < time.time() - unused_s]
     left = sum(item.size for item in items)
+    if keep_bytes is not None:
+        keep_bytes = left if left <= keep_bytes else int(keep_bytes * room)
     removed = []
     for item in loose:
         if keep_bytes is not None and left <= keep_bytes:
@@ -60,9 +67,7 @@ def prune_to_limit(store: Store, limit_bytes: int) -> list[Item]:
     if not try_lock(store.lock):
         return []
     try:
-        if sum(item.size for item in inventory(store)) <= limit_bytes:
-            return []
-        return prune(store, keep_bytes=int(limit_bytes * _ROOM))
+        return prune(store, keep_bytes=limit_bytes, room=_ROOM)
     finally:
         try_lock(store.lock, shared=True)
 

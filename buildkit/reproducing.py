@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from itertools import zip_longest
 
 from buildkit.cache import Layer
-from buildkit.tarreader import FileStream
 from runtime.image import tar
 from runtime.oci.image import ImageConfig
 from runtime.store.store import Store
@@ -67,7 +66,7 @@ def _in_layers(one: str, two: str) -> str:
 
 def _entries(fd: int) -> dict[str, tuple[tar.Entry, int]]:
     """Each entry, and where its content begins."""
-    stream = FileStream(fd)
+    stream = tar.FileStream(fd, "layer")
     found = {}
     for entry in tar.entries(stream, "layer"):
         found[entry.name] = (entry, stream.position)

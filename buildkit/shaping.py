@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from buildkit.cache import Layer, Result, look_up, record
+from buildkit.cache import Layer, Result, cache_key, look_up, record
 from buildkit.compressing import Compression
 from buildkit.merging import Merged, merge_layers
 from buildkit.tarwriter import write_file
@@ -58,7 +56,7 @@ def shaped(
 def squashed(store: Store, layers: tuple[Layer, ...], *, onto_base: bool) -> Layer:
     """One layer instead of several, kept in the store."""
     parts = {"kind": "squash", "layers": [str(la.diff_id) for la in layers], "base": onto_base}
-    key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+    key = cache_key(parts)
     found = look_up(store, key)
     if found is not None and found.layer is not None:
         return found.layer

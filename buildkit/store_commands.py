@@ -8,9 +8,9 @@ import sys
 import time
 from collections.abc import Callable
 
-from buildkit.cache_mounts import CacheMounts
 from buildkit.errors import BuildError, DiskError, UsageError
 from buildkit.inventory import KINDS, Item, inventory
+from buildkit.known_mounts import KnownMounts
 from buildkit.printing import complain
 from buildkit.pruning import lock_alone, prune, reset
 from buildkit.verifying import repair, verify
@@ -35,8 +35,9 @@ Look after the store. What an image with a name needs is never pruned.
 
   -a, --all           all that no named image needs
       --until AGE     what has not been used for so long: 90s, 30m, 24h, 7d
-      --keep SIZE     the oldest, until the store has no more than SIZE (512m, 20g)
-      --force         do not ask
+      --keep SIZE     the oldest, until the store has no more than SIZE (512m, 20g);
+                      with docker's and podman's words: --filter until=AGE, --keep-storage
+  -f, --force         do not ask
       --repair        remove what is damaged; it is made again when it is needed
       --format text|json
       --root DIR      the store (default: $PYBUILD_ROOT, /var/lib/pybuild)
@@ -74,11 +75,11 @@ _OPERANDS = {"cache prune": (0, 1 << 16), "cache export": (1, 2), "cache import"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _ALLOWED = {
     "du": {"format"},
-    "prune": {"until", "keep", "filter", "all", "force"},
+    "prune": {"until", "keep", "filter", "all"},
     "reset": {"force"},
     "verify-store": {"repair"},
     "cache ls": {"format"},
-    "cache prune": {"until", "filter", "force", "all"},
+    "cache prune": {"until", "filter"},
     "cache export": set(),
     "cache import": set(),
 }
@@ -123,7 +124,7 @@ def _run(command: str, fields: dict[str, object], operands: list[str]) -> int:
         raise BuildError(error.message, hint=error.hint) from error
     store = Store(root)
     as_json = fields.get("format") == "json"
-    mounts = CacheMounts(store)
+    mounts = KnownMounts(store)
     match command:
         case "du":
             _show_use(store, inventory(store), as_json=as_json)
@@ -189,7 +190,7 @@ def _show_use(store: Store, items: list[Item], *, as_json: bool) -> None:
         print(f"{row['type']:<16} {row['count']:>7} {sizes[0]:>10} {sizes[1]:>12}")
 
 
-def _show_mounts(mounts: CacheMounts, *, as_json: bool) -> None:
+def _show_mounts(mounts: KnownMounts, *, as_json: bool) -> None:
     found = mounts.all()
     if as_json:
         table = [

@@ -53,7 +53,7 @@ def open_archive(path: str, reference: str = "") -> Image:
         if kind == 0o040000:
             members = _layout_members(path)
         elif kind == 0o100000:
-            members = _archive_members(path, fd, status.st_size)
+            members = _archive_members(path, fd)
         else:
             raise ImageError(f"{path}: not a regular file, so not an image archive")
         return _Archive(path, members, reference).image()
@@ -61,10 +61,10 @@ def open_archive(path: str, reference: str = "") -> Image:
         os.close(fd)
 
 
-def _archive_members(path: str, fd: int, size: int) -> dict[str, BlobRange]:
+def _archive_members(path: str, fd: int) -> dict[str, BlobRange]:
     members: dict[str, BlobRange] = {}
-    stream = _File(path, fd, size)
-    if size == 0:
+    stream = tar.FileStream(fd, path)
+    if os.fstat(fd).st_size == 0:
         raise ImageError(f"{path}: the file is empty")
     for entry in tar.entries(stream, path):
         if entry.kind == tar.REGULAR:
@@ -91,25 +91,6 @@ def _layout_members(path: str) -> dict[str, BlobRange]:
             where = f"{path}: a directory, but no OCI layout"
             raise ImageError(f"{where}: {folder or '.'}: {error.strerror}") from error
     return members
-
-
-class _File:
-    """A file as a `tar.Stream`; `skip` seeks, so that only headers are read."""
-
-    def __init__(self, path: str, fd: int, size: int):
-        self._path, self._fd, self._size = path, fd, size
-        self.position = 0
-
-    def read(self, size: int) -> bytes:
-        content = os.pread(self._fd, size, self.position)
-        self.position += len(content)
-        return content
-
-    def skip(self, size: int) -> None:
-        self.position += size
-        if self.position > self._size:
-            missing = self.position - self._size
-            raise ImageError(f"{self._path}: truncated: at least {missing} bytes are missing")
 
 
 class _Archive:

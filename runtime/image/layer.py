@@ -97,7 +97,7 @@ class _Extraction:
         return entry.replace(uid=0, gid=0, mode=entry.mode & 0o1777)
 
     def _extract(self, entry: tar.Entry) -> None:
-        path = self._normalise(entry.name)
+        path = tar.inside_root(entry.name, self._where)
         parent, _, name = path.rpartition("/")
         if not path:
             if entry.kind != tar.DIRECTORY:
@@ -109,12 +109,6 @@ class _Extraction:
             self._layer.skip(entry.size + tar.padding(entry.size))
         else:
             self._make(self._open_parent(parent), name, path, entry)
-
-    def _normalise(self, name: str) -> str:
-        parts = [part for part in name.split("/") if part not in ("", ".")]
-        if ".." in parts:
-            raise ImageError(f"{self._where}: {name}: leaves the image root")
-        return "/".join(parts)
 
     def _open_parent(self, parent: str) -> int:
         # Entries of one directory follow each other: one remembered descriptor serves nearly all.
@@ -223,7 +217,7 @@ class _Extraction:
             os.close(fd)
 
     def _make_hard_link(self, parent_fd: int, name: str, entry: tar.Entry) -> None:
-        target = self._normalise(entry.link)
+        target = tar.inside_root(entry.link, self._where)
         above, _, target_name = target.rpartition("/")
         try:
             above_fd = open_in_root(self._root_fd, above or ".", _DIRECTORY)

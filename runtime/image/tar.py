@@ -7,6 +7,8 @@ filters either let hard links escape or refuse normal systems.
 
 from __future__ import annotations
 
+import os
+
 from runtime.errors import ImageError
 from runtime.record import Record
 
@@ -94,6 +96,36 @@ def entries(stream: Stream, where: str, *, sparse: bool = False) -> Iterator[Ent
         else:
             yield _entry(header, kind, size, pax, long_name, long_link, where)
         pax, long_name, long_link = {}, None, None
+
+
+class FileStream:
+    """A file as a `Stream`; `skip` seeks, and `position` says where a content begins."""
+
+    def __init__(self, fd: int, where: str):
+        self._fd, self._where = fd, where
+        self._size = os.fstat(fd).st_size
+        self.position = 0
+
+    def read(self, size: int) -> bytes:
+        """Return exactly `size` bytes, or fewer at the end."""
+        content = os.pread(self._fd, size, self.position)
+        self.position += len(content)
+        return content
+
+    def skip(self, size: int) -> None:
+        """Pass over `size` bytes; ImageError if there are fewer."""
+        self.position += size
+        if self.position > self._size:
+            missing = self.position - self._size
+            raise ImageError(f"{self._where}: truncated: at least {missing} bytes are missing")
+
+
+def inside_root(name: str, where: str) -> str:
+    """A member's path, without `.` and double slashes; ImageError if it leaves the root."""
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if ".." in parts:
+        raise ImageError(f"{where}: {name}: leaves the image root")
+    return "/".join(parts)
 
 
 def is_header(block: bytes) -> bool:

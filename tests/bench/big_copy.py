@@ -7,18 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from tests.bench.cold_build import builds, set_up_engines
-from tests.bench.harness import (
-    Benchmark,
-    BenchmarkError,
-    Goal,
-    Options,
-    machine,
-    measure,
-    parse_options,
-    publish,
-)
-from tests.bench.peers import Place, our_image, place, versions
+from tests.bench.cold_build import Measure, builds, run_builds
+from tests.bench.harness import Benchmark, Goal, Options, measure
+from tests.bench.peers import Place
 
 GOALS = (
     Goal(peer="buildah bud", at_most=1 / 5),
@@ -28,28 +19,20 @@ GOALS = (
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
-    before = machine()
-    try:
-        with place() as here:
-            our_image(options, here)
-            missing = set_up_engines(here)
-            benchmarks = [_measure(options, here, missing, count) for count in (10_000, 50_000)]
-    except BenchmarkError as error:
-        sys.stderr.write(f"big_copy: {error}\n")
-        return 1
-    publish(options, before, versions(options, "buildah", "podman"), benchmarks)
-    return 0
+    return run_builds(__doc__, [_copying(count) for count in (10_000, 50_000)])
 
 
-def _measure(options: Options, here: Place, missing: list[str], count: int) -> Benchmark:
-    name = f"copy-{count}"
-    for number in range(count):
-        # A directory for each hundred, and a kilobyte each: about what sources are.
-        here.write(f"{name}/{number // 100}/{number % 100}", f"file {number}\n" * 80)
-    commands = builds(options, here, name, "FROM {base}\nCOPY . /srv\n")
-    title = f"COPY of {count} files of a kilobyte"
-    return measure(title, commands, options, goals=GOALS, missing=missing)
+def _copying(count: int) -> Measure:
+    def run(options: Options, here: Place, missing: list[str]) -> Benchmark:
+        name = f"copy-{count}"
+        for number in range(count):
+            # A directory for each hundred, and a kilobyte each: about what sources are.
+            here.write(f"{name}/{number // 100}/{number % 100}", f"file {number}\n" * 80)
+        commands = builds(options, here, name, "FROM {base}\nCOPY . /srv\n")
+        title = f"COPY of {count} files of a kilobyte"
+        return measure(title, commands, options, goals=GOALS, missing=missing)
+
+    return run
 
 
 if __name__ == "__main__":

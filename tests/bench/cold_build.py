@@ -7,7 +7,7 @@ tests/bench/run cold_build.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tests.bench.harness import (
     Benchmark,
@@ -24,31 +24,37 @@ from tests.bench.noop_build import CONTAINERFILE
 from tests.bench.peers import Place, import_root, our_image, place, versions
 
 FEW_LAYERS = 10
+Measure = Callable[[Options, Place, list[str]], Benchmark]
 COLD_GOALS = (Goal(peer="buildah bud, push", at_most=1 / 4),)
 
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
+    measures = [
+        _ten,
+        *(_stages(count) for count in (2, 4)),
+        *(_layers(count) for count in (10, 50, 100)),
+    ]
+    return run_builds(__doc__, measures)
+
+
+def run_builds(description: str | None, measures: Sequence[Measure]) -> int:
+    """Give us and each peer the base image, measure, print; returns the exit status."""
+    options = parse_options(description or "")
     before = machine()
     try:
         with place() as here:
             our_image(options, here)
-            missing = set_up_engines(here)
-            measures: list[Callable[[Options, Place, list[str]], Benchmark]] = [
-                _ten,
-                *(_stages(count) for count in (2, 4)),
-                *(_layers(count) for count in (10, 50, 100)),
-            ]
+            missing = _set_up_engines(here)
             benchmarks = [each(options, here, missing) for each in measures]
     except BenchmarkError as error:
-        sys.stderr.write(f"cold_build: {error}\n")
+        sys.stderr.write(f"builds: {error}\n")
         return 1
     publish(options, before, versions(options, "buildah", "podman"), benchmarks)
     return 0
 
 
-def set_up_engines(here: Place) -> list[str]:
+def _set_up_engines(here: Place) -> list[str]:
     """Give each peer the base image; returns why some cannot have it."""
     missing = []
     for engine in ("buildah", "podman"):
@@ -74,7 +80,7 @@ def _ten(options: Options, here: Place, missing: list[str]) -> Benchmark:
     )
 
 
-def _stages(count: int) -> Callable[[Options, Place, list[str]], Benchmark]:
+def _stages(count: int) -> Measure:
     def run(options: Options, here: Place, missing: list[str]) -> Benchmark:
         stages = "".join(
             f"FROM {{base}} AS s{n}\nRUN sleep 2; echo {n} > /made\n" for n in range(count)
@@ -89,7 +95,7 @@ def _stages(count: int) -> Callable[[Options, Place, list[str]], Benchmark]:
     return run
 
 
-def _layers(count: int) -> Callable[[Options, Place, list[str]], Benchmark]:
+def _layers(count: int) -> Measure:
     def run(options: Options, here: Place, missing: list[str]) -> Benchmark:
         here.write(f"layers-{count}/one", "one file\n")
         copies = "".join(f"COPY one /{number}\n" for number in range(count))

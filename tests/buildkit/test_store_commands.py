@@ -266,6 +266,8 @@ def test_a_cache_is_carried_to_another_store(anybody: Pybuild) -> None:
         (["prune", "--keep=much"], "--keep 'much'"),
         (["prune", "--all", "x"], "wrong operands: x"),
         (["du", "--all"], "has no option --all"),
+        (["prune", "--force", "--all"], "has no option --force"),
+        (["cache", "prune", "--all"], "has no option --all"),
         (["du", "--format=xml"], "text or json"),
         (["cache"], "ls, prune, export or import"),
         (["cache", "drop"], "ls, prune, export or import"),

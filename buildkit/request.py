@@ -1,0 +1,87 @@
+"""What a command line asks of a build, as one value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from buildkit.command_line import (
+    CommandLine,
+    build_arguments,
+    isolation,
+    progress_kind,
+    steps_at_once,
+    uncached_stages,
+)
+from buildkit.isolation import settle_isolation
+from buildkit.named_contexts import NamedContext, read_named_contexts
+from buildkit.outputs import Output
+from buildkit.progress import settle_kind
+from buildkit.run_options import RunOptions, read_run_options
+from buildkit.shape_options import read_shape
+from buildkit.shaping import Shape
+from buildkit.supplies import Supplies, read_supplies
+from runtime.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is to be built, how, and where to."""
+
+    name: str  # of the Containerfile, for errors
+    text: bytes
+    context: str  # real path
+    contexts: Mapping[str, NamedContext]
+    outputs: tuple[Output, ...]
+    shape: Shape
+    tags: tuple[str, ...]
+    target: str | None
+    build_args: Mapping[str, str]
+    epoch: int | None  # SOURCE_DATE_EPOCH, seconds
+    use_cache: bool
+    uncached: frozenset[str]  # stages that are done anew
+    explain: bool
+    progress: str  # kind of view
+    isolation: str  # NAMESPACES or CHROOT
+    jobs: int  # steps at once
+    run: RunOptions
+    supplies: Supplies
+    at: int | None = None  # line that a shell is wanted at; 0: at the end
+    shell_on_failure: bool = False
+
+
+def read_request(
+    line: CommandLine,
+    store: Store,
+    *,
+    name: str,
+    text: bytes,
+    context: str,
+    outputs: tuple[Output, ...],
+    epoch: int | None,
+) -> Request:
+    """Read all options; raises UsageError. Then this process is root (`settle_isolation`)."""
+    by_hand = line.shell or bool(line.on_fail)
+    return Request(
+        name=name,
+        text=text,
+        context=context,
+        outputs=outputs,
+        shape=read_shape(line),
+        tags=line.tags,
+        target=line.target,
+        build_args=build_arguments(line.build_args),
+        epoch=epoch,
+        use_cache=not (line.no_cache or line.verify),
+        uncached=uncached_stages(line),
+        explain=line.explain,
+        progress=settle_kind(progress_kind(line), quiet=line.quiet, by_hand=by_hand),
+        # What others say would be in the way on a terminal.
+        jobs=1 if line.on_fail else steps_at_once(line),
+        at=int(line.at or 0) if line.shell else None,
+        shell_on_failure=line.on_fail == "shell",
+        run=read_run_options(line),
+        contexts=read_named_contexts(line.build_contexts),
+        supplies=read_supplies(line.secrets, line.ssh),
+        isolation=settle_isolation(isolation(line), store, quiet=line.quiet),
+    )
