@@ -32,7 +32,7 @@ class _Node:
     name: str = field(default="", compare=False)  # where it was written first
 
 
-class Merged:
+class LayerTree:
     """Layers that were read, lowest first; `onto_base`: they are to lie over others."""
 
     def __init__(self, *, onto_base: bool) -> None:
@@ -211,12 +211,12 @@ class Merged:
         return child
 
 
-def merge_layers(layers: Sequence[tuple[str, str]], *, onto_base: bool) -> Merged:
+def merge_layers(layers: Sequence[tuple[str, str]], *, onto_base: bool) -> LayerTree:
     """Read layers, lowest first: of each the path of its tar, and what errors call it.
 
     Raises BuildError.
     """
-    merged = Merged(onto_base=onto_base)
+    merged = LayerTree(onto_base=onto_base)
     try:
         for path, where in layers:
             merged.add(path, where)

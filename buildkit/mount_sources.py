@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from buildkit.cache_mounts import cache_directory
 from buildkit.copying import Copier
@@ -143,11 +143,13 @@ def ssh_source(
             raise LocatedError(error, mounted.span)
         yield False
         return
-    try:
-        with agent_socket(agent, path, mode=mount.mode, uid=mount.uid, gid=mount.gid):
-            yield True
-    except OSError as error:
-        raise BuildError(f"{mount.target}: {error.strerror}") from error
+    with ExitStack() as stack:
+        try:
+            owned = agent_socket(agent, path, mode=mount.mode, uid=mount.uid, gid=mount.gid)
+            stack.enter_context(owned)
+        except OSError as error:
+            raise BuildError(f"{mount.target}: {error.strerror}") from error
+        yield True  # what the step itself raises is not about the agent
 
 
 def _own(path: str, mount: CacheMount | SecretMount) -> None:

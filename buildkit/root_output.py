@@ -9,7 +9,7 @@ from buildkit.cache import Layer
 from buildkit.errors import DiskError
 from buildkit.export import Replacement
 from buildkit.outputs import LOCAL, STDOUT, TAR, Output
-from buildkit.shaping import merged
+from buildkit.shaping import layer_tree
 from buildkit.tarwriter import write_file
 from runtime.image.blob import BlobRange, LayerReader
 from runtime.image.layer import apply_layer
@@ -31,7 +31,7 @@ def write_root(store: Store, layers: tuple[Layer, ...], output: Output) -> None:
 
 
 def _write_tar(store: Store, layers: tuple[Layer, ...], dest: str) -> None:
-    with Workspace(store) as work, merged(store, work, layers) as tree:
+    with Workspace(store) as work, layer_tree(store, work, layers) as tree:
         if dest == STDOUT:
             tree.write(1)
             return
@@ -69,7 +69,7 @@ def _extract(
 ) -> None:
     path = f"{work.path}/tree.tar"
     written: list[tuple[str, int]] = []
-    with merged(store, work, layers) as tree:
+    with layer_tree(store, work, layers) as tree:
         owner = (0, 0) if local else None
         write_file(path, lambda fd: written.append(tree.write(fd, owner=owner)))
     [(digest, size)] = written

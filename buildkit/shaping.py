@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from buildkit.cache import Layer, Result, cache_key, look_up, record
 from buildkit.compressing import Compression
-from buildkit.merging import Merged, merge_layers
+from buildkit.merging import LayerTree, merge_layers
 from buildkit.tarwriter import write_file
 from runtime.image.blob import BlobRange, LayerReader
 from runtime.oci.digest import DiffID, Digest
@@ -60,7 +60,7 @@ def squashed(store: Store, layers: tuple[Layer, ...], *, onto_base: bool) -> Lay
     found = look_up(store, key)
     if found is not None and found.layer is not None:
         return found.layer
-    with Workspace(store) as work, merged(store, work, layers, onto_base=onto_base) as tree:
+    with Workspace(store) as work, layer_tree(store, work, layers, onto_base=onto_base) as tree:
         written: list[tuple[str, int]] = []
         path = f"{work.path}/squashed"
         write_file(path, lambda fd: written.append(tree.write(fd)))
@@ -73,9 +73,9 @@ def squashed(store: Store, layers: tuple[Layer, ...], *, onto_base: bool) -> Lay
 
 
 @contextmanager
-def merged(
+def layer_tree(
     store: Store, work: Workspace, layers: tuple[Layer, ...], *, onto_base: bool = False
-) -> Iterator[Merged]:
+) -> Iterator[LayerTree]:
     """Layers of the store as one tree; what is compressed is unpacked for the time."""
     directory = work.directory("layers")
     tars = [

@@ -38,7 +38,8 @@ Look after the store. What an image with a name needs is never pruned.
       --keep SIZE     the oldest, until the store has no more than SIZE (512m, 20g);
                       with docker's and podman's words: --filter until=AGE, --keep-storage
   -f, --force         do not ask
-      --repair        remove what is damaged; it is made again when it is needed
+      --repair        remove what is damaged: steps are done again when they are needed, an
+                      image that has lost something loses its name
       --format text|json
       --root DIR      the store (default: $PYBUILD_ROOT, /var/lib/pybuild)
 

@@ -51,7 +51,7 @@ def verify(store: Store) -> Iterator[Damage]:
 
 
 def repair(damage: Damage) -> None:
-    """Remove what is damaged: it is made or fetched again when it is needed."""
+    """Remove what is damaged: a step is done again when it is needed, an image loses its name."""
     if os.path.isdir(damage.path):
         remove_tree(damage.path)
     elif os.path.lexists(damage.path):

@@ -13,6 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from buildkit.mount_sources import ssh_source
+from buildkit.state import Settings
+from buildkit.steps import RunMount
+from buildkit.supplies import Agent, Supplies
+from grammar import Span
+from grammar.values.mounts import SshMount
 from tests.buildkit.support import SHELL, Image, Pybuild, add_program, modes, text_files
 
 OUT = f"{SHELL}RUN mkdir /out\n"
@@ -370,6 +376,23 @@ def test_given_keys_are_in_an_agent_of_the_steps_own(anybody: Pybuild) -> None:
     image = anybody.build(text, f"--ssh=default={key}")
     assert image.read("n").split()[:2] == Path(f"{key}.pub").read_bytes().split()[:2]
     assert os.listdir(anybody.store / "tmp") == []
+
+
+def test_what_a_step_raises_is_not_blamed_on_its_agent(tmp_path: Path) -> None:
+    span = Span.within(1, 1)
+    mount = SshMount(target="/agent", uid=os.geteuid(), gid=os.getegid())
+    agent = Agent(socket=str(tmp_path / "none"))
+    supplies = Supplies(agents={"default": agent})
+    settings = Settings(context=str(tmp_path), architecture="amd64", supplies=supplies)
+    mounted = RunMount(mount=mount, origin=None, span=span)
+
+    def step() -> None:
+        with ssh_source(mounted, mount, settings, str(tmp_path / "socket")) as there:
+            assert there
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        step()
 
 
 # --- Scripts
