@@ -28,7 +28,7 @@ def _copying(count: int) -> Measure:
         for number in range(count):
             # A directory for each hundred, and a kilobyte each: about what sources are.
             here.write(f"{name}/{number // 100}/{number % 100}", f"file {number}\n" * 80)
-        commands = builds(options, here, name, "FROM {base}\nCOPY . /srv\n")
+        commands = builds(options, here, name, "FROM {base}\nCOPY . /srv\n", fresh=True)
         title = f"COPY of {count} files of a kilobyte"
         return measure(title, commands, options, goals=GOALS, missing=missing)
 
