@@ -22,7 +22,7 @@ from pathlib import Path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -454,6 +454,14 @@ def run_pyrun(
         env=environment(caller, PYBUILD_ROOT=str(store), **(env or {})),
         **choices,
     )
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Poll until something is so."""
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it never came to be"
+        time.sleep(0.005)
 
 
 def wait_for_script(process: subprocess.Popen[Any]) -> bool:

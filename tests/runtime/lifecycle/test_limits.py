@@ -11,6 +11,7 @@ import pytest
 from runtime.cgroup.layout import find_layout
 from tests.runtime.lifecycle.edits import bind, linux
 from tests.runtime.lifecycle.runtime_calls import FOREVER, Runtime, as_root, groups_of
+from tests.support import wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def _limit(box: str, controller: str, first: str, second: str) -> str:
 def test_a_paused_container_stands_still_until_it_is_resumed(oci: Runtime, bundle: Bundle) -> None:
     data = oci.room.directory("data", {"count": ""})
     box = oci.started(bundle(COUNTER, bind(data, "/data")))
+    wait_for(lambda: (data / "count").read_text() != "")
     oci.ok("pause", box)
     assert oci.status(box) == "paused"
     before = (data / "count").read_text()
@@ -42,8 +44,7 @@ def test_a_paused_container_stands_still_until_it_is_resumed(oci: Runtime, bundl
     assert "it is paused, not running" in oci.refused("pause", box)
     oci.ok("resume", box)
     assert oci.status(box) == "running"
-    time.sleep(0.2)
-    assert (data / "count").read_text() != before
+    wait_for(lambda: (data / "count").read_text() not in ("", before))
     assert "it is running, not paused" in oci.refused("resume", box)
 
 

@@ -7,7 +7,6 @@ import select
 import signal
 import struct
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from runtime.sandbox import syscalls
 from runtime.sandbox.rootfs import make_private
 from runtime.sandbox.running import exit_status
 from runtime.stub import enter
+from tests.support import wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -187,14 +187,6 @@ def read_some(fd: int) -> bytes:
     if not select.select([fd], [], [], 20)[0]:
         raise AssertionError("it hangs")
     return os.read(fd, 1 << 16)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Poll until something is so."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it never came to be"
-        time.sleep(0.005)
 
 
 def bpf(*instructions: tuple[int, int, int, int]) -> bytes:

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from runtime.stub import enter
-from tests.runtime.stub.support import SHELL, read_some, wait_for
-from tests.support import which
+from tests.runtime.stub.support import SHELL, read_some
+from tests.support import wait_for, which
 
 EMULATOR = "qemu-aarch64-static"  # Debian's qemu-user-static
 TYPE_CHECKING = False

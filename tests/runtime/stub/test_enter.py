@@ -26,8 +26,8 @@ from tests.runtime.stub.support import (
     begin,
     run_by_stub,
     shell,
-    wait_for,
 )
+from tests.support import wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -28,8 +28,8 @@ from tests.runtime.stub.support import (
     in_child,
     run_by_stub,
     shell,
-    wait_for,
 )
+from tests.support import wait_for
 
 pytestmark = [pytest.mark.needs_program("busybox"), pytest.mark.needs_root]
 

@@ -19,8 +19,8 @@ from tests.runtime.stub.support import (
     filter_of,
     run_by_stub,
     shell,
-    wait_for,
 )
+from tests.support import wait_for
 
 ALLOW, EPERM, KILL = 0x7FFF0000, 0x00050001, 0x80000000  # linux/seccomp.h
 NUMBERS = {  # of write, execve, exit_group, uname (asm/unistd.h)
