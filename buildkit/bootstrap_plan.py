@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from buildkit import history
+from buildkit.platforms import parts_of
 from buildkit.steps import BootstrapStep, Package, Repository
 from grammar import Bootstrap, Word
 
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
 # The package manager replaces these itself, also in `url=`.
 _MANAGER_VARIABLES = frozenset({"releasever", "basearch", "arch"})
 _REPOSITORY_KEYS = frozenset({"id", "url", "key", "priority"})
-_RPM_ARCHITECTURES = {"amd64": "x86_64", "arm64": "aarch64"}
+_RPM_ARCHITECTURES = {
+    "386": "i686",
+    "amd64": "x86_64",
+    "arm64": "aarch64",
+    "armv7": "armv7hl",
+    "loong64": "loongarch64",
+}
 
 
 def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
@@ -30,7 +37,7 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
         repositories=tuple(_repository(stage, word) for word in bootstrap.repos),
         keys=tuple(stage.expand(word) for word in bootstrap.keys),
         releasever=stage.expand_optional(bootstrap.releasever),
-        arch=_RPM_ARCHITECTURES.get(stage.architecture, stage.architecture),
+        arch=_rpm_architecture(stage.platform),
         setopts=tuple(stage.expand(word) for word in bootstrap.setopts),
         dbpath=_dbpath(stage, bootstrap.dbpath),
         langs=stage.expand_optional(bootstrap.langs),
@@ -39,6 +46,11 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
         gpgcheck=not bootstrap.nogpgcheck,
         allow_scriptlet_failure=bootstrap.allow_scriptlet_failure,
     )
+
+
+def _rpm_architecture(platform: str) -> str:
+    _, architecture, variant = parts_of(platform)
+    return _RPM_ARCHITECTURES.get(architecture + variant, architecture)
 
 
 def _package(stage: StagePlanner, word: Word) -> Package:

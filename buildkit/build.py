@@ -4,39 +4,41 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from buildkit.builder import Builder
-from buildkit.cache import Layer
+from buildkit.builder import Builder, Built
 from buildkit.compressing import compressed, read_compression
 from buildkit.contents import StatCache
+from buildkit.documents import Product, make_documents, make_product, name_product, name_record
 from buildkit.errors import BuildError, DiskError, LocatedError, RunFailed, UsageError
 from buildkit.explain import Explanations
-from buildkit.export import Documents, make_documents, name_image, name_record, write_archive
+from buildkit.export import write_archive
 from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
 from buildkit.inputs import Input
 from buildkit.named_contexts import images_of
 from buildkit.outputs import DOCKER, LOCAL, ROOTFS, STDOUT, TAR, Output
-from buildkit.plan import Planner
+from buildkit.plan import Planner, joined
+from buildkit.platforms import check_programs
 from buildkit.printing import complain
 from buildkit.processes import stop_on_signals
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
-from buildkit.reproducing import Built, first_difference
+from buildkit.reproducing import first_difference
 from buildkit.request import Request
 from buildkit.root_output import write_root
 from buildkit.run_options import check_run
 from buildkit.shaping import Shape, shaped
 from buildkit.state import CHROOT, Settings
-from buildkit.steps import ConfigureStep, Plan, RunStep
+from buildkit.steps import BootstrapStep, ConfigureStep, ImageBase, Plan, RunStep
 from buildkit.views import located_errors, refuse_findings
-from grammar import Containerfile, ContainerfileErrors, parse
-from runtime.image.archive import Image, architecture
-from runtime.oci.digest import chain_ids, digest_of
-from runtime.oci.image import ExecutionParameters, ImageConfig
+from grammar import Containerfile, ContainerfileErrors, ContainerfileWarning, parse
+from runtime.image.archive import Image
+from runtime.oci.digest import ChainID, chain_ids, digest_of
+from runtime.oci.image import ImageConfig
+from runtime.oci.platform import this_platform
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
@@ -49,7 +51,8 @@ class _Planned:
 
     containerfile: Containerfile
     plan: Plan
-    images: Mapping[str, Image]
+    images: Mapping[ImageBase, Image]
+    warnings: tuple[ContainerfileWarning, ...]
     ignore_file: str
     ignoring: tuple[Input, ...]  # what would make it another one
 
@@ -67,7 +70,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
     """
     planned = _plan(request, store)
     for output in request.outputs:
-        _check_output(output)
+        _check_output(output, request.platforms)
     with Progress(request.progress, planned.count) as progress:
         return _carry_out(request, store, known, planned, progress)
 
@@ -82,35 +85,40 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
         planned = _plan(request, store)
         with Progress(request.progress, planned.count) as progress:
             builder = _builder(request, store, known, planned, progress)
-            config, layers = _built(request, store, builder, planned, progress)
-        config, layers = shaped(store, config, layers, builder.inherited, request.shape)
-        built.append(Built(config=config, layers=layers))
-    if difference := first_difference(store, built[0], built[1]):
-        raise BuildError(
-            f"not reproducible: {difference}",
-            hint="what a command writes differently each time is in no layer if it goes to a "
-            "--mount=type=tmpfs or type=cache",
-        )
-    return str(
-        _documents(store, built[0].config, built[0].layers, request.shape).descriptor.digest
-    )
+            results = _built(request, store, builder, planned, progress)
+        built.append([shaped(store, result, request.shape) for result in results])
+    for one, two in zip(*built, strict=True):
+        if difference := first_difference(store, one, two):
+            raise BuildError(
+                f"not reproducible: {difference}",
+                hint="what a command writes differently each time is in no layer if it goes to a "
+                "--mount=type=tmpfs or type=cache",
+            )
+    return str(_product(store, built[0], request, request.shape).descriptor.digest)
 
 
 def _plan(request: Request, store: Store) -> _Planned:
     try:
         containerfile = parse(request.text, name=request.name)
-        planner = Planner(
-            containerfile,
-            build_args=request.build_args,
-            architecture=architecture(),
-            target=request.target,
-            contexts=images_of(request.contexts),
-            at=request.at,
-        )
+        planners = [
+            Planner(
+                containerfile,
+                build_args=request.build_args,
+                here=this_platform(),
+                platform=platform,
+                target=request.target,
+                contexts=images_of(request.contexts),
+                at=request.at,
+            )
+            for platform in request.platforms or ("",)
+        ]
         refuse_findings(containerfile, request.build_args)
         stop_on_signals()
-        images = _base_images(planner, store, request.context)
-        plan = planner.plan(_configs(images))
+        images: dict[ImageBase, Image] = {}
+        warnings = list(containerfile.warnings)
+        for planner in planners:
+            warnings += _find_base_images(planner, store, request.context, images)
+        plan = joined([planner.plan(_configs(images)) for planner in planners])
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
         read_ignore_file(ignore_file)
         _check_runs(plan, request)
@@ -123,6 +131,7 @@ def _plan(request: Request, store: Store) -> _Planned:
         containerfile=containerfile,
         plan=plan,
         images=images,
+        warnings=tuple(warnings),
         ignore_file=ignore_file,
         ignoring=ignoring,
     )
@@ -131,12 +140,11 @@ def _plan(request: Request, store: Store) -> _Planned:
 def _builder(
     request: Request, store: Store, known: StatCache, planned: _Planned, progress: Progress
 ) -> Builder:
-    for warning in planned.containerfile.warnings:
+    for warning in planned.warnings:
         progress.note(warning.text(planned.containerfile.source))
     settings = Settings(
         context=request.context,
         contexts=request.contexts,
-        architecture=architecture(),
         epoch=request.epoch,
         use_cache=request.use_cache,
         uncached=request.uncached,
@@ -160,8 +168,8 @@ def _builder(
 
 def _built(
     request: Request, store: Store, builder: Builder, planned: _Planned, progress: Progress
-) -> tuple[ImageConfig, tuple[Layer, ...]]:
-    """Carry the plan out; raises BuildError, its place in its message."""
+) -> tuple[Built, ...]:
+    """Carry the plan out, for all targets; raises BuildError, its place in its message."""
     try:
         with Workspace(store) as work:
             return builder.build(work, jobs=request.jobs)
@@ -180,40 +188,45 @@ def _carry_out(
     request: Request, store: Store, known: StatCache, planned: _Planned, progress: Progress
 ) -> Recorded | None:
     builder = _builder(request, store, known, planned, progress)
-    config, layers = _built(request, store, builder, planned, progress)
+    results = _built(request, store, builder, planned, progress)
     if request.at is not None:
         return None
     try:
         builder.explanations.save()
-        config, layers = shaped(store, config, layers, builder.inherited, request.shape)
-        documents = _documents(store, config, layers, request.shape)
-        name_image(store, documents, request.tags)
+        results = tuple(shaped(store, result, request.shape) for result in results)
+        product = _product(store, results, request, request.shape)
+        name_product(store, product, request.tags)
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
     for output in request.outputs:
-        _write(store, output, config, layers, request)
+        _write(store, output, results, request)
         progress.note(f"{output.dest}: written")
     elsewhere = (named.ignoring for named in request.contexts.values())
     inputs = (*builder.inputs, *planned.ignoring, *chain.from_iterable(elsewhere))
-    return _recorded(request, store, documents, inputs, progress)
+    return _recorded(request, store, product, inputs, progress)
 
 
-def _write(
-    store: Store,
-    output: Output,
-    config: ImageConfig,
-    layers: tuple[Layer, ...],
-    request: Request,
-) -> None:
+def _write(store: Store, output: Output, results: Sequence[Built], request: Request) -> None:
     if output.kind in (TAR, LOCAL, ROOTFS):
-        write_root(store, layers, output)
+        places = _places(output, request.platforms)
+        if len(places) > 1:
+            os.makedirs(output.dest, exist_ok=True)
+        for result, place in zip(results, places, strict=True):
+            write_root(store, result.layers, output.replace(dest=place))
         return
     # docker's own archives hold layers as they are.
     how = "none" if output.kind == DOCKER else output.compression
     shape = request.shape
     if how:
         shape = shape.replace(compression=read_compression(how, "-o compression"))
-    write_archive(store, _documents(store, config, layers, shape), output, request.tags)
+    write_archive(store, _product(store, results, request, shape), output, request.tags)
+
+
+def _places(output: Output, platforms: tuple[str, ...]) -> tuple[str, ...]:
+    """Where root filesystems go: for several platforms each has a directory, as with buildx."""
+    if len(platforms) < 2:
+        return (output.dest,)
+    return tuple(f"{output.dest}/{platform.replace('/', '_')}" for platform in platforms)
 
 
 def _how_to_reopen(request: Request, failure: LocatedError) -> str:
@@ -226,10 +239,15 @@ def _how_to_reopen(request: Request, failure: LocatedError) -> str:
 
 def _check_runs(plan: Plan, request: Request) -> None:
     """Refuse what a RUN may not have, or chroot cannot give, before anything is built."""
-    for step in (step for stage in plan.stages for step in stage.steps):
-        if isinstance(step, RunStep):
+    platforms: set[str] = set()  # that were found to run here
+    for stage in plan.stages:
+        for step in stage.steps:
             try:
-                check_run(step, request.run, chroot=request.isolation == CHROOT)
+                if isinstance(step, RunStep):
+                    check_run(step, request.run, chroot=request.isolation == CHROOT)
+                if isinstance(step, RunStep | BootstrapStep) and stage.platform not in platforms:
+                    check_programs(stage.platform, this_platform())
+                    platforms.add(stage.platform)
             except BuildError as error:
                 raise LocatedError(error, step.about.span) from error
 
@@ -244,31 +262,49 @@ def _check_uncached(containerfile: Containerfile, uncached: frozenset[str]) -> N
         )
 
 
-def _base_images(planner: Planner, store: Store, context: str) -> dict[str, Image]:
-    images: dict[str, Image] = {}
-    while missing := [name for name in planner.base_images() if name not in images]:
-        for name in missing:
-            try:
-                images[name] = find_image(store, name, context)
-            except BuildError as error:
-                raise LocatedError(error, planner.place_of(name)) from error
+def _find_base_images(
+    planner: Planner, store: Store, context: str, images: dict[ImageBase, Image]
+) -> list[ContainerfileWarning]:
+    """Add the images that a plan needs; what is odd about them."""
+    warnings: list[ContainerfileWarning] = []
+    while True:
         planner.take_triggers(_configs(images))  # which may need further images
-    return images
+        missing = [base for base in planner.base_images() if base not in images]
+        if not missing:
+            return warnings
+        for base in missing:
+            span, here = planner.place_of(base), this_platform()
+            try:
+                image = images[base] = find_image(store, base.name, context, base.platform)
+            except BuildError as error:
+                raise LocatedError(error, span) from error
+            if not base.platform and image.platform not in ("", here):
+                message = f"{base.name} is for {image.platform}, this machine is {here}"
+                hint = f"--platform={image.platform} says that this is meant"
+                warnings.append(
+                    ContainerfileWarning(
+                        code="InvalidBaseImagePlatform", message=message, span=span, hint=hint
+                    )
+                )
 
 
-def _configs(images: Mapping[str, Image]) -> dict[str, ExecutionParameters]:
-    return {name: image.config.config for name, image in images.items()}
+def _configs(images: Mapping[ImageBase, Image]) -> dict[ImageBase, ImageConfig]:
+    return {base: image.config for base, image in images.items()}
 
 
-def _documents(
-    store: Store, config: ImageConfig, layers: tuple[Layer, ...], shape: Shape
-) -> Documents:
-    squeezed = tuple(compressed(store, layer, shape.compression) for layer in layers)
-    return make_documents(config, squeezed, shape)
+def _product(store: Store, results: Sequence[Built], request: Request, shape: Shape) -> Product:
+    images = []
+    for result in results:
+        layers = (compressed(store, layer, shape.compression) for layer in result.layers)
+        images.append(make_documents(result.config, tuple(layers), shape))
+    return make_product(tuple(images), as_index=len(request.platforms) > 1, docker=shape.docker)
 
 
-def _check_output(output: Output) -> None:
+def _check_output(output: Output, platforms: tuple[str, ...]) -> None:
     """Find out before the build, not after it, that its result has no place to go to."""
+    if len(platforms) > 1 and output.kind in (DOCKER, TAR):
+        hint = "type=oci holds an image for several, type=local and type=rootfs their files"
+        raise UsageError(f"-o type={output.kind} is for one platform", hint=hint)
     read_compression(output.compression or "none", "-o compression")
     path = output.dest
     if path == STDOUT:
@@ -292,25 +328,29 @@ def _check_output(output: Output) -> None:
 def _recorded(
     request: Request,
     store: Store,
-    documents: Documents,
+    product: Product,
     inputs: tuple[Input, ...],
     progress: Progress,
 ) -> Recorded:
-    descriptors = [documents.descriptor, documents.config_descriptor]
-    descriptors += [layer.descriptor for layer in documents.layers]
-    chain_of = chain_ids(tuple(layer.diff_id for layer in documents.layers))
-    files = [(store.blob(d.digest), d.size) for d in descriptors]
-    name = str(digest_of(name_record(documents)))
-    # Trees are made of blobs alone: only overlays need the layers' directories.
-    chain_of = () if request.isolation == CHROOT else chain_of
+    descriptors = [product.descriptor]
+    chains: list[ChainID] = []
+    for image in product.images:
+        descriptors += [image.descriptor, image.config_descriptor]
+        descriptors += [layer.descriptor for layer in image.layers]
+        chains += chain_ids(tuple(layer.diff_id for layer in image.layers))
+    if request.isolation == CHROOT:
+        chains = []  # trees are made of blobs alone: only overlays need the layers' directories
+    paths = [(store.blob(d.digest), d.size) for d in descriptors]
+    paths += [(store.layer(chain_id), -1) for chain_id in chains]
+    name = str(digest_of(name_record(product)))
     return Recorded(
         inputs=inputs,
         titles=tuple(progress.titles),
-        paths=(*files, *((store.layer(chain_id), -1) for chain_id in chain_of)),
+        paths=tuple(dict.fromkeys(paths)),
         names=tuple((store.image_name(tag), name) for tag in request.tags),
-        digest=str(documents.descriptor.digest),
-        config_digest=str(documents.config_descriptor.digest),
-        manifest=documents.descriptor.to_json(),
+        digest=str(product.descriptor.digest),
+        config_digest="" if product.index else str(product.images[0].config_descriptor.digest),
+        manifest=product.descriptor.to_json(),
         archives=tuple(archive_status(o.dest) for o in request.outputs if o.is_file),
     )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 
 from buildkit.cache import Layer, Result, alone, cache_key, look_up, record
@@ -18,6 +19,7 @@ from buildkit.explain import Explanations
 from buildkit.history import COMMENT
 from buildkit.images import import_layers
 from buildkit.inputs import Input, image_input
+from buildkit.platforms import parts_of
 from buildkit.preparation import Origins, Prepared, prepare
 from buildkit.progress import Progress, StepProgress
 from buildkit.scheduler import Scheduler, Steps, Task, Work, value_of
@@ -46,6 +48,15 @@ from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Built:
+    """What a target led to."""
+
+    config: ImageConfig
+    layers: tuple[Layer, ...]
+    inherited: int  # how many of the layers are those of an image that it is based on
+
+
 class Builder:
     """Builds the stages of one plan into one store."""
 
@@ -53,7 +64,7 @@ class Builder:
         self,
         store: Store,
         plan: Plan,
-        images: Mapping[str, Image],
+        images: Mapping[ImageBase, Image],
         *,
         settings: Settings,
         progress: Progress,
@@ -65,8 +76,8 @@ class Builder:
         self._images = images
         self._settings = settings
         self._progress = progress
-        self._stages = {stage.index: Task(self._build_stage(stage)) for stage in plan.stages}
-        self._bases: dict[str, Task[State]] = {}  # by the image's name
+        self._stages = {stage.id: Task(self._build_stage(stage)) for stage in plan.stages}
+        self._bases: dict[ImageBase, Task[State]] = {}
         self._making: dict[str, Task[Result]] = {}  # by the step's key
         self._trees: Trees | None = None  # instead of snapshots in overlays
         self._inputs: list[Input] = []
@@ -76,38 +87,38 @@ class Builder:
         """All that the build took from outside the store."""
         return tuple(self._inputs)
 
-    @property
-    def inherited(self) -> int:
-        """How many of the target's layers are those of an image that it is based on."""
-        stages = {stage.index: stage for stage in self._plan.stages}
-        base: Base = StageBase(index=self._plan.stages[-1].index)
-        while isinstance(base, StageBase):
-            base = stages[base.index].base
-        return len(self._images[base.name].manifest.layers) if isinstance(base, ImageBase) else 0
-
-    def build(self, work: Workspace, *, jobs: int) -> tuple[ImageConfig, tuple[Layer, ...]]:
-        """Build all stages, at most `jobs` steps at once; returns the target's configuration and
-        layers.
+    def build(self, work: Workspace, *, jobs: int) -> tuple[Built, ...]:
+        """Build all stages, at most `jobs` steps at once; returns what the targets led to.
 
         Raises LocatedError for a step that failed; what was built before it stays cached.
         """
         if self._settings.isolation == CHROOT:
             self._trees = Trees(self._store, work)
         Scheduler(jobs, self._progress.tick).run(self._stages.values())
-        target = self._plan.stages[-1]
-        state = self._stages[target.index].value
+        return tuple(self._built(target) for target in self._plan.targets)
+
+    def _built(self, target: PlannedStage) -> Built:
+        state = self._stages[target.id].value
         assert state is not None
-        created = _rfc3339(state.epoch)
-        author = target.steps[-1].about.author if target.steps else ""
+        _, architecture, variant = parts_of(target.platform)
         config = ImageConfig(
-            created=created,
-            author=author,
-            architecture=self._settings.architecture,
+            created=_rfc3339(state.epoch),
+            author=target.steps[-1].about.author if target.steps else "",
+            architecture=architecture,
+            variant=variant,
             config=target.config,
             diff_ids=state.diff_ids,
             history=state.history,
         )
-        return config, state.layers
+        return Built(config=config, layers=state.layers, inherited=self._inherited(target))
+
+    def _inherited(self, target: PlannedStage) -> int:
+        """How many of a target's layers are those of an image that it is based on."""
+        stages = {stage.id: stage for stage in self._plan.stages}
+        base = target.base
+        while isinstance(base, StageBase):
+            base = stages[base].base
+        return len(self._images[base].manifest.layers) if isinstance(base, ImageBase) else 0
 
     def _build_stage(self, stage: PlannedStage) -> Steps[State]:
         state = yield from self._base_state(stage.base, stage.base_span)
@@ -115,29 +126,34 @@ class Builder:
         number = 0
         for step in stage.steps:
             number += not isinstance(step, ConfigureStep)
-            title = f"[{stage.name} {number}/{count}] {_one_line(step.about.text)}"
+            title = f"[{self._label(stage)} {number}/{count}] {_one_line(step.about.text)}"
             state = yield from self._do(step, state, stage, title)
         return state
+
+    def _label(self, stage: PlannedStage) -> str:
+        """A stage's name, with the platform where there are several."""
+        platform = stage.id.image_platform
+        return f"{platform} {stage.name}" if len(self._plan.targets) > 1 else stage.name
 
     def _base_state(self, base: Base, span: Span) -> Steps[State]:
         """What a stage or an image leads to, for what stands at `span`."""
         match base:
             case Scratch():
                 return State(epoch=self._settings.clamped(LEAST_EPOCH))
-            case StageBase(index=index):
-                return (yield from value_of(self._stages[index]))
-        if base.name not in self._bases:
-            self._bases[base.name] = Task(self._image_state(base.name))
+            case StageBase():
+                return (yield from value_of(self._stages[base]))
+        if base not in self._bases:
+            self._bases[base] = Task(self._image_state(base))
         try:
-            return (yield from value_of(self._bases[base.name]))
+            return (yield from value_of(self._bases[base]))
         except BuildError as error:
             raise LocatedError(error, span) from error
         except ImageError as error:
             raise LocatedError(BuildError(error.message, hint=error.hint), span) from error
 
-    def _image_state(self, name: str) -> Steps[State]:
-        image = self._images[name]
-        self._inputs.append(image_input(image, image.name))
+    def _image_state(self, base: ImageBase) -> Steps[State]:
+        image = self._images[base]
+        self._inputs.append(image_input(image, image.name, base.platform))
         layers = yield from value_of(Work(lambda _: self._import(image), _no_output))
         return State(
             layers=layers,
@@ -181,7 +197,7 @@ class Builder:
             return (yield from self._by_hand(step, state, prepared, progress))
         key = cache_key(prepared.parts)
         reuses = self._settings.reuses(stage)
-        self.explanations.add(stage.name, step.about.text, key)
+        self.explanations.add(self._label(stage), step.about.text, key)
         if key in self._making:
             result = yield from value_of(self._making[key])
             if self._is_applied(self._after(step, state, result)):
@@ -193,7 +209,7 @@ class Builder:
             return found
         if self._settings.explain:
             text = step.about.text
-            why = self.explanations.why(stage.name, text, key, prepared.parts)
+            why = self.explanations.why(self._label(stage), text, key, prepared.parts)
             progress.remark(f"MISS {why}" if reuses else "MISS the cache is not to be used")
         making = self._make(step, state, prepared, progress, reuses=reuses)
         task = self._making[key] = Task(making)

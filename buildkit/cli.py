@@ -177,7 +177,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
 def _report(line: CommandLine, found: Recorded) -> None:
     """Tell scripts what came out, in files."""
     if line.iidfile:
-        _write_iid(line.iidfile, found.config_digest)
+        _write_iid(line.iidfile, found.config_digest or found.digest)
     if line.metadata_file:
         _write_metadata(line.metadata_file, found, line.tags)
 
@@ -215,10 +215,11 @@ def _write_metadata(path: str, found: Recorded, tags: tuple[str, ...]) -> None:
     from runtime.store.store import write_atomically
 
     table: dict[str, object] = {
-        "containerimage.config.digest": found.config_digest,
         "containerimage.descriptor": found.manifest,
         "containerimage.digest": found.digest,
     }
+    if found.config_digest:  # else it is an index of several images
+        table["containerimage.config.digest"] = found.config_digest
     if tags:
         table["image.name"] = ",".join(tags)
     try:

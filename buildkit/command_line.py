@@ -24,6 +24,10 @@ takes files from. Without -o and -t the image is written to image.tar.
                              write the image archive to FILE, standard output, or an
                              archive of one kind, or the root filesystem (may be repeated)
   -t, --tag NAME[:TAG]       name the image in the store (may be repeated)
+      --platform OS/ARCH[/VARIANT][,...]
+                             what the image is for (default: this machine); for several
+                             it is an index of images. Programs of others than this
+                             machine's need an emulator in binfmt_misc
       --target STAGE         build only up to a stage, by name or number
       --compression none|gzip|zstd[:LEVEL]
                              of layers (default: none)
@@ -112,6 +116,7 @@ _TABLE = OptionTable(
         "--output": "outputs",
         "--label": "labels",
         "--annotation": "annotations",
+        "--platform": "platforms",
         "-t": "tags",
         "--tag": "tags",
         "--build-arg": "build_args",
@@ -173,6 +178,7 @@ class CommandLine(Record):
     metadata_file: str = ""
     tags: tuple[str, ...] = ()
     target: str | None = None
+    platforms: tuple[str, ...] = ()
     build_args: tuple[str, ...] = ()
     build_contexts: tuple[str, ...] = ()
     no_cache: bool = False
@@ -335,7 +341,7 @@ def further_words(line: CommandLine) -> str:
     shape = (line.compression, line.squash, line.squash_all, line.labels, line.annotations)
     words = (line.network, line.add_hosts, line.volumes, line.shm_size, line.ulimits, line.allow)
     paths = os.getcwd() if line.build_contexts or line.volumes else ""
-    return repr((words, shape, line.format, line.build_contexts, paths))
+    return repr((words, shape, line.format, line.platforms, line.build_contexts, paths))
 
 
 def _check_name(tag: str) -> None:

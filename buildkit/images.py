@@ -18,15 +18,17 @@ from runtime.store.workspace import Workspace
 _CHUNK = 1 << 20
 
 
-def find_image(store: Store, name: str, context: str) -> Image:
+def find_image(store: Store, name: str, context: str, platform: str = "") -> Image:
     """The image that FROM names: a name in the store, or an archive in the context.
 
+    Of one for several platforms, that for `platform` is taken (empty: for this machine).
     What can only be a path (`./x`, `/x`, `x.tar`) is one; `oci-layout://` is followed by one.
     Raises BuildError that says where was looked.
     """
     try:
         if name.startswith(LAYOUT):
-            return open_image(store, LAYOUT + os.path.join(context, name.removeprefix(LAYOUT)))
+            path = os.path.join(context, name.removeprefix(LAYOUT))
+            return open_image(store, LAYOUT + path, platform)
     except ImageError as error:
         raise BuildError(error.message, hint=error.hint) from error
     path = name if os.path.isabs(name) else os.path.join(context, name)
@@ -34,9 +36,9 @@ def find_image(store: Store, name: str, context: str) -> Image:
     named = os.path.exists(store.image_name(name)) and not is_path
     try:
         if named:
-            return named_image(store, name)
+            return named_image(store, name, platform)
         if os.path.isfile(path):
-            return open_image(store, path)
+            return open_image(store, path, platform)
     except ImageError as error:
         raise BuildError(error.message, hint=error.hint) from error
     raise BuildError(

@@ -10,7 +10,7 @@ An input is a tuple whose first member says its kind:
     ("download", url, epoch, digest, mtime)              a file that ADD fetched
     ("git", url, ref, commit, full name of ref)          a branch or tag of a repository
     ("program", name, path)                              a program on PATH
-    ("image", name, (digest, ...))                       a base image: its config and layers
+    ("image", name, platform, (digest, ...))             a base image: its config and layers
 """
 
 from __future__ import annotations
@@ -110,13 +110,16 @@ def _now(item: Input, store: Store, known: StatCache) -> Input:
         return kind, name, find_program(name)
     from runtime.image.source import open_image
 
-    return image_input(open_image(store, name), name)
+    return image_input(open_image(store, name, item[2]), name, item[2])
 
 
-def image_input(image: Image, name: str) -> Input:
-    """A base image, found under `name` (a path, or a name in the store)."""
+def image_input(image: Image, name: str, platform: str) -> Input:
+    """A base image, found under `name` (a path, or a name in the store).
+
+    `platform` is that which was asked for; it may be empty.
+    """
     layers = tuple(str(layer.digest) for layer in image.manifest.layers)
-    return "image", name, (str(image.manifest.config.digest), *layers)
+    return "image", name, platform, (str(image.manifest.config.digest), *layers)
 
 
 def find_program(name: str) -> str | None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from buildkit.images import image_names
 from runtime.errors import ImageError
-from runtime.image.source import stored_image
+from runtime.image.source import stored_image, stored_manifests
 from runtime.oci.digest import chain_ids, digest_of
 from runtime.oci.image import Descriptor
 from runtime.oci.reader import parse_json
@@ -109,12 +109,14 @@ def _held(store: Store) -> set[str]:
     for name, descriptor in named_images(store):
         held.add(descriptor.digest.hex)
         try:
-            image = stored_image(store, descriptor, name)
+            for manifest in stored_manifests(store, descriptor, name):
+                held.add(manifest.digest.hex)
+                image = stored_image(store, manifest, name)
+                held.add(image.manifest.config.digest.hex)
+                held.update(layer.digest.hex for layer in image.manifest.layers)
+                held.update(chain.hex for chain in chain_ids(image.config.diff_ids))
         except ImageError:  # verify-store says so; what is left of it is kept
             continue
-        held.add(image.manifest.config.digest.hex)
-        held.update(layer.digest.hex for layer in image.manifest.layers)
-        held.update(chain.hex for chain in chain_ids(image.config.diff_ids))
     return held
 
 

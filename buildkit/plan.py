@@ -7,9 +7,10 @@ build arguments, and the configuration of each base image (`base_images` says wh
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from buildkit.copy_plan import copy_of_context
+from buildkit.platforms import parts_of, settled_platform
 from buildkit.scope import Scope, global_arguments
 from buildkit.stage_plan import StagePlanner
 from buildkit.steps import Base, ContextBase, ImageBase, Plan, PlannedStage, Scratch, StageBase
@@ -30,7 +31,9 @@ from grammar import (
 )
 from grammar.mount_keys import read_mount
 from grammar.relocation import relocated
-from runtime.oci.image import ExecutionParameters
+from grammar.values import InvalidValue
+from runtime.oci.image import ExecutionParameters, ImageConfig
+from runtime.oci.platform import platform_text
 from runtime.sandbox import defaults
 
 
@@ -42,7 +45,8 @@ class Planner:
         containerfile: Containerfile,
         *,
         build_args: Mapping[str, str],
-        architecture: str,
+        here: str,
+        platform: str = "",
         target: str | None = None,
         contexts: Mapping[str, str] | None = None,
         at: int | None = None,
@@ -51,6 +55,7 @@ class Planner:
 
         `at` plans a shell instead of the instruction on that line, and nothing after it; 0 stands
         for the end of the target.
+        `here` is the platform of this machine, which builds for `platform` (empty: for itself).
         `contexts` are what the command line has named: images, or "" for a directory.
         """
         self._file = containerfile
@@ -58,25 +63,27 @@ class Planner:
         try:
             self._global_args = global_arguments(
                 containerfile.preamble,
-                automatic=_automatic_arguments(architecture, target),
+                automatic=_automatic_arguments(here, platform or here, target),
                 build_args=build_args,
                 expand=containerfile.expand,
             )
         except ContainerfileError as error:
             raise ContainerfileErrors([error]) from None
-        self._architecture = architecture
+        self._here = here
+        self._platform = platform
+        self._platforms: dict[int, str] = {}  # that stages ask for; empty where they leave it open
         self._names = {s.name: s.index for s in containerfile.stages if s.name is not None}
         self._contexts = contexts or {}
         self._directories: dict[str, PlannedStage] = {}  # that a stage starts from, by name
         self._bases: dict[int, Base] = {}
-        self._places: dict[str, Span] = {}
+        self._places: dict[ImageBase, Span] = {}
         self._at: Instruction | None = None
         self._shell = at is not None
         self._last = self._target(target) if not at else self._find(at)
         self._triggers: dict[int, tuple[Instruction, ...]] = {}  # by the stage that obeys them
         self._needed = self._reach(self._last)
 
-    def take_triggers(self, configs: Mapping[str, ExecutionParameters]) -> None:
+    def take_triggers(self, configs: Mapping[ImageBase, ImageConfig]) -> None:
         """Learn what base images ask of their children (ONBUILD): it may need more images.
 
         To be called again while `base_images` names one whose configuration was not given.
@@ -84,8 +91,8 @@ class Planner:
         """
         for stage in self._needed:
             base = self._bases[stage.index]
-            if isinstance(base, ImageBase) and base.name in configs:
-                triggers = configs[base.name].on_build
+            if isinstance(base, ImageBase) and base in configs:
+                triggers = configs[base].config.on_build
                 self._triggers[stage.index] = tuple(
                     self._trigger(text, stage.from_.image.span) for text in triggers
                 )
@@ -106,32 +113,36 @@ class Planner:
         """What a stage does: what its base asks for, and what is written."""
         return (*self._triggers.get(stage.index, ()), *stage.instructions)
 
-    def base_images(self) -> tuple[str, ...]:
-        """Names of the images that the needed stages start from or copy from, each once."""
-        names = {base.name: None for base in self._bases.values() if isinstance(base, ImageBase)}
+    def base_images(self) -> tuple[ImageBase, ...]:
+        """The images that the needed stages start from or copy from, each once."""
+        images = {base: None for base in self._bases.values() if isinstance(base, ImageBase)}
         for stage in self._needed:
             origins = self._origins(stage)
-            names.update({o.name: None for o in origins if isinstance(o, ImageBase)})
-        return tuple(names)
+            images.update({o: None for o in origins if isinstance(o, ImageBase)})
+        return tuple(images)
 
-    def place_of(self, image: str) -> Span:
+    def place_of(self, image: ImageBase) -> Span:
         """The first word that names a base image."""
         return self._places[image]
 
-    def plan(self, configs: Mapping[str, ExecutionParameters]) -> Plan:
+    def plan(self, configs: Mapping[ImageBase, ImageConfig]) -> Plan:
         """Plan all needed stages, `configs` being the base images'; raises ContainerfileErrors."""
         planned: dict[int, StagePlanner] = {}
         stages: list[PlannedStage] = []
         errors: list[ContainerfileError] = []
         for stage in self._needed:
             base = self._bases[stage.index]
+            platform = self._platforms[stage.index] or self._here
             if isinstance(base, StageBase) and base.index in planned:
                 parent = planned[base.index]
                 config, arguments = parent.config, parent.scope.arguments
                 declared: tuple[str, ...] = tuple(parent.scope.declared)
+                platform = self._platforms[stage.index] or parent.platform
             else:
-                config = configs[base.name] if isinstance(base, ImageBase) else _EMPTY
+                config = configs[base].config if isinstance(base, ImageBase) else _EMPTY
                 arguments, declared = {}, ()
+                if isinstance(base, ImageBase):  # what it is, whatever was asked for
+                    platform = _platform_of(configs[base]) or platform
             scope = Scope(
                 env=dict(item.partition("=")[::2] for item in config.env),
                 arguments=arguments,
@@ -143,7 +154,7 @@ class Planner:
                 self._file,
                 scope,
                 config,
-                architecture=self._architecture,
+                platform=platform,
                 origin=functools.partial(self._origin, stage),
             )
             triggers = self._triggers.get(stage.index, ())
@@ -158,8 +169,9 @@ class Planner:
             planned[stage.index] = planner
             stages.append(
                 PlannedStage(
-                    index=stage.index,
+                    id=self._stage(stage.index),
                     name=stage.name or f"stage-{stage.index}",
+                    platform=platform,
                     base=base,
                     base_span=stage.from_.image.span,
                     steps=tuple(planner.steps),
@@ -168,7 +180,7 @@ class Planner:
             )
         if errors:
             raise ContainerfileErrors(errors)
-        return Plan(stages=(*self._directories.values(), *stages))
+        return Plan(stages=(*self._directories.values(), *stages), targets=(stages[-1],))
 
     def _find(self, line: int) -> Stage:
         """The stage of the instruction that stands on a line, which is noted."""
@@ -202,7 +214,7 @@ class Planner:
             if stage.index not in wanted:
                 continue
             try:
-                base = self._bases[stage.index] = self._base(stage)
+                base = self._base(stage)
                 if isinstance(base, StageBase) and base.index < stage.index:
                     above = self._file.stages[base.index].instructions
                     triggers = (i.instruction for i in above if isinstance(i, Onbuild))
@@ -217,46 +229,62 @@ class Planner:
         return tuple(s for s in self._file.stages if s.index in wanted)
 
     def _base(self, stage: Stage) -> Base:
+        """What a stage starts from; that, and the platform it asks for, are noted."""
+        if stage.index not in self._bases:
+            self._bases[stage.index] = self._read_from(stage)
+        return self._bases[stage.index]
+
+    def _read_from(self, stage: Stage) -> Base:
         word = stage.from_.image
         name = self._expand(word)
         if not name:
             raise self._error("the name of the base image is empty", word.span)
-        if stage.from_.platform is not None:
-            self._check_platform(stage)
+        word_of_platform = stage.from_.platform
+        self._platforms[stage.index] = (
+            self._platform if word_of_platform is None else self._settled(word_of_platform)
+        )
         if name == "scratch":
             return Scratch()
         if name.lower() in self._contexts:
             image = self._contexts[name.lower()]
-            return self._image(image, word) if image else self._directory(name.lower(), word)
+            if not image:
+                return self._directory(name.lower(), word)
+            return self._image(image, word, self._platforms[stage.index])
         index = self._names_before(stage.index).get(name.lower())
-        return self._image(name, word) if index is None else StageBase(index=index)
+        if index is None:
+            return self._image(name, word, self._platforms[stage.index])
+        if word_of_platform is None:
+            self._platforms[stage.index] = ""  # that of the stage it starts from
+        return self._stage(index)
+
+    def _stage(self, index: int) -> StageBase:
+        return StageBase(index=index, image_platform=self._platform)
 
     def _directory(self, name: str, word: Word) -> StageBase:
         """A stage that has the files of a named directory."""
         if name not in self._directories:
             self._directories[name] = PlannedStage(
-                index=len(self._file.stages) + len(self._directories),
+                id=self._stage(len(self._file.stages) + len(self._directories)),
                 name=name,
+                platform=self._platform or self._here,
                 base=Scratch(),
                 base_span=word.span,
                 steps=(copy_of_context(name, word.span),),
                 config=_EMPTY,
             )
-        return StageBase(index=self._directories[name].index)
+        return self._directories[name].id
 
     def _names_before(self, end: int) -> dict[str, int]:
         return {s.name: s.index for s in self._file.stages[:end] if s.name is not None}
 
-    def _check_platform(self, stage: Stage) -> None:
-        word = stage.from_.platform
-        assert word is not None
-        platform = self._expand(word)
-        if platform != f"linux/{self._architecture}":
-            raise self._error(
-                f"platform {platform!r}: only this machine's, linux/{self._architecture}, "
-                f"can be built",
-                word.span,
-            )
+    def _settled(self, word: Word) -> str:
+        """What FROM --platform says."""
+        text = self._expand(word)
+        try:
+            return settled_platform(text, self._here)
+        except InvalidValue as error:
+            message = f"platform {text!r}: {error.message}"
+            raise self._error(message, word.span, error.hint) from None
 
     def _origins(self, stage: Stage) -> list[Base | ContextBase]:
         """What the instructions of a stage take files from, beside the context."""
@@ -278,23 +306,34 @@ class Planner:
         name = self._expand(word) if name is None else name
         if name.lower() in self._contexts:
             image = self._contexts[name.lower()]
-            return self._image(image, word) if image else ContextBase(name=name.lower())
+            if not image:
+                return ContextBase(name=name.lower())
+            return self._image(image, word, self._platform_in(stage))
         earlier = self._names_before(stage.index)
         if name.lower() in earlier:
-            return StageBase(index=earlier[name.lower()])
+            return self._stage(earlier[name.lower()])
         if name.isdigit():
             if int(name) < stage.index:
-                return StageBase(index=int(name))
+                return self._stage(int(name))
             raise self._error(
                 f"from={name}: this is stage {stage.index}, an earlier one is needed", word.span
             )
         if name.lower() in self._names:
             raise self._error(f"from={name}: that stage is not an earlier one", word.span)
-        return self._image(name, word)
+        return self._image(name, word, self._platform_in(stage))
 
-    def _image(self, name: str, word: Word) -> ImageBase:
-        self._places.setdefault(name, word.span)
-        return ImageBase(name=name)
+    def _platform_in(self, stage: Stage) -> str:
+        """What a stage asks for, or the stages below it."""
+        base = self._base(stage)
+        asked = self._platforms[stage.index]
+        if not asked and isinstance(base, StageBase) and base.index < stage.index:
+            return self._platform_in(self._file.stages[base.index])
+        return asked
+
+    def _image(self, name: str, word: Word, platform: str) -> ImageBase:
+        image = ImageBase(name=name, platform=platform)
+        self._places.setdefault(image, word.span)
+        return image
 
     def _expand(self, word: Word) -> str:
         """Expand a word with what is visible outside of stages."""
@@ -312,16 +351,26 @@ class Planner:
 _EMPTY = ExecutionParameters(env=(f"PATH={defaults.PATH}",))
 
 
-def _automatic_arguments(architecture: str, target: str | None) -> dict[str, str]:
+def joined(plans: Sequence[Plan]) -> Plan:
+    """One plan that does what several do, each for another platform."""
+    return Plan(
+        stages=tuple(stage for plan in plans for stage in plan.stages),
+        targets=tuple(target for plan in plans for target in plan.targets),
+    )
+
+
+def _platform_of(config: ImageConfig) -> str:
+    return platform_text(config.os, config.architecture, config.variant)
+
+
+def _automatic_arguments(build: str, image: str, target: str | None) -> dict[str, str]:
     """The platform arguments in global scope (Dockerfile reference, "Automatic platform ARGs")."""
     return {
         f"{prefix}{name}": value
-        for prefix in ("TARGET", "BUILD")
+        for prefix, platform in (("TARGET", image), ("BUILD", build))
         for name, value in (
-            ("PLATFORM", f"linux/{architecture}"),
-            ("OS", "linux"),
+            ("PLATFORM", platform),
             ("OSVERSION", ""),
-            ("ARCH", architecture),
-            ("VARIANT", ""),
+            *zip(("OS", "ARCH", "VARIANT"), parts_of(platform), strict=True),
         )
     } | {"TARGETSTAGE": target or "default"}

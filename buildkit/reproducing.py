@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from itertools import zip_longest
 
-from buildkit.cache import Layer
+from buildkit.builder import Built
 from runtime.image import tar
 from runtime.oci.image import ImageConfig
 from runtime.store.store import Store
@@ -14,14 +13,6 @@ from runtime.store.store import Store
 _CHUNK = 1 << 20
 _SHOWN = 16  # bytes of each side
 _FIELDS = ("kind", "mode", "uid", "gid", "mtime", "link", "device", "xattrs", "size")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
-    """What one build led to."""
-
-    config: ImageConfig
-    layers: tuple[Layer, ...]
 
 
 def first_difference(store: Store, one: Built, two: Built) -> str:

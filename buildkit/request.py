@@ -13,14 +13,17 @@ from buildkit.command_line import (
     steps_at_once,
     uncached_stages,
 )
+from buildkit.errors import UsageError
 from buildkit.isolation import settle_isolation
 from buildkit.named_contexts import NamedContext, read_named_contexts
 from buildkit.outputs import Output
+from buildkit.platforms import read_platforms
 from buildkit.progress import settle_kind
 from buildkit.run_options import RunOptions, read_run_options
 from buildkit.shape_options import read_shape
 from buildkit.shaping import Shape
 from buildkit.supplies import Supplies, read_supplies
+from runtime.oci.platform import this_platform
 from runtime.store.store import Store
 
 
@@ -36,6 +39,7 @@ class Request:
     shape: Shape
     tags: tuple[str, ...]
     target: str | None
+    platforms: tuple[str, ...]  # empty: this machine's
     build_args: Mapping[str, str]
     epoch: int | None  # SOURCE_DATE_EPOCH, seconds
     use_cache: bool
@@ -61,6 +65,9 @@ def read_request(
     epoch: int | None,
 ) -> Request:
     """Read all options; raises UsageError. Then this process is root (`settle_isolation`)."""
+    platforms = read_platforms(line.platforms, this_platform())
+    if line.shell and len(platforms) > 1:
+        raise UsageError("pybuild shell: one --platform at a time")
     by_hand = line.shell or bool(line.on_fail)
     return Request(
         name=name,
@@ -70,6 +77,7 @@ def read_request(
         shape=read_shape(line),
         tags=line.tags,
         target=line.target,
+        platforms=platforms,
         build_args=build_arguments(line.build_args),
         epoch=epoch,
         use_cache=not (line.no_cache or line.verify),

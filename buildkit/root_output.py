@@ -7,8 +7,8 @@ import stat
 
 from buildkit.cache import Layer
 from buildkit.errors import DiskError
-from buildkit.export import Replacement
 from buildkit.outputs import LOCAL, STDOUT, TAR, Output
+from buildkit.replacement import Replacement
 from buildkit.shaping import layer_tree
 from buildkit.tarwriter import write_file
 from runtime.image.blob import BlobRange, LayerReader

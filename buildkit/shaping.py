@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
+from buildkit.builder import Built
 from buildkit.cache import Layer, Result, cache_key, look_up, record
 from buildkit.compressing import Compression
 from buildkit.merging import LayerTree, merge_layers
 from buildkit.tarwriter import write_file
 from runtime.image.blob import BlobRange, LayerReader
 from runtime.oci.digest import DiffID, Digest
-from runtime.oci.image import LAYER, Descriptor, ImageConfig, canonical_media_type
+from runtime.oci.image import LAYER, Descriptor, canonical_media_type
 from runtime.record import Record
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -31,18 +33,14 @@ class Shape(Record):
     compression: Compression = Compression()
 
 
-def shaped(
-    store: Store, config: ImageConfig, layers: tuple[Layer, ...], inherited: int, shape: Shape
-) -> tuple[ImageConfig, tuple[Layer, ...]]:
-    """Squash and label; `inherited` layers are those of the base image.
-
-    Raises BuildError, OSError.
-    """
+def shaped(store: Store, built: Built, shape: Shape) -> Built:
+    """Squash and label; raises BuildError, OSError."""
+    config, layers = built.config, built.layers
     labels = dict(config.config.labels) | dict(shape.labels)
     config = config.replace(config=config.config.replace(labels=tuple(labels.items())))
-    keep = inherited if shape.squash == NEW else 0
+    keep = built.inherited if shape.squash == NEW else 0
     if not shape.squash or len(layers) - keep < 2:
-        return config, layers
+        return replace(built, config=config)
     one = squashed(store, layers[keep:], onto_base=keep > 0)
     layers = (*layers[:keep], one)
     history = list(config.history)
@@ -50,7 +48,8 @@ def shaped(
     for number in made[:-1]:
         history[number] = history[number].replace(empty_layer=True)
     diff_ids = tuple(layer.diff_id for layer in layers)
-    return config.replace(diff_ids=diff_ids, history=tuple(history)), layers
+    config = config.replace(diff_ids=diff_ids, history=tuple(history))
+    return replace(built, config=config, layers=layers)
 
 
 def squashed(store: Store, layers: tuple[Layer, ...], *, onto_base: bool) -> Layer:

@@ -61,13 +61,13 @@ class StagePlanner:
         scope: Scope,
         config: ExecutionParameters,
         *,
-        architecture: str,
+        platform: str,
         origin: Callable[[Word, str | None], Base | ContextBase],
     ) -> None:
         self.scope = scope
         self.config = config
         self.steps: list[AnyStep] = []
-        self.architecture = architecture
+        self.platform = platform  # of what is in the stage
         self._file = containerfile
         self.origin = origin  # what a name after `from` means, which stands in a word
         self._author = ""

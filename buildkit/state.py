@@ -53,7 +53,6 @@ class Settings:
 
     context: str  # path of the build context
     contexts: Mapping[str, NamedContext] = field(default_factory=dict)
-    architecture: str
     epoch: int | None = None  # SOURCE_DATE_EPOCH, if it was given
     use_cache: bool = True
     uncached: frozenset[str] = frozenset()  # stages that are done anew, by name or number
@@ -67,7 +66,7 @@ class Settings:
 
     def reuses(self, stage: PlannedStage) -> bool:
         """Whether the steps of a stage may be taken from the cache."""
-        return self.use_cache and not self.uncached & {stage.name.lower(), str(stage.index)}
+        return self.use_cache and not self.uncached & {stage.name.lower(), str(stage.id.index)}
 
     def within(self, name: str) -> Settings:
         """The settings of what takes files from a context; "" is the build's."""

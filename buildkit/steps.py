@@ -21,9 +21,10 @@ class Scratch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageBase:
-    """Another stage of the same file, by its index."""
+    """Another stage of the same file, by its index, as the image for a platform needs it."""
 
     index: int
+    image_platform: str = ""  # as the command line has it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class ImageBase:
     """An image, by the name that was written."""
 
     name: str
+    platform: str = ""  # that was asked for; empty: this machine's, or whatever it is for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -221,8 +223,9 @@ def origins_of(step: AnyStep) -> tuple[tuple[Base | None, Span], ...]:
 class PlannedStage:
     """One stage: what it starts from and what is done to it."""
 
-    index: int
+    id: StageBase  # how others call it
     name: str  # its name, or `stage-N`
+    platform: str  # of what is in it
     base: Base
     base_span: Span
     steps: tuple[AnyStep, ...]
@@ -231,6 +234,7 @@ class PlannedStage:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """Stages in the order in which they can be built; the last one is the target."""
+    """Stages in the order in which they can be built."""
 
     stages: tuple[PlannedStage, ...]
+    targets: tuple[PlannedStage, ...]  # one for each platform; a single plan's is its last stage

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from buildkit.images import image_names
 from runtime.errors import ImageError
-from runtime.image.source import named_image
+from runtime.image.source import named_images
 from runtime.store.store import Store
 from runtime.store.workspace import remove_tree
 
@@ -35,15 +35,16 @@ def verify(store: Store) -> Iterator[Damage]:
         if found != name:
             yield Damage(path=path, what=f"its bytes have the digest sha256:{found}")
     for name in image_names(store):
+        path = store.image_name(name)
         try:
-            image = named_image(store, name)
+            images = named_images(store, name)
         except ImageError as error:
-            yield Damage(path=store.image_name(name), what=error.message)
+            yield Damage(path=path, what=error.message)
             continue
-        for layer in image.manifest.layers:
+        for layer in (layer for image in images for layer in image.manifest.layers):
             if not os.path.exists(store.blob(layer.digest)):
                 what = f"{name}: layer {layer.digest}: missing from the store"
-                yield Damage(path=store.image_name(name), what=what)
+                yield Damage(path=path, what=what)
     yield from _records(store)
     for name in sorted(os.listdir(f"{store.root}/layers")):
         if not os.path.isdir(f"{store.root}/layers/{name}/fs"):

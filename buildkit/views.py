@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from buildkit.command_line import CommandLine, build_arguments
 from buildkit.errors import BuildError, FindingsError, UsageError
 from buildkit.ignoring import find_ignore_file, read_ignore_file
+from buildkit.platforms import read_platforms
 from grammar import Containerfile, ContainerfileError, ContainerfileErrors, expand_word, parse
 from grammar.dump import to_json, to_sexpr
 from grammar.lint import CheckOptionError, LintContext, LintResult, formats, lint
@@ -22,7 +23,7 @@ from grammar.outline_formats import (
     targets_to_json,
     targets_to_text,
 )
-from runtime.image.archive import architecture
+from runtime.oci.platform import this_platform
 
 _FINDINGS = FindingsError.status
 
@@ -87,7 +88,8 @@ def _view(line: CommandLine, containerfile: Containerfile) -> str:
             found = targets(containerfile)
             return targets_to_json(containerfile, found) if as_json else targets_to_text(found)
         case _:
-            seen = outline(containerfile, line.target, build_arguments(line.build_args), _here())
+            arguments = build_arguments(line.build_args)
+            seen = outline(containerfile, line.target, arguments, _platform(line))
             return outline_to_json(containerfile, seen) if as_json else outline_to_text(seen)
 
 
@@ -99,7 +101,7 @@ def _check(line: CommandLine, containerfile: Containerfile) -> int:
         LintContext(
             build_args=build_arguments(line.build_args),
             target=line.target,
-            platform=_here(),
+            platform=_platform(line),
             ignore=read_ignore_file(ignore_file).rules,
         ),
     )
@@ -122,8 +124,9 @@ def _lint(containerfile: Containerfile, context: LintContext) -> LintResult:
         raise BuildError(f"BUILDKIT_DOCKERFILE_CHECK: {error}") from error
 
 
-def _here() -> str:
-    return f"linux/{architecture()}"
+def _platform(line: CommandLine) -> str:
+    """The platform that is looked at: the first one."""
+    return (*read_platforms(line.platforms, this_platform()), this_platform())[0]
 
 
 def _print(text: str) -> None:

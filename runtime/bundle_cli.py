@@ -46,7 +46,7 @@ def _write(line: CommandLine, target: str, command: tuple[str, ...]) -> None:
     target = os.path.abspath(target)
     become_root()
     store = Store(root)
-    image = open_image(store, line.image)
+    image = open_image(store, line.image, line.platform)
     spec = to_spec(image.config.config, line.options.replace(command=command))
     if os.path.lexists(target):
         raise UsageError(f"{target}: exists already; nothing of it is replaced")

@@ -105,7 +105,7 @@ def run(line: CommandLine) -> int:
     root = line.root or default_root()
     become_root()
     store = Store(root)
-    image = know(store, line.image)
+    image = know(store, line.image, line.platform)
     spec = to_spec(image, line.options)
     if spec.process.terminal and line.options.interactive and not os.isatty(0):
         raise UsageError("-i and -t: standard input is not a terminal", hint="leave -t out")

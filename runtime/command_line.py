@@ -22,6 +22,7 @@ that `pybuild -t NAME` gave. What the container writes is thrown away when it en
   -u, --user USER[:GROUP]    names are looked up in the image
       --hostname NAME        hostname (default: random)
       --entrypoint PROGRAM   instead of the image's; "" for none
+      --platform linux/ARCH  of an image for several platforms, the one for this
       --read-only            make the root filesystem read-only
       --network none|host    loopback only (default), or the host's network
   -i, --interactive          connect standard input
@@ -64,6 +65,7 @@ _TABLE = OptionTable(
         "-h": "hostname",
         "--hostname": "hostname",
         "--entrypoint": "entrypoint",
+        "--platform": "platform",
         "--network": "network",
         "--net": "network",
         "--root": "root",
@@ -111,11 +113,20 @@ class CommandLine:
         self.help: bool = fields.pop("help", False)
         self.version: bool = fields.pop("version", False)
         self.root: str | None = fields.pop("root", None)
+        self.platform = _platform(fields.pop("platform", ""))
         fields.pop("rm", None)  # nothing is ever kept
         self.image = operands[0] if operands else ""
         self.options = _options(fields, tuple(operands[1:]))
         if not (self.image or self.help or self.version):
             raise UsageError("no image given", hint="pyrun --help")
+
+
+def _platform(text: str) -> str:
+    if not text:
+        return ""
+    from runtime.oci.platform import asked_platform
+
+    return asked_platform(text)
 
 
 def _options(fields: dict[str, Any], command: tuple[str, ...]) -> Options:

@@ -27,7 +27,7 @@ def test_there_are_examples() -> None:
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_an_example_parses_and_plans(path: Path) -> None:
     containerfile = parse(path.read_bytes(), name=str(path))
-    planner = Planner(containerfile, build_args={}, architecture="amd64")
+    planner = Planner(containerfile, build_args={}, here="linux/amd64")
     assert planner.base_images() == ()
     assert planner.plan({}).stages[-1].steps
 

@@ -76,6 +76,8 @@ def arguments(manager: str, step: BootstrapStep, root: str, state: str) -> tuple
         argv += ["--setopt", f"system_cachedir={state}/cache"]
     if not step.docs:
         argv += ["--setopt", "tsflags=nodocs"]
+    if step.arch != os.uname().machine:
+        argv += [f"--forcearch={step.arch}"]
     if step.releasever:
         argv += [f"--releasever={step.releasever}"]
     if not step.gpgcheck:

@@ -13,9 +13,11 @@ import os
 from runtime.errors import ImageError
 from runtime.image import tar
 from runtime.image.blob import BlobRange
+from runtime.image.index import all_manifests, check_platform, choose_manifest
 from runtime.oci.digest import Digest, digest_of
-from runtime.oci.image import INDEX, LAYER, Descriptor, ImageConfig, Manifest, canonical_media_type
-from runtime.oci.reader import MAX_DOCUMENT, member, parse_json, parse_json_value
+from runtime.oci.image import LAYER, Descriptor, ImageConfig, Manifest
+from runtime.oci.platform import platform_text
+from runtime.oci.reader import MAX_DOCUMENT, member, parse_json_value
 from runtime.record import Record
 
 TYPE_CHECKING = False
@@ -37,11 +39,17 @@ class Image(Record):
     config: ImageConfig
     blobs: tuple[BlobRange, ...]  # the layers, lowest first
 
+    @property
+    def platform(self) -> str:
+        """What it is made for; empty if it does not say."""
+        return platform_text(self.config.os, self.config.architecture, self.config.variant)
 
-def open_archive(path: str, reference: str = "") -> Image:
-    """Read the one image of an archive or a layout; raises ImageError naming it and the member.
+
+def open_archive(path: str, reference: str = "", platform: str = "") -> Image:
+    """Read an image of an archive or a layout; raises ImageError naming it and the member.
 
     `reference` takes one of several: its tag (org.opencontainers.image.ref.name) or its digest.
+    Of an image for several platforms this machine's is taken, or that for `platform`.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -56,7 +64,7 @@ def open_archive(path: str, reference: str = "") -> Image:
             members = _archive_members(path, fd)
         else:
             raise ImageError(f"{path}: not a regular file, so not an image archive")
-        return _Archive(path, members, reference).image()
+        return _Archive(path, members, reference, platform).image()
     finally:
         os.close(fd)
 
@@ -94,10 +102,11 @@ def _layout_members(path: str) -> dict[str, BlobRange]:
 
 
 class _Archive:
-    def __init__(self, path: str, members: dict[str, BlobRange], reference: str):
+    def __init__(self, path: str, members: dict[str, BlobRange], reference: str, platform: str):
         self._path = path
         self._members = members
         self._reference = reference
+        self._platform = platform
 
     def image(self) -> Image:
         if "index.json" in self._members:
@@ -113,32 +122,23 @@ class _Archive:
         )
 
     def _oci_image(self) -> Image:
-        index = parse_json(self._document("index.json"), f"{self._path}: index.json")
-        return self._from_index(index, f"{self._path}: index.json", depth=0)
-
-    def _from_index(self, index: Mapping[str, Any], where: str, depth: int) -> Image:
-        tables = [t for t in member(index, "manifests", list, where) if isinstance(t, dict)]
-        images = [t for t in tables if not _is_attestation(t)]
-        if self._reference and depth == 0:
-            images = [t for t in images if _is_called(t, self._reference)]
-            if not images:
-                raise ImageError(f"{where}: nothing is called {self._reference}")
-        if len(images) > 1:
-            images = [t for t in images if _fits_this_machine(t)]
-        if len(images) != 1:
-            raise ImageError(f"{where}: {len(images)} images for this platform, one expected")
-        descriptor = Descriptor.from_json(images[0], where)
-        document = self._blob(descriptor)
-        if canonical_media_type(descriptor.media_type) == INDEX:
-            if depth == 4:
-                raise ImageError(f"{where}: indexes nested too deeply")
-            nested = f"{self._path}: index {descriptor.digest}"
-            return self._from_index(parse_json(document, nested), nested, depth + 1)
-        manifest = Manifest.from_json(document, f"{self._path}: manifest {descriptor.digest}")
+        where = f"{self._path}: index.json"
+        descriptor = choose_manifest(
+            self._document("index.json"),
+            where,
+            self._blob,
+            reference=self._reference,
+            platform=self._platform,
+        )
+        manifest = self._manifest(descriptor)
         config_where = f"{self._path}: config {manifest.config.digest}"
         config = ImageConfig.from_json(self._blob(manifest.config), config_where)
         blobs = tuple(self._blob_range(layer) for layer in manifest.layers)
         return self._checked(manifest, config, blobs)
+
+    def _manifest(self, descriptor: Descriptor) -> Manifest:
+        where = f"{self._path}: manifest {descriptor.digest}"
+        return Manifest.from_json(self._blob(descriptor), where)
 
     def _docker_image(self) -> Image:
         table = self._docker_table()
@@ -170,22 +170,27 @@ class _Archive:
                 f"{self._path}: {len(manifest.layers)} layers in the manifest, "
                 f"{len(config.diff_ids)} diff_ids in the config"
             )
-        return Image(name=self._path, manifest=manifest, config=config, blobs=blobs)
+        image = Image(name=self._path, manifest=manifest, config=config, blobs=blobs)
+        check_platform(image.platform, self._platform, self._path)
+        return image
 
     def _same_image(self, image: Image) -> None:
         """Refuse an archive whose docker view is another image than its OCI view.
 
-        Readers differ in which view they take, so such an archive shows each its own image.
+        Readers differ in which view they take, so such an archive shows each its own image. Of an
+        image for several platforms the docker view has but one.
         """
         table = self._docker_table()
         names = member(table, "Layers", list, f"{self._path}: manifest.json")
         layers = [str(name).removeprefix("blobs/sha256/") for name in names]
         config = str(table.get("Config")).removeprefix("blobs/sha256/").removesuffix(".json")
-        expected = [layer.digest.hex for layer in image.manifest.layers]
-        if config != image.manifest.config.digest.hex or layers != expected:
-            raise ImageError(
-                f"{self._path}: index.json and manifest.json describe different images"
-            )
+        if _is_made_of(image.manifest, config, layers):
+            return
+        index = self._document("index.json")
+        for descriptor in all_manifests(index, f"{self._path}: index.json", self._blob):
+            if _is_made_of(self._manifest(descriptor), config, layers):
+                return
+        raise ImageError(f"{self._path}: index.json and manifest.json describe different images")
 
     def _docker_table(self) -> Mapping[str, Any]:
         where = f"{self._path}: manifest.json"
@@ -229,25 +234,7 @@ class _Archive:
         return document
 
 
-def _is_attestation(table: Mapping[str, Any]) -> bool:
-    annotations = table.get("annotations")
-    return isinstance(annotations, dict) and "vnd.docker.reference.type" in annotations
-
-
-def _is_called(table: Mapping[str, Any], reference: str) -> bool:
-    annotations = table.get("annotations")
-    name = isinstance(annotations, dict) and annotations.get("org.opencontainers.image.ref.name")
-    return reference in (name, table.get("digest"))
-
-
-def _fits_this_machine(table: Mapping[str, Any]) -> bool:
-    platform = table.get("platform")
-    return isinstance(platform, dict) and platform.get("architecture") == architecture()
-
-
-def architecture() -> str:
-    """This machine's architecture under its OCI name (GOARCH)."""
-    machine = os.uname().machine
-    return {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}.get(
-        machine, machine
-    )
+def _is_made_of(manifest: Manifest, config: str, layers: list[str]) -> bool:
+    """Whether a manifest names the blobs that these digests in hex stand for."""
+    named = [layer.digest.hex for layer in manifest.layers]
+    return manifest.config.digest.hex == config and named == layers

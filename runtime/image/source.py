@@ -7,26 +7,29 @@ import os
 from runtime.errors import ImageError
 from runtime.image.archive import Image, open_archive
 from runtime.image.blob import BlobRange
+from runtime.image.index import all_manifests, check_platform, choose_manifest
 from runtime.oci.digest import Digest, digest_of
-from runtime.oci.image import Descriptor, ImageConfig, Manifest
+from runtime.oci.image import INDEX, Descriptor, ImageConfig, Manifest, canonical_media_type
 from runtime.oci.reader import parse_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from runtime.store.store import Store
+    from collections.abc import Callable
 
+    from runtime.store.store import Store
 
 LAYOUT = "oci-layout://"  # then DIRECTORY[:TAG|@DIGEST], as BuildKit has it
 
 
-def open_image(store: Store, name: str) -> Image:
+def open_image(store: Store, name: str, platform: str = "") -> Image:
     """Open an archive, a layout or a named image; a file wins over a name if it exists.
 
-    Raises ImageError that says where was looked.
+    Of an image for several platforms this machine's is taken, or that for `platform`. Raises
+    ImageError that says where was looked.
     """
     if name.startswith(LAYOUT):
         path, reference = _split(name.removeprefix(LAYOUT))
-        return open_archive(path, reference).replace(name=name)
+        return open_archive(path, reference, platform).replace(name=name)
     record = store.image_name(name)
     if os.path.exists(name) or not os.path.exists(record):
         if not os.path.exists(name):
@@ -34,8 +37,8 @@ def open_image(store: Store, name: str) -> Image:
                 f"{name}: no such file, and no image of that name in {store.root}",
                 hint="pybuild -t NAME makes a name, pybuild -o image.tar a file",
             )
-        return open_archive(name)
-    return named_image(store, name)
+        return open_archive(name, platform=platform)
+    return named_image(store, name, platform)
 
 
 def _split(layout: str) -> tuple[str, str]:
@@ -48,12 +51,29 @@ def _split(layout: str) -> tuple[str, str]:
     return layout, ""
 
 
-def named_image(store: Store, name: str) -> Image:
+def named_image(store: Store, name: str, platform: str = "") -> Image:
     """Open an image by its name in the store, which must exist."""
-    record = store.image_name(name)
-    with open(record, "rb") as file:
-        descriptor = Descriptor.from_json(parse_json(file.read(), record), record)
-    return stored_image(store, descriptor, name)
+    descriptor = _named(store, name)
+    if canonical_media_type(descriptor.media_type) == INDEX:
+        where, read = f"{name}: index {descriptor.digest}", _reader(store, name)
+        descriptor = choose_manifest(read(descriptor), where, read, platform=platform)
+    image = stored_image(store, descriptor, name)
+    check_platform(image.platform, platform, name)
+    return image
+
+
+def named_images(store: Store, name: str) -> tuple[Image, ...]:
+    """Open the image of a name for each of its platforms."""
+    manifests = stored_manifests(store, _named(store, name), name)
+    return tuple(stored_image(store, manifest, name) for manifest in manifests)
+
+
+def stored_manifests(store: Store, descriptor: Descriptor, name: str) -> tuple[Descriptor, ...]:
+    """The manifests of a named image: one for each platform; raises ImageError."""
+    if canonical_media_type(descriptor.media_type) != INDEX:
+        return (descriptor,)
+    where, read = f"{name}: index {descriptor.digest}", _reader(store, name)
+    return tuple(all_manifests(read(descriptor), where, read))
 
 
 def stored_image(store: Store, descriptor: Descriptor, name: str) -> Image:
@@ -67,6 +87,16 @@ def stored_image(store: Store, descriptor: Descriptor, name: str) -> Image:
         for layer in manifest.layers
     )
     return Image(name=name, manifest=manifest, config=config, blobs=blobs)
+
+
+def _named(store: Store, name: str) -> Descriptor:
+    record = store.image_name(name)
+    with open(record, "rb") as file:
+        return Descriptor.from_json(parse_json(file.read(), record), record)
+
+
+def _reader(store: Store, name: str) -> Callable[[Descriptor], bytes]:
+    return lambda descriptor: _verified(store, descriptor.digest, f"{name}: {descriptor.digest}")
 
 
 def _verified(store: Store, digest: Digest, where: str) -> bytes:

@@ -36,21 +36,22 @@ class KnownImage(Record):
     working_dir: str
 
 
-def know(store: Store, name: str) -> KnownImage:
+def know(store: Store, name: str, platform: str = "") -> KnownImage:
     """Find an image by its archive's path or its name; its missing layers are applied.
 
-    Raises ImageError or StoreError as `image.source.open_image` and `Store.layers_of` do.
+    What is asked for by `platform` is read anew each time. Raises ImageError or StoreError as
+    `image.source.open_image` and `Store.layers_of` do.
     """
     path = name if os.path.exists(name) else store.image_name(name)
-    found = _recall(store, path)
+    found = None if platform else _recall(store, path)
     if found is not None:
         return found
     from runtime.image.source import open_image
 
     before = _identity(path)
-    image = open_image(store, name)
+    image = open_image(store, name, platform)
     found = _of(image, store.layers_of(image))
-    if before is not None and before == _identity(path):
+    if not platform and before is not None and before == _identity(path):
         _remember(store, path, before, found)
     return found
 

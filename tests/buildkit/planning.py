@@ -7,19 +7,27 @@ from collections.abc import Mapping
 import pytest
 
 from buildkit.plan import Planner
-from buildkit.steps import BootstrapStep, CopyStep, Plan, PlannedStage, RunStep
+from buildkit.steps import BootstrapStep, CopyStep, ImageBase, Plan, PlannedStage, RunStep
 from grammar import ContainerfileErrors, parse
-from runtime.oci.image import ExecutionParameters
+from runtime.oci.image import ExecutionParameters, ImageConfig
 
 Images = Mapping[str, ExecutionParameters]
 
 
 def planner(
-    text: str, *, build_args: Mapping[str, str] | None = None, target: str | None = None
+    text: str,
+    *,
+    build_args: Mapping[str, str] | None = None,
+    target: str | None = None,
+    platform: str = "",
 ) -> Planner:
     """A planner for an amd64 machine."""
     return Planner(
-        parse(text, name="f"), build_args=build_args or {}, architecture="amd64", target=target
+        parse(text, name="f"),
+        build_args=build_args or {},
+        here="linux/amd64",
+        platform=platform,
+        target=target,
     )
 
 
@@ -32,8 +40,17 @@ def plan(
 ) -> Plan:
     """The whole plan; `images` are the configurations of the base images."""
     made = planner(text, build_args=build_args, target=target)
-    made.take_triggers(images or {})
-    return made.plan(images or {})
+    made.take_triggers(configs_of(made, images or {}))
+    return made.plan(configs_of(made, images or {}))
+
+
+def configs_of(made: Planner, images: Images) -> dict[ImageBase, ImageConfig]:
+    """The configurations of the images that a planner asks for, by their names."""
+    return {
+        base: ImageConfig(architecture="amd64", config=images[base.name])
+        for base in made.base_images()
+        if base.name in images
+    }
 
 
 def stage(text: str, build_args: Mapping[str, str] | None = None) -> PlannedStage:

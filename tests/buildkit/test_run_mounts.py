@@ -383,7 +383,7 @@ def test_what_a_step_raises_is_not_blamed_on_its_agent(tmp_path: Path) -> None:
     mount = SshMount(target="/agent", uid=os.geteuid(), gid=os.getegid())
     agent = Agent(socket=str(tmp_path / "none"))
     supplies = Supplies(agents={"default": agent})
-    settings = Settings(context=str(tmp_path), architecture="amd64", supplies=supplies)
+    settings = Settings(context=str(tmp_path), supplies=supplies)
     mounted = RunMount(mount=mount, origin=None, span=span)
 
     def step() -> None:

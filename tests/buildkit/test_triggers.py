@@ -6,7 +6,7 @@ import pytest
 
 from buildkit.steps import CopyStep, ImageBase, RunStep, StageBase
 from runtime.oci.image import ExecutionParameters
-from tests.buildkit.planning import faults, plan, planner
+from tests.buildkit.planning import configs_of, faults, plan, planner
 from tests.buildkit.support import SHELL, Pybuild, text_files
 
 
@@ -46,7 +46,7 @@ def test_a_stage_of_the_same_file_asks_as_well() -> None:
 def test_what_a_trigger_copies_from_is_needed() -> None:
     text = "FROM scratch AS tools\nFROM scratch\nFROM base"
     made = plan(text, images=_base("COPY --from=tools a b"))
-    assert [stage.index for stage in made.stages] == [0, 2]
+    assert [stage.id.index for stage in made.stages] == [0, 2]
     (copy,) = made.stages[-1].steps
     assert isinstance(copy, CopyStep)
     assert copy.origin == StageBase(index=0)
@@ -54,11 +54,11 @@ def test_what_a_trigger_copies_from_is_needed() -> None:
 
 def test_an_image_that_only_a_trigger_names_is_asked_for() -> None:
     made = planner("FROM base")
-    assert made.base_images() == ("base",)
-    made.take_triggers(_base("COPY --from=other a b"))
-    assert made.base_images() == ("base", "other")
+    assert made.base_images() == (ImageBase(name="base"),)
     images = _base("COPY --from=other a b") | {"other": ExecutionParameters()}
-    (copy,) = made.plan(images).stages[-1].steps
+    made.take_triggers(configs_of(made, images))
+    assert made.base_images() == (ImageBase(name="base"), ImageBase(name="other"))
+    (copy,) = made.plan(configs_of(made, images)).stages[-1].steps
     assert isinstance(copy, CopyStep)
     assert copy.origin == ImageBase(name="other")
 

@@ -37,9 +37,9 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names = []
     really = source.open_image
 
-    def spy(store: Store, name: str) -> object:
+    def spy(store: Store, name: str, platform: str) -> object:
         names.append(name)
-        return really(store, name)
+        return really(store, name, platform)
 
     monkeypatch.setattr(source, "open_image", spy)
     return names

@@ -1,0 +1,139 @@
+"""The documents of an image, and of an index of images for several platforms, as bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+
+from buildkit.cache import Layer
+from buildkit.errors import UsageError
+from buildkit.platforms import parts_of
+from buildkit.shaping import Shape
+from runtime.oci.digest import digest_of
+from runtime.oci.image import (
+    CONFIG,
+    INDEX,
+    MANIFEST,
+    Descriptor,
+    ImageConfig,
+    Manifest,
+    canonical_media_type,
+    docker_media_type,
+)
+from runtime.oci.platform import platform_text
+from runtime.store.store import Store, write_atomically
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Documents:
+    """An image's manifest and configuration, as bytes and by digest."""
+
+    config: bytes
+    manifest: bytes
+    descriptor: Descriptor  # of the manifest
+    config_descriptor: Descriptor
+    layers: tuple[Layer, ...]
+    platform: str
+
+    @property
+    def listed(self) -> dict[str, object]:
+        """What an index says of the image (image-index.md "manifests")."""
+        table = self.descriptor.to_json()
+        system, architecture, variant = parts_of(self.platform)
+        table["platform"] = {"architecture": architecture, "os": system}
+        if variant:
+            table["platform"]["variant"] = variant
+        return table
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Product:
+    """What a build made: one image, or those for several platforms below an index."""
+
+    images: tuple[Documents, ...]
+    index: bytes = b""  # empty for a single image
+    descriptor: Descriptor  # of the manifest, or of the index
+
+
+def make_product(images: tuple[Documents, ...], *, as_index: bool, docker: bool) -> Product:
+    """One image, or all of them below an index; what platforms have in common is there once."""
+    if not as_index:
+        return Product(images=images, descriptor=images[0].descriptor)
+    images = tuple({image.descriptor.digest: image for image in images}.values())
+    media_type = docker_media_type(INDEX) if docker else INDEX
+    index = to_json(
+        {
+            "schemaVersion": 2,
+            "mediaType": media_type,
+            "manifests": [image.listed for image in images],
+        }
+    )
+    descriptor = Descriptor(media_type=media_type, digest=digest_of(index), size=len(index))
+    return Product(images=images, index=index, descriptor=descriptor)
+
+
+def make_documents(
+    config: ImageConfig, layers: tuple[Layer, ...], shape: Shape | None = None
+) -> Documents:
+    """Serialise an image's documents canonically; raises UsageError for what docker has not."""
+    shape = shape or Shape()
+    name_of = docker_media_type if shape.docker else canonical_media_type
+    config_bytes = to_json(config.to_json())
+    config_descriptor = Descriptor(
+        media_type=name_of(CONFIG), digest=digest_of(config_bytes), size=len(config_bytes)
+    )
+    try:
+        described = tuple(
+            layer.descriptor.replace(media_type=name_of(layer.descriptor.media_type))
+            for layer in layers
+        )
+    except KeyError:
+        raise UsageError("docker's format has no zstd: use gzip, or --format oci") from None
+    manifest = Manifest(config=config_descriptor, layers=described)
+    table = manifest.to_json()
+    table["mediaType"] = name_of(MANIFEST)
+    if shape.annotations:
+        table["annotations"] = dict(shape.annotations)
+    manifest_bytes = to_json(table)
+    layers = tuple(
+        Layer(descriptor=descriptor, diff_id=layer.diff_id)
+        for descriptor, layer in zip(described, layers, strict=True)
+    )
+    return Documents(
+        config=config_bytes,
+        manifest=manifest_bytes,
+        descriptor=Descriptor(
+            media_type=name_of(MANIFEST),
+            digest=digest_of(manifest_bytes),
+            size=len(manifest_bytes),
+        ),
+        config_descriptor=config_descriptor,
+        layers=layers,
+        platform=platform_text(config.os, config.architecture, config.variant),
+    )
+
+
+def name_product(store: Store, product: Product, names: tuple[str, ...]) -> None:
+    """Put the documents into the store, and the image under its names."""
+    documents = [(product.descriptor, product.index)] if product.index else []
+    for image in product.images:
+        documents.append((image.config_descriptor, image.config))
+        documents.append((image.descriptor, image.manifest))
+    for descriptor, document in documents:
+        if not os.path.exists(store.blob(descriptor.digest)):
+            write_atomically(store.blob(descriptor.digest), document)
+    for name in names:
+        write_atomically(store.image_name(name), name_record(product))
+
+
+def name_record(product: Product) -> bytes:
+    """What the store keeps under an image's name: the descriptor of its manifest or index."""
+    return to_json(product.descriptor.to_json())
+
+
+def to_json(document: object) -> bytes:
+    """A document as the same bytes each time."""
+    return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(
+        "utf-8", "surrogateescape"
+    )

@@ -1,0 +1,101 @@
+"""Image indexes: which of the manifests that they list is meant (image-index.md)."""
+
+from __future__ import annotations
+
+from runtime.errors import ImageError
+from runtime.oci.image import INDEX, Descriptor, canonical_media_type
+from runtime.oci.platform import read_platform, served_by, this_platform
+from runtime.oci.reader import member, parse_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any
+
+_DEEPEST = 4  # indexes in indexes
+
+
+def choose_manifest(
+    document: bytes,
+    where: str,
+    read: Callable[[Descriptor], bytes],
+    *,
+    reference: str = "",
+    platform: str = "",
+) -> Descriptor:
+    """The descriptor of the manifest for a platform, or else for this machine.
+
+    `read` gives a document that a descriptor stands for, verified. `reference` is the tag or the
+    digest of one of the outermost descriptors. Where there is only one it is taken, whatever it is
+    for: its configuration tells. Raises ImageError.
+    """
+    tables = _images(document, where)
+    if reference:
+        tables = [table for table in tables if _is_called(table, reference)]
+        if not tables:
+            raise ImageError(f"{where}: nothing is called {reference}")
+    for _ in range(_DEEPEST + 1):
+        descriptor = Descriptor.from_json(_fitting(tables, where, platform), where)
+        if canonical_media_type(descriptor.media_type) != INDEX:
+            return descriptor
+        where = f"{where}: index {descriptor.digest}"
+        tables = _images(read(descriptor), where)
+    raise ImageError(f"{where}: indexes nested too deeply")
+
+
+def all_manifests(
+    document: bytes, where: str, read: Callable[[Descriptor], bytes], depth: int = 0
+) -> Iterator[Descriptor]:
+    """The descriptors of all manifests, those in nested indexes too; raises ImageError."""
+    for table in _images(document, where):
+        descriptor = Descriptor.from_json(table, where)
+        if canonical_media_type(descriptor.media_type) != INDEX:
+            yield descriptor
+        elif depth == _DEEPEST:
+            raise ImageError(f"{where}: indexes nested too deeply")
+        else:
+            nested = f"{where}: index {descriptor.digest}"
+            yield from all_manifests(read(descriptor), nested, read, depth + 1)
+
+
+def _images(document: bytes, where: str) -> list[Mapping[str, Any]]:
+    tables = member(parse_json(document, where), "manifests", list, where)
+    return [t for t in tables if isinstance(t, dict) and not _is_attestation(t)]
+
+
+def _fitting(tables: list[Mapping[str, Any]], where: str, platform: str) -> Mapping[str, Any]:
+    if len(tables) == 1:
+        return tables[0]
+    wanted = platform or this_platform()
+    offered = [_platform(table) for table in tables]
+    for name in served_by(wanted):
+        if name in offered:
+            if offered.count(name) > 1:
+                raise ImageError(f"{where}: {offered.count(name)} images for {name}, one expected")
+            return tables[offered.index(name)]
+    if not tables:
+        raise ImageError(f"{where}: it lists no image")
+    names = ", ".join(sorted({name or "an unnamed platform" for name in offered}))
+    raise ImageError(f"{where}: no image for {wanted}, only for {names}")
+
+
+def _platform(table: Mapping[str, Any]) -> str:
+    platform = table.get("platform")
+    return read_platform(platform) if isinstance(platform, dict) else ""
+
+
+def _is_attestation(table: Mapping[str, Any]) -> bool:
+    annotations = table.get("annotations")
+    return isinstance(annotations, dict) and "vnd.docker.reference.type" in annotations
+
+
+def _is_called(table: Mapping[str, Any], reference: str) -> bool:
+    annotations = table.get("annotations")
+    name = isinstance(annotations, dict) and annotations.get("org.opencontainers.image.ref.name")
+    return reference in (name, table.get("digest"))
+
+
+def check_platform(found: str, wanted: str, where: str) -> None:
+    """Refuse an image for another platform than the one that was asked for (empty: any)."""
+    if wanted and found and found not in served_by(wanted):
+        raise ImageError(f"{where}: the image is for {found}, not for {wanted}")
