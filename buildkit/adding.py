@@ -4,7 +4,7 @@ find_local      which sources of the context are to be unpacked: part of the ste
 find_remote     what is behind a URL: its digest is part of the key
 Adder           does it, in a child that has the root mounted
 fetch_trees     the files of git repositories, once it is known that they are needed
-finish_adding   what time the Adder came upon: the epoch is never before it
+remove_trees    when they are not needed any more
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass, replace
 from typing import assert_never
 
 from buildkit.archives import is_archive
+from buildkit.copy_to_directory import DirectoryTarget
 from buildkit.copying import Copier
 from buildkit.errors import BuildError, LocatedError
-from buildkit.ignoring import ALL_VISIBLE
+from buildkit.ignoring import ALL_VISIBLE, Visible
 from buildkit.steps import CopyStep, GitTree, Source, WebFile
 from buildkit.unpacking import unpack
 from buildkit.urls import without_password
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
     from runtime.store.workspace import Workspace
 
 _CHECKOUTS = "checkouts"  # a directory in the workspace
-_REPORT = "newest"  # a file in the workspace: the child that unpacks has nothing else to say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +157,7 @@ def _find_tree(tree: GitTree, span: Span) -> Remote:
 
 
 def fetch_trees(added: tuple[Added, ...], work: Workspace) -> tuple[Added, ...]:
-    """Check out what comes from git repositories, until `finish_adding`; raises LocatedError."""
+    """Check out what comes from git repositories, until `remove_trees`; raises LocatedError."""
     if not any(isinstance(item, AddedTree) for item in added):
         return added
     from buildkit.git_source import check_out
@@ -183,8 +183,14 @@ def _is_archive(context_fd: int, path: str) -> bool:
         os.close(fd)
 
 
-class Adder(Copier):
+class Adder(Copier[int]):
     """Carries out one ADD step."""
+
+    def __init__(
+        self, step: CopyStep, target: DirectoryTarget, *, epoch: int, visible: Visible
+    ) -> None:
+        super().__init__(step, target, epoch=epoch, visible=visible)
+        self._root_fd = target.root_fd
 
     def add(self, context: str, added: tuple[Added, ...]) -> int:
         """Add everything in the order in which it was written; returns the newest time of the
@@ -242,19 +248,6 @@ class Adder(Copier):
         return unpack(place, where, self._root_fd, self._step.destination, owner)
 
 
-def report_newest(work: Workspace, seconds: int) -> None:
-    """Leave the newest time of what was added for the process that started us."""
-    with open(f"{work.path}/{_REPORT}", "w", encoding="ascii") as report:
-        report.write(str(seconds))
-
-
-def finish_adding(work: Workspace) -> int:
-    """Clean up after a step; returns the time that it reported, 0 if there was none."""
+def remove_trees(work: Workspace) -> None:
+    """Remove what `fetch_trees` checked out."""
     remove_tree(f"{work.path}/{_CHECKOUTS}")
-    try:
-        with open(f"{work.path}/{_REPORT}", encoding="ascii") as report:
-            seconds = int(report.read())
-    except FileNotFoundError:
-        return 0
-    os.unlink(f"{work.path}/{_REPORT}")
-    return seconds

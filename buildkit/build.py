@@ -36,7 +36,7 @@ from buildkit.steps import BootstrapStep, ConfigureStep, ImageBase, Plan, RunSte
 from buildkit.views import located_errors, refuse_findings
 from grammar import Containerfile, ContainerfileErrors, ContainerfileWarning, parse
 from runtime.image.archive import Image
-from runtime.oci.digest import ChainID, chain_ids, digest_of
+from runtime.oci.digest import digest_of
 from runtime.oci.image import ImageConfig
 from runtime.oci.platform import this_platform
 from runtime.store.store import Store
@@ -333,15 +333,10 @@ def _recorded(
     progress: Progress,
 ) -> Recorded:
     descriptors = [product.descriptor]
-    chains: list[ChainID] = []
     for image in product.images:
         descriptors += [image.descriptor, image.config_descriptor]
         descriptors += [layer.descriptor for layer in image.layers]
-        chains += chain_ids(tuple(layer.diff_id for layer in image.layers))
-    if request.isolation == CHROOT:
-        chains = []  # trees are made of blobs alone: only overlays need the layers' directories
     paths = [(store.blob(d.digest), d.size) for d in descriptors]
-    paths += [(store.layer(chain_id), -1) for chain_id in chains]
     name = str(digest_of(name_record(product)))
     return Recorded(
         inputs=inputs,

@@ -41,8 +41,6 @@ from buildkit.worker import Output
 from grammar import Span
 from runtime.errors import ImageError
 from runtime.image.archive import Image
-from runtime.image.blob import BlobRange
-from runtime.oci.digest import chain_ids
 from runtime.oci.image import History, ImageConfig
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -200,11 +198,10 @@ class Builder:
         self.explanations.add(self._label(stage), step.about.text, key)
         if key in self._making:
             result = yield from value_of(self._making[key])
-            if self._is_applied(self._after(step, state, result)):
-                progress.cached()
-                return result
+            progress.cached()
+            return result
         found = look_up(self._store, key) if reuses else None
-        if found is not None and self._is_applied(self._after(step, state, found)):
+        if found is not None:
             progress.cached()
             return found
         if self._settings.explain:
@@ -256,7 +253,7 @@ class Builder:
             key = cache_key(prepared.parts)
             with alone(self._store, key):
                 found = look_up(self._store, key) if reuses else None
-                if found is not None and self._make_ready(state, self._after(step, state, found)):
+                if found is not None:
                     return found, True
                 result = self._execute(step, state, prepared, output)
                 record(self._store, key, prepared.parts, result)
@@ -271,33 +268,6 @@ class Builder:
         if was_there:
             progress.cached()
         return result
-
-    def _is_applied(self, state: State) -> bool:
-        """Whether a step can go on from here: trees are made of blobs, overlays of directories."""
-        return self._trees is not None or state.is_applied(self._store)
-
-    def _make_ready(self, below: State, state: State) -> bool:
-        """Make sure that a step can go on from here; whether that is possible.
-
-        A directory is made out of the blob where it is missing: what was linked lies over
-        something else now, or somebody has removed it.
-        """
-        if self._is_applied(state):
-            return True
-        layer = state.layers[-1]
-        path = self._store.blob(layer.descriptor.digest)
-        try:
-            self._store.apply(
-                BlobRange(path=path, offset=0, size=layer.descriptor.size),
-                layer.descriptor,
-                layer.diff_id,
-                chain_ids(state.diff_ids)[-1],
-                below.lowers(self._store),
-                f"layer {layer.descriptor.digest}",
-            )
-        except ImageError:  # a damaged blob: the step is done again
-            return False
-        return True
 
     def _execute(self, step: AnyStep, state: State, prepared: Prepared, output: Output) -> Result:
         do = execute if self._trees is None else partial(execute_on_tree, trees=self._trees)

@@ -97,7 +97,7 @@ def digest(
     sha = small_sha256()
     links: dict[tuple[int, int], str] = {}
     fd = open_in_root(root_fd, path)  # a source that is a symlink is followed
-    real = f"/proc/self/fd/{fd}"
+    real = os.readlink(f"/proc/self/fd/{fd}")  # a shorter way for each file
     try:
         for above in kept_parents(path):
             _add_directory(sha, root_fd, above)
@@ -162,8 +162,12 @@ def _file_digest(path: str, status: os.stat_result, known: StatCache | None) -> 
         sha = hashlib.sha256()
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
+            left = status.st_size
             while chunk := os.read(fd, _CHUNK):
                 sha.update(chunk)
+                left -= len(chunk)
+                if left == 0:
+                    break  # most often saves a call
         finally:
             os.close(fd)
         found = sha.digest()

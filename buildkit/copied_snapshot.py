@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING
 
 from buildkit.cache import Layer, Result
 from buildkit.changeset import Packed, normalise, normalise_changes, pack, pack_changes
+from buildkit.layer_blob import keep_blob, write_blob
 from buildkit.stacking import stack
-from buildkit.tarwriter import write_file
 from buildkit.tree_state import TreeState
 from runtime.image.blob import BlobRange, LayerReader
 from runtime.image.layer import apply_layer
 from runtime.image.whiteouts import Hidden
-from runtime.oci.image import LAYER, Descriptor
 from runtime.store.workspace import remove_tree
 
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Trees:
         """Turn what a step changed into a layer: its blob gets its name in the store."""
         changes = tree.state.changes()
         normalise_changes(tree.root, changes, epoch)
-        layer = self._write_blob(lambda fd: pack_changes(tree.root, changes, fd))
+        layer = self._pack(lambda fd: pack_changes(tree.root, changes, fd))
         if layer is not None:
             tree.state.accept(changes)
             tree.layers = (*tree.layers, layer)
@@ -96,7 +95,7 @@ class Trees:
     def link(self, tree: Tree, aside: str, epoch: int) -> Result:
         """Turn all that is in such a directory into a layer, and put it over the tree."""
         normalise(aside, epoch)
-        layer = self._write_blob(lambda fd: pack(aside, tree.root, fd))
+        layer = self._pack(lambda fd: pack(aside, tree.root, fd))
         if layer is not None:
             stack(aside, tree.root, Hidden(aside))
             tree.before = None
@@ -105,25 +104,8 @@ class Trees:
         self._give_back(tree)
         return Result(layer=layer, epoch=epoch)
 
-    def _write_blob(self, write: Callable[[int], Packed]) -> Layer | None:
-        """A layer that `write` packs, its blob in the store; None if nothing is in it."""
-        blob = f"{self._work.path}/blob"
-        packed: Packed | None = None
-
-        def pack_it(fd: int) -> None:
-            nonlocal packed
-            packed = write(fd)
-
-        write_file(blob, pack_it)
-        assert packed is not None
-        if packed.entries == 0:
-            os.unlink(blob)
-            return None
-        os.rename(blob, self._store.blob(packed.diff_id))
-        return Layer(
-            descriptor=Descriptor(media_type=LAYER, digest=packed.diff_id, size=packed.size),
-            diff_id=packed.diff_id,
-        )
+    def _pack(self, write: Callable[[int], Packed]) -> Layer | None:
+        return keep_blob(self._store, self._work, write_blob(self._work, write))
 
     def _nearest(self, layers: tuple[Layer, ...]) -> Tree | None:
         """The tree with most of these layers, and none beside them."""

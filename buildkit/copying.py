@@ -1,13 +1,16 @@
-"""COPY onto a root filesystem (Dockerfile reference, "COPY"; BuildKit where it is silent).
+"""COPY into a root filesystem (Dockerfile reference, "COPY"; BuildKit where it is silent).
 
-Runs in a child that has the root mounted. Destinations are opened inside the root, so a symlink
-of the image leads nowhere else.
+What goes where, and as whose, is decided here; a target makes it so: a directory that is mounted
+(`copy_to_directory`), or a layer that is written without a mount (`copy_to_layer`).
 """
 
 from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from buildkit.errors import BuildError
 from buildkit.excluding import kept_parents, kept_path, read_exclusions
@@ -17,11 +20,74 @@ from grammar.values import Mode, OctalMode
 from runtime.errors import ContainerError
 from runtime.image.xattrs import kept_xattr
 from runtime.record import Record
-from runtime.sandbox.rootpath import make_directories, open_in_root
-from runtime.sandbox.users import look_up
+from runtime.sandbox.rootpath import open_in_root
+from runtime.sandbox.users import Account
 
-_CHUNK = 1 << 30
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
+
+Folder = TypeVar("Folder")
+
+
+class Attributes(NamedTuple):
+    """What a file or directory has beside its content."""
+
+    owner: tuple[int, int]
+    mode: int  # the permission bits
+    mtime: int  # seconds
+    xattrs: tuple[tuple[str, bytes], ...] = ()
+
+
+class Target(Protocol[Folder]):
+    """Where files are copied to; a folder is one of its directories, to be closed after use.
+
+    Symlinks in a path are followed, inside the target; none is where a name is given.
+    """
+
+    def look_up(self, user: str) -> Account:
+        """Who `user[:group]` is there."""
+
+    def open(self, path: str) -> Folder:
+        """The directory at a path; FileNotFoundError or NotADirectoryError where there is none."""
+
+    def make(self, path: str, mode: int, owner: tuple[int, int]) -> Folder:
+        """The same, what is missing being made."""
+
+    def close(self, folder: Folder) -> None:
+        """The folder is not used any more."""
+
+    def enter(self, folder: Folder, name: str) -> tuple[Folder, bool]:
+        """A directory inside another, and whether it had to be made; BuildError over a file."""
+
+    def is_symlink(self, folder: Folder, name: str) -> bool:
+        """Whether there is a symlink in a directory."""
+
+    def put(
+        self,
+        folder: Folder,
+        name: str,
+        place: str,
+        status: os.stat_result,
+        attributes: Attributes,
+    ) -> None:
+        """Copy what is no directory from a place; it replaces what is there.
+
+        Raises BuildError over a directory.
+        """
+
+    def write(self, folder: Folder, name: str, content: bytes, attributes: Attributes) -> None:
+        """The same for a file whose content is in memory."""
+
+    def write_through(self, path: str, place: str, attributes: Attributes) -> None:
+        """Write to the file that a symlink points to."""
+
+    def link(self, top: Folder, first: str, folder: Folder, name: str) -> None:
+        """Make a hard link to a file that was put at a path below a folder."""
+
+    def set_attributes(self, folder: Folder, attributes: Attributes) -> None:
+        """Give a directory attributes; xattrs that it has beside them stay."""
+
+    def set_mode(self, folder: Folder, mode: int) -> None:
+        """Give a directory a mode alone."""
 
 
 class Copied(Record):
@@ -32,18 +98,33 @@ class Copied(Record):
     mtime: int | None
 
 
-class Copier:
+@dataclass(slots=True, kw_only=True)
+class _Level(Generic[Folder]):
+    """A directory that is being copied."""
+
+    source: str
+    target: Folder
+    below: str  # its path below the top, with a slash unless it is empty
+    names: Iterator[str]  # that are still to come
+    status: os.stat_result | None  # None: the target does not take its attributes
+
+
+class Copier(Generic[Folder]):
     """Carries out one COPY step."""
 
     def __init__(
-        self, step: CopyStep, root: str, *, epoch: int, visible: Visible = ALL_VISIBLE
+        self,
+        step: CopyStep,
+        target: Target[Folder],
+        *,
+        epoch: int,
+        visible: Visible = ALL_VISIBLE,
     ) -> None:
-        """`root` is where the destination filesystem is mounted."""
         self._step = step
+        self._target = target
         self._visible = visible
-        self._root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._epoch = epoch
-        owner = _owner(self._root_fd, step) if step.chown else None
+        owner = self._owner() if step.chown else None
         if step.origin is None:  # a context's owners and times mean nothing in the image
             self._as = Copied(owner=owner or (0, 0), mode=step.chmod, mtime=epoch)
         else:
@@ -53,9 +134,8 @@ class Copier:
         self._made_owner = owner or (0, 0)
         self._excluded = read_exclusions(step.exclude)
         self._source = ""  # the directory that is being copied, below its origin
-        self._top = -1  # and its destination
-        self._parents: dict[str, os.stat_result] = {}  # what --parents has made, and of what
-        self._links: dict[tuple[int, int], str] = {}  # a file's first path below it
+        self._parents: dict[str, Attributes] = {}  # what --parents has made
+        self._links: dict[tuple[int, int], str] = {}  # a file's first path below the top
 
     def copy(self, source_root: str, paths: tuple[str, ...]) -> None:
         """Copy the selected paths of the origin, then the inline files."""
@@ -70,90 +150,77 @@ class Copier:
             if self._step.parents:
                 self._copy_below(source_fd, path)
                 continue
-            fd = open_in_root(source_fd, path)
-            place = f"/proc/self/fd/{fd}"
-            if stat.S_ISDIR(os.stat(place).st_mode):
+            place, status = _find(source_fd, path)
+            if stat.S_ISDIR(status.st_mode):
                 self._copy_directory(place, path)
             else:
                 self._copy_file(place, os.path.basename(path))
-            os.close(fd)
         os.close(source_fd)
         self._restore_times()
 
     def write_inline(self) -> None:
         """Make the files whose content stands in the Containerfile."""
         for inline in self._step.inline:
-            self._write_inline(inline.name, inline.content.encode("utf-8", "surrogateescape"))
+            folder, name = self._place_for(inline.name)
+            mode = self._mode(stat.S_IFREG | 0o644)
+            attributes = Attributes(owner=self._made_owner, mode=mode, mtime=self._epoch)
+            content = inline.content.encode("utf-8", "surrogateescape")
+            self._target.write(folder, name, content, attributes)
+            self._target.close(folder)
 
     def _copy_directory(self, place: str, path: str) -> None:
         """Copy what is in a directory; the destination itself does not take its attributes."""
         self._source = path
-        self._top = self._make(self._step.destination)
-        self._merge(place, self._top, "")
-        os.close(self._top)
+        top = self._make(self._step.destination)
+        self._merge(place, top, top)
+        self._target.close(top)
 
     def _copy_below(self, source_fd: int, path: str) -> None:
         """Copy one source of `--parents`: the directories above it are made like theirs."""
         top, kept = path.partition("/./")[0], kept_path(path)
         self._source = f"{top}/./."
-        self._top = target = self._make(self._step.destination)
-        opened = [target]
+        opened = [self._make(self._step.destination)]
         for above in kept_parents(path):
-            target = self._keep_parent(source_fd, above, target)
-            opened.append(target)
+            opened.append(self._keep_parent(source_fd, above, opened[-1]))
         folder, name = os.path.split(kept)
-        opened.append(open_in_root(source_fd, f"{top}/{folder}", _DIRECTORY))
-        place = f"/proc/self/fd/{opened[-1]}"
+        place, _ = _find(source_fd, f"{top}/{folder}")
         if kept == ".":
-            self._merge(place, target, "")
+            self._merge(place, opened[-1], opened[0])
         else:
-            self._copy_entry(f"{place}/{name}", target, name, kept)
-        for fd in opened:
-            os.close(fd)
+            self._copy_entry(f"{place}/{name}", opened[-1], name, kept, opened[0])
+        for made in opened:
+            self._target.close(made)
 
-    def _keep_parent(self, source_fd: int, path: str, parent: int) -> int:
-        name, kept = os.path.basename(path), kept_path(path)
-        source = open_in_root(source_fd, path, _DIRECTORY)
-        place = f"/proc/self/fd/{source}"
-        status = os.stat(place)
-        inner, made = self._enter(parent, name)
+    def _keep_parent(self, source_fd: int, path: str, parent: Folder) -> Folder:
+        kept = kept_path(path)
+        place, status = _find(source_fd, path)
+        inner, made = self._target.enter(parent, os.path.basename(path))
         if made:
-            self._set_attributes(f"/proc/self/fd/{inner}", status, place)
-            self._parents[kept] = status
+            self._parents[kept] = self._attributes(status, place)
+            self._target.set_attributes(inner, self._parents[kept])
         elif kept not in self._parents:
-            os.chmod(f"/proc/self/fd/{inner}", self._mode(status.st_mode))
-        os.close(source)
+            self._target.set_mode(inner, self._mode(status.st_mode))
         return inner
 
     def _restore_times(self) -> None:
         """Set the times of the directories made by `--parents`: writing into them changed it."""
-        for kept, status in self._parents.items():
-            fd = open_in_root(self._root_fd, f"{self._step.destination}/{kept}", _DIRECTORY)
-            self._set_time(f"/proc/self/fd/{fd}", status)
-            os.close(fd)
+        for kept, attributes in self._parents.items():
+            folder = self._target.open(f"{self._step.destination}/{kept}")
+            self._target.set_attributes(folder, attributes)
+            self._target.close(folder)
 
     def _copy_file(self, place: str, name: str) -> None:
-        parent, name = self._place_for(name)
+        folder, name = self._place_for(name)
+        status = os.lstat(place)
+        attributes = self._attributes(status, place)
         # Only a path that the instruction names is followed; what lies in a directory is replaced.
-        if not self._into_directory() and self._is_symlink(parent, name):
-            self._write_through(place, self._step.destination)
+        if not self._into_directory() and self._target.is_symlink(folder, name):
+            self._target.write_through(self._step.destination, place, attributes)
         else:
-            self._put(place, parent, name)
-        os.close(parent)
+            self._target.put(folder, name, place, status, attributes)
+        self._target.close(folder)
 
-    def _write_inline(self, name: str, content: bytes) -> None:
-        parent, name = self._place_for(name)
-        self._remove_file(parent, name)
-        fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=parent)
-        while content:
-            content = content[os.write(fd, content) :]
-        os.fchown(fd, *self._made_owner)
-        os.fchmod(fd, self._mode(0o644))
-        os.utime(fd, (self._epoch, self._epoch))
-        os.close(fd)
-        os.close(parent)
-
-    def _place_for(self, name: str) -> tuple[int, str]:
+    def _place_for(self, name: str) -> tuple[Folder, str]:
         """The directory (made if missing) and the name that a single file goes to."""
         destination = self._step.destination
         if self._into_directory():
@@ -163,147 +230,136 @@ class Copier:
 
     def _into_directory(self) -> bool:
         destination = self._step.destination
-        return destination.endswith("/") or self._is_directory(destination)
-
-    def _make(self, path: str) -> int:
+        if destination.endswith("/"):
+            return True
         try:
-            return make_directories(self._root_fd, path, self._made_mode, self._made_owner)
-        except (NotADirectoryError, FileNotFoundError) as error:
-            reason = os.strerror(error.errno or 0)
-            raise BuildError(f"destination {path}: {reason}") from error
-
-    def _is_directory(self, path: str) -> bool:
-        try:
-            os.close(open_in_root(self._root_fd, path, _DIRECTORY))
+            self._target.close(self._target.open(destination))
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
 
-    def _is_symlink(self, parent: int, name: str) -> bool:
+    def _make(self, path: str) -> Folder:
         try:
-            status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        except FileNotFoundError:
-            return False
-        return stat.S_ISLNK(status.st_mode)
+            return self._target.make(path, self._made_mode, self._made_owner)
+        except (NotADirectoryError, FileNotFoundError) as error:
+            reason = os.strerror(error.errno or 0)
+            raise BuildError(f"destination {path}: {reason}") from error
 
-    def _write_through(self, place: str, destination: str) -> None:
-        """Write to what a symlink at the destination points to, inside the root."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
-        fd = open_in_root(self._root_fd, destination, flags, mode=0o600)
-        with open(place, "rb", buffering=0) as source:
-            _send(source.fileno(), fd)
-        self._set_attributes(f"/proc/self/fd/{fd}", os.stat(place), place)
-        os.close(fd)
-
-    def _merge(self, source: str, target: int, below: str) -> None:
+    def _merge(self, source: str, target: Folder, top: Folder, below: str = "") -> None:
         """Copy the entries of the directory `source` into `target`, which is `below` the top."""
+        stack = [self._level(source, target, below, None)]
+        while stack:
+            level = stack[-1]
+            for name in level.names:
+                place = f"{level.source}/{name}"
+                inside = f"{level.below}{name}"
+                status = os.lstat(place)
+                if stat.S_ISDIR(status.st_mode):
+                    inner, _ = self._target.enter(level.target, name)
+                    stack.append(self._level(place, inner, f"{inside}/", status))
+                    break
+                self._put(place, status, level.target, name, inside, top)
+            else:
+                stack.pop()
+                if level.status is not None:
+                    attributes = self._attributes(level.status, level.source)
+                    self._target.set_attributes(level.target, attributes)
+                    self._target.close(level.target)
+
+    def _level(
+        self, source: str, target: Folder, below: str, status: os.stat_result | None
+    ) -> _Level[Folder]:
         inside = os.path.normpath(f"{self._source}/{below}")
         names = self._visible.names(source, inside, os.listdir(source))
         names = self._excluded.names(source, self._source, below or ".", names)
-        for name in sorted(names, key=os.fsencode):
-            self._copy_entry(f"{source}/{name}", target, name, f"{below}{name}")
+        names.sort(key=os.fsencode)
+        return _Level(source=source, target=target, below=below, names=iter(names), status=status)
 
-    def _copy_entry(self, place: str, target: int, name: str, inside: str) -> None:
+    def _copy_entry(self, place: str, folder: Folder, name: str, inside: str, top: Folder) -> None:
         """Copy one entry of a directory; `inside` is its path below the top."""
         status = os.lstat(place)
         if not stat.S_ISDIR(status.st_mode):
-            self._put(place, target, name, inside)
+            self._put(place, status, folder, name, inside, top)
             return
-        inner, _ = self._enter(target, name)
-        self._merge(place, inner, f"{inside}/")
-        self._set_attributes(f"/proc/self/fd/{inner}", status, place)
-        os.close(inner)
+        inner, _ = self._target.enter(folder, name)
+        self._merge(place, inner, top, f"{inside}/")
+        self._target.set_attributes(inner, self._attributes(status, place))
+        self._target.close(inner)
 
-    def _enter(self, parent: int, name: str) -> tuple[int, bool]:
-        """A directory inside another, and whether it had to be made; no link is followed."""
-        try:
-            os.mkdir(name, 0o700, dir_fd=parent)
-            made = True
-        except FileExistsError:
-            self._refuse_unless_directory(parent, name)
-            made = False
-        flags = _DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-        return os.open(name, flags, dir_fd=parent), made
-
-    def _refuse_unless_directory(self, parent: int, name: str) -> None:
-        status = os.stat(name, dir_fd=parent, follow_symlinks=False)
-        if not stat.S_ISDIR(status.st_mode):
-            kind = "a symlink" if stat.S_ISLNK(status.st_mode) else "a file"
-            raise BuildError(f"cannot copy the directory {name} over {kind}")
-
-    def _remove_file(self, parent: int, name: str) -> None:
-        try:
-            os.unlink(name, dir_fd=parent)
-        except FileNotFoundError:
-            pass
-        except IsADirectoryError:
-            raise BuildError(f"cannot copy the file {name} over a directory") from None
-
-    def _put(self, place: str, parent: int, name: str, inside: str | None = None) -> None:
-        """Make a copy of one entry that is not a directory, replacing what is there.
-
-        `inside` is its path below the top; a file that the instruction names has none.
-        """
-        status = os.stat(place) if inside is None else os.lstat(place)
-        self._remove_file(parent, name)
-        first = self._links.get((status.st_dev, status.st_ino))
-        if first is not None:
-            os.link(first, name, src_dir_fd=self._top, dst_dir_fd=parent, follow_symlinks=False)
-            return
-        made = f"/proc/self/fd/{parent}/{name}"
-        match stat.S_IFMT(status.st_mode):
-            case stat.S_IFREG:
-                fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600, dir_fd=parent)
-                with open(place, "rb", buffering=0) as source:
-                    _send(source.fileno(), fd)
-                os.close(fd)
-                if inside is not None and status.st_nlink > 1:
-                    self._links[status.st_dev, status.st_ino] = inside
-            case stat.S_IFLNK:
-                os.symlink(os.readlink(place), name, dir_fd=parent)
-            case stat.S_IFIFO | stat.S_IFCHR | stat.S_IFBLK:
-                os.mknod(name, stat.S_IFMT(status.st_mode) | 0o600, status.st_rdev, dir_fd=parent)
-            case _:  # a socket becomes an empty file, as in BuildKit
-                os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, dir_fd=parent))
-        self._set_attributes(made, status, place)
+    def _put(
+        self,
+        place: str,
+        status: os.stat_result,
+        folder: Folder,
+        name: str,
+        inside: str,
+        top: Folder,
+    ) -> None:
+        """Copy what is no directory; hard links within a source stay links."""
+        if status.st_nlink > 1 and stat.S_ISREG(status.st_mode):
+            first = self._links.setdefault((status.st_dev, status.st_ino), inside)
+            if first != inside:
+                self._target.link(top, first, folder, name)
+                return
+        attributes = self._attributes(status, place)
+        self._target.put(folder, name, place, status, attributes)
 
     def _mode(self, mode: int) -> int:
         if self._as.mode is None:
             return mode & 0o7777
         return self._as.mode.apply(mode & 0o7777, is_directory=stat.S_ISDIR(mode))
 
-    def _set_attributes(self, made: str, status: os.stat_result, place: str) -> None:
-        link = stat.S_ISLNK(status.st_mode)
-        owner = self._as.owner or (status.st_uid, status.st_gid)
-        os.chown(made, *owner, follow_symlinks=not link)
-        if not link:
-            for key in os.listxattr(place):
-                if kept_xattr(key):
-                    os.setxattr(made, key, os.getxattr(place, key))
-            os.chmod(made, self._mode(status.st_mode))
-        self._set_time(made, status)
+    def _attributes(self, status: os.stat_result, place: str) -> Attributes:
+        xattrs: tuple[tuple[str, bytes], ...] = ()
+        if not stat.S_ISLNK(status.st_mode):
+            names = os.listxattr(place)
+            xattrs = tuple((key, os.getxattr(place, key)) for key in names if kept_xattr(key))
+        return Attributes(
+            owner=self._as.owner or (status.st_uid, status.st_gid),
+            mode=self._mode(status.st_mode),
+            mtime=int(status.st_mtime) if self._as.mtime is None else self._as.mtime,
+            xattrs=xattrs,
+        )
 
-    def _set_time(self, made: str, status: os.stat_result) -> None:
-        mtime = int(status.st_mtime) if self._as.mtime is None else self._as.mtime
-        os.utime(made, (mtime, mtime), follow_symlinks=not stat.S_ISLNK(status.st_mode))
+    def _owner(self) -> tuple[int, int]:
+        """`--chown=user[:group]` by the image's own files; a number alone is the group as well."""
+        chown = self._step.chown.removesuffix(":")
+        try:
+            user = self._target.look_up(chown).user
+        except ContainerError as error:
+            if not self._step.link:
+                raise
+            hint = "--link copies onto nothing, so only numbers are known there: --chown=1000:1000"
+            raise BuildError(f"--chown={self._step.chown}: {error.message}", hint=hint) from error
+        if chown.isdigit():
+            return user.uid, user.uid
+        return user.uid, user.gid
 
 
-def _owner(root_fd: int, step: CopyStep) -> tuple[int, int]:
-    """`--chown=user[:group]` by the image's own files; a number alone is the group as well."""
-    chown = step.chown.removesuffix(":")
+def over_directory(name: str) -> BuildError:
+    """The error for a file that is to replace a directory."""
+    return BuildError(f"cannot copy the file {name} over a directory")
+
+
+def over_file(name: str, *, symlink: bool) -> BuildError:
+    """The error for a directory that is to replace something else."""
+    kind = "a symlink" if symlink else "a file"
+    return BuildError(f"cannot copy the directory {name} over {kind}")
+
+
+def strange_owner(name: str, owner: tuple[int, int]) -> BuildError:
+    """The error for an owner that means nothing in the user namespace of the build."""
+    uid, gid = owner
+    return BuildError(
+        f"{name}: {uid}:{gid} cannot own it: no such id in the user namespace",
+        hint="without subordinate ids (subuid(5)) there is one user alone: root",
+    )
+
+
+def _find(root_fd: int, path: str) -> tuple[str, os.stat_result]:
+    """Where a path that cannot leave a root leads to, links followed, and what is there."""
+    fd = open_in_root(root_fd, path)
     try:
-        user = look_up(root_fd, chown).user
-    except ContainerError as error:
-        if not step.link:
-            raise
-        hint = "--link copies onto nothing, so only numbers are known there: --chown=1000:1000"
-        raise BuildError(f"--chown={step.chown}: {error.message}", hint=hint) from error
-    if chown.isdigit():
-        return user.uid, user.uid
-    return user.uid, user.gid
-
-
-def _send(source: int, target: int) -> None:
-    offset = 0
-    while count := os.sendfile(target, source, offset, _CHUNK):
-        offset += count
+        return os.readlink(f"/proc/self/fd/{fd}"), os.stat(fd)
+    finally:
+        os.close(fd)

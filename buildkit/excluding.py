@@ -65,8 +65,10 @@ def kept_path(source: str) -> str:
 
 
 def kept_parents(source: str) -> Iterator[str]:
-    """The directories that `--parents` keeps above a source, the outermost first."""
+    """The directories that `--parents` keeps above a source, the outermost first, each as
+    `DIRECTORY/./PATH`.
+    """
     top, _, path = source.partition("/./")
     parts = path.split("/")[:-1]
     for end in range(1, len(parts) + 1):
-        yield f"{top}/{'/'.join(parts[:end])}"
+        yield f"{top}/./{'/'.join(parts[:end])}"

@@ -6,15 +6,20 @@ import os
 from dataclasses import replace
 from typing import assert_never
 
-from buildkit.adding import Adder, fetch_trees, finish_adding, report_newest
+from buildkit.adding import Adder, fetch_trees, remove_trees
+from buildkit.applying import apply_layers
 from buildkit.bootstrap.install import install
 from buildkit.bootstrap.install_on_tree import install_on_tree
 from buildkit.cache import Result
+from buildkit.changeset import Packed
 from buildkit.copied_snapshot import Trees
-from buildkit.copying import Copier
+from buildkit.copy_to_directory import DirectoryTarget
+from buildkit.copy_to_layer import LayerTarget, NeedsRootError
+from buildkit.copying import Copier, Folder, Target
 from buildkit.errors import BuildError
 from buildkit.excluding import read_exclusions
 from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
+from buildkit.layer_blob import keep_blob, write_blob
 from buildkit.preparation import Prepared
 from buildkit.processes import call_in_child, call_in_mount_namespace
 from buildkit.run import execute_run, execute_run_in_chroot
@@ -44,7 +49,11 @@ def execute(
 
     Raises BuildError, or LocatedError for one word of the instruction.
     """
-    snapshot = new_snapshot(work, state.lowers(store))
+    if isinstance(step, CopyStep) and not prepared.added:
+        packed = _copy_to_layer(step, state, prepared, settings, store, work)
+        if packed is not None:
+            return Result(layer=keep_blob(store, work, packed), epoch=prepared.epoch)
+    snapshot = new_snapshot(work, apply_layers(store, state))
     epoch = prepared.epoch
     match step:
         case RunStep():
@@ -65,10 +74,11 @@ def execute(
             )
         case CopyStep():
             prepared = replace(prepared, added=fetch_trees(prepared.added, work))
-            call_in_mount_namespace(
-                lambda: _copy_mounted(step, snapshot, prepared, settings, store, work)
+            newest = call_in_mount_namespace(
+                lambda: _copy_mounted(step, snapshot, prepared, settings, store)
             )
-            epoch = settings.clamped(max(epoch, finish_adding(work)))
+            remove_trees(work)
+            epoch = settings.clamped(max(epoch, newest))
         case BootstrapStep():
             assert prepared.repositories is not None
             newest = install(
@@ -125,8 +135,9 @@ def execute_on_tree(
             [elsewhere] = prepared.origins or (None,)
             origin = None if elsewhere is None else trees.look(elsewhere)
             root = trees.aside(tree) if step.link else tree.root
-            call_in_child(lambda: _copy(step, root, origin, prepared, settings, work))
-            epoch = settings.clamped(max(epoch, finish_adding(work)))
+            newest = call_in_child(lambda: _copy_or_add(step, root, origin, prepared, settings))
+            remove_trees(work)
+            epoch = settings.clamped(max(epoch, newest))
             if step.link:
                 return trees.link(tree, root, epoch)
         case BootstrapStep():
@@ -149,45 +160,82 @@ def execute_on_tree(
     return trees.commit(tree, epoch)
 
 
-def _copy_mounted(
+def _copy_to_layer(
     step: CopyStep,
-    snapshot: Snapshot,
+    state: State,
     prepared: Prepared,
     settings: Settings,
     store: Store,
     work: Workspace,
-) -> None:
-    # Linked: as if nothing were below, so there is nothing to mount it over.
+) -> Packed | None:
+    """Copy into a new blob; None if that takes the root filesystem as a directory."""
+    # Linked: as if nothing were below.
+    lowers = () if step.link else apply_layers(store, state)
+    source = _source(prepared, store)
+
+    def copy() -> Packed | None:
+        target = LayerTarget(lowers, prepared.epoch)
+        origin = None if source is None else Overlay(lowers=source).attach(store.scratch)
+        try:
+            _copy(step, target, origin, prepared, settings)
+        except NeedsRootError:
+            return None
+        return write_blob(work, target.pack)
+
+    return call_in_child(copy) if source is None else call_in_mount_namespace(copy)
+
+
+def _copy_mounted(
+    step: CopyStep, snapshot: Snapshot, prepared: Prepared, settings: Settings, store: Store
+) -> int:
+    """Copy or add to a snapshot; returns the newest time of what came out of archives."""
     root = snapshot.upper if step.link else snapshot.rootfs().attach(store.scratch)
+    source = _source(prepared, store)
     origin = None
-    [elsewhere] = prepared.origins or (None,)
-    if elsewhere is not None:
+    if source is not None:
         scratch = f"{store.scratch}/origin"
         os.mkdir(scratch)
-        origin = Overlay(lowers=elsewhere.lowers(store)).attach(scratch)
-    _copy(step, root, origin, prepared, settings, work)
+        origin = Overlay(lowers=source).attach(scratch)
+    return _copy_or_add(step, root, origin, prepared, settings)
+
+
+def _source(prepared: Prepared, store: Store) -> tuple[str, ...] | None:
+    """The layers that a COPY takes files from, None for the context."""
+    [elsewhere] = prepared.origins or (None,)
+    return None if elsewhere is None else apply_layers(store, elsewhere)
+
+
+def _copy_or_add(
+    step: CopyStep, root: str, origin: str | None, prepared: Prepared, settings: Settings
+) -> int:
+    """Copy or add to a directory; returns the newest time of what came out of archives, in
+    seconds.
+    """
+    target = DirectoryTarget(root)
+    if not prepared.added:
+        _copy(step, target, origin, prepared, settings)
+        return 0
+    settings = settings.within(step.context)
+    visible = read_ignore_file(settings.ignore_file)
+    adder = Adder(step, target, epoch=prepared.epoch, visible=visible)
+    return adder.add(settings.context, prepared.added)
 
 
 def _copy(
     step: CopyStep,
-    root: str,
+    target: Target[Folder],
     origin: str | None,
     prepared: Prepared,
     settings: Settings,
-    work: Workspace,
 ) -> None:
-    """Copy to `root` from another root filesystem, or from the context if `origin` is None."""
+    """Copy from another root filesystem, or from the context if `origin` is None."""
     if origin is None:
         settings = settings.within(step.context)
         source, paths = settings.context, prepared.paths
         visible = read_ignore_file(settings.ignore_file)
-        if prepared.added:
-            adder = Adder(step, root, epoch=prepared.epoch, visible=visible)
-            report_newest(work, adder.add(source, prepared.added))
-            return
     else:
         source, paths, visible = origin, _select_all(origin, step), ALL_VISIBLE
-    Copier(step, root, epoch=prepared.epoch, visible=visible).copy(source, paths)
+    Copier(step, target, epoch=prepared.epoch, visible=visible).copy(source, paths)
 
 
 def _select_all(root: str, step: CopyStep) -> tuple[str, ...]:

@@ -29,25 +29,25 @@ class Merged:
     """Directories of layers, highest first."""
 
     def __init__(self, lowers: tuple[str, ...]) -> None:
-        self._root = Place(path="/", layers=lowers)
+        self.root = Place(path="/", layers=lowers)
 
     def find(self, path: str) -> Place:
         """Follow a path inside the root, also where nothing is there any more.
 
         Raises BuildError for links without end, and for what is below a file.
         """
-        above = [self._root]
+        above = [self.root]
         waiting = _parts(path)
         links = 0
         while waiting:
             name = waiting.pop()
             here = above[-1]
             if name == "..":
-                above = above[:-1] or [self._root]
+                above = above[:-1] or [self.root]
                 continue
             if here.layers and not here.is_directory:
                 raise BuildError(f"{path}: {here.path} is no directory in the image")
-            found = self._entry(here, name)
+            found = self.entry(here, name)
             target = _link(found)
             if target is None:
                 above.append(found)
@@ -56,11 +56,12 @@ class Merged:
             if links > MAX_LINKS:
                 raise BuildError(f"{path}: {os.strerror(errno.ELOOP)}")
             if target.startswith("/"):
-                above = [self._root]
+                above = [self.root]
             waiting += _parts(target)
         return above[-1]
 
-    def _entry(self, folder: Place, name: str) -> Place:
+    def entry(self, folder: Place, name: str) -> Place:
+        """What is in a directory under a name."""
         layers: list[str] = []
         for layer in folder.layers:
             path = f"{layer}/{name}"

@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
 from buildkit.cache_mounts import cache_directory
+from buildkit.copy_to_directory import DirectoryTarget
 from buildkit.copying import Copier
 from buildkit.errors import BuildError, LocatedError
-from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
+from buildkit.ignoring import read_ignore_file
 from buildkit.processes import call_in_child
 from buildkit.ssh_agent import agent_socket
 from buildkit.state import Settings
@@ -26,7 +27,8 @@ def copy_context(
     visible = read_ignore_file(settings.ignore_file)
 
     def copy() -> None:
-        copier = Copier(_copy_step(step, None), place, epoch=epoch, visible=visible)
+        target = DirectoryTarget(place)
+        copier = Copier(_copy_step(step, None), target, epoch=epoch, visible=visible)
         copier.copy(settings.context, paths)
 
     call_in_child(copy)
@@ -35,7 +37,7 @@ def copy_context(
 
 def copy_tree(step: RunStep, root: str, source: str, place: str) -> None:
     """Copy from a root filesystem to `place`/files, owners and times too; in a child."""
-    copier = Copier(_copy_step(step, Scratch()), place, epoch=0, visible=ALL_VISIBLE)
+    copier = Copier(_copy_step(step, Scratch()), DirectoryTarget(place), epoch=0)
     try:
         copier.copy(root, (source,))
     except FileNotFoundError:

@@ -8,11 +8,12 @@ between its birth and the moment that somebody can end it.
 from __future__ import annotations
 
 import os
+import pickle
 import select
 import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
 from buildkit.errors import BuildError, Cancelled, HostError
 from runtime.errors import CommandError, ContainerError
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 _STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _CHUNK = 1 << 16
 _TICK_MS = 100
+_Value = TypeVar("_Value")
 _woken = -1  # readable once a signal came
 
 
@@ -194,22 +196,22 @@ def _run_to_end(
             os.close(write_end)
 
 
-def call_in_mount_namespace(function: Callable[[], None]) -> None:
-    """Call a function of ours in a child with a mount namespace of its own.
+def call_in_mount_namespace(function: Callable[[], _Value]) -> _Value:
+    """Call a function of ours in a child with a mount namespace of its own; returns its value.
 
     What it mounts goes with it. A BuildError or OSError that it raises is raised here, as a
-    BuildError; its return value is lost.
+    BuildError.
     """
 
-    def call() -> None:
+    def call() -> _Value:
         syscalls.unshare(syscalls.CLONE_NEWNS)
         make_private()
-        function()
+        return function()
 
-    call_in_child(call)
+    return call_in_child(call)
 
 
-def call_in_child(function: Callable[[], None]) -> None:
+def call_in_child(function: Callable[[], _Value]) -> _Value:
     """The same for a function that mounts nothing; its umask is 0, and it may change its root."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     with signals_held():
@@ -226,19 +228,21 @@ def call_in_child(function: Callable[[], None]) -> None:
         if pid:
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
-    if report:
-        message, _, hint = report.decode("utf-8", "surrogateescape").partition("\0")
-        raise BuildError(message, hint=hint or None)
-    if status:
+    if status or not report:
         raise BuildError(f"a helper process ended with status {exit_status(status)}")
+    message, hint, value = pickle.loads(report)
+    if message:
+        raise BuildError(message, hint=hint)
+    result: _Value = value
+    return result
 
 
-def _call_and_exit(function: Callable[[], None], report: int) -> NoReturn:
-    message, hint = "", None
+def _call_and_exit(function: Callable[[], _Value], report: int) -> NoReturn:
+    message, hint, value = "", None, None
     try:
         hear_signals((), ignored=_STOPPING)  # the builder decides, and kills
         os.umask(0)
-        function()
+        value = function()
     except (BuildError, ContainerError) as error:
         message, hint = error.message, error.hint
     except OSError as error:
@@ -246,6 +250,7 @@ def _call_and_exit(function: Callable[[], None], report: int) -> NoReturn:
         message = f"{where}{error.strerror}"
     except BaseException as error:
         message = f"internal error: {error!r}"
-    text = f"{message}\0{hint}" if hint else message
-    os.write(report, text.encode("utf-8", "surrogateescape"))
-    os._exit(0 if not message else 1)
+    content = pickle.dumps((message, hint, value))
+    while content:
+        content = content[os.write(report, content) :]
+    os._exit(0)

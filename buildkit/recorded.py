@@ -32,7 +32,7 @@ class Recorded(Record):
 
     inputs: tuple[Input, ...]
     titles: tuple[str, ...]  # of the steps, for the progress
-    paths: tuple[tuple[str, int], ...]  # in the store: files with sizes, directories with -1
+    paths: tuple[tuple[str, int], ...]  # of files in the store, with their sizes
     names: tuple[tuple[str, str], ...]  # records of the image's names, and their digests
     digest: str  # of the manifest
     config_digest: str
@@ -117,7 +117,7 @@ def _is_there(path: str, size: int) -> bool:
         status = os.stat(path)
     except OSError:
         return False
-    return size < 0 or status.st_size == size
+    return status.st_size == size
 
 
 def _digest(path: str) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import assert_never
 
+from buildkit.applying import apply_layers
 from buildkit.errors import BuildError, LocatedError
 from buildkit.merged import Merged
 from buildkit.mount_sources import (
@@ -118,7 +119,7 @@ class RunMounts:
 
     def _show(self, origin: State, mount: BindMount, name: str) -> tuple[str, bool]:
         """Mount another root filesystem; the path of the mount's source in it, and its kind."""
-        lowers = origin.lowers(self._store)
+        lowers = apply_layers(self._store, origin)
         found = Merged(lowers).find(mount.source)
         if not found.layers:
             raise missing(mount.source)
@@ -133,7 +134,7 @@ class RunMounts:
     def _filling(self, origin: State, mount: CacheMount, name: str) -> Callable[[str], None]:
         def fill(path: str) -> None:
             scratch, place = (self._work.directory(f"{name}.{part}") for part in ("root", "copy"))
-            lowers = origin.lowers(self._store)
+            lowers = apply_layers(self._store, origin)
 
             def copy() -> None:
                 root = Overlay(lowers=lowers).attach(scratch)

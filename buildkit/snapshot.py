@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from buildkit.cache import Layer, Result
+from buildkit.cache import Result
 from buildkit.changeset import normalise, pack
-from buildkit.tarwriter import write_file
-from runtime.oci.digest import ChainID, DiffID, chain_ids
-from runtime.oci.image import LAYER, Descriptor
+from buildkit.layer_blob import keep_blob, write_blob
+from runtime.oci.digest import DiffID, chain_ids
 from runtime.sandbox.rootfs import Overlay
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -49,24 +48,11 @@ def commit(
 ) -> Result:
     """Turn what a step wrote into a layer: blob and directory get their names in the store."""
     normalise(snapshot.upper, epoch)
-    blob = f"{work.path}/blob"
     lower_root = snapshot.lowers[0] if snapshot.lowers else None
-    packed = None
-
-    def write(fd: int) -> None:
-        nonlocal packed
-        packed = pack(snapshot.upper, lower_root, fd, lowers=snapshot.lowers)
-
-    write_file(blob, write)
-    assert packed is not None
-    if packed.entries == 0:
-        os.unlink(blob)
-        return Result(layer=None, epoch=epoch)
-    layer = Layer(
-        descriptor=Descriptor(media_type=LAYER, digest=packed.diff_id, size=packed.size),
-        diff_id=packed.diff_id,
+    packed = write_blob(
+        work, lambda fd: pack(snapshot.upper, lower_root, fd, lowers=snapshot.lowers)
     )
-    chain: ChainID = chain_ids((*parents, packed.diff_id))[-1]
-    store.commit_layer(snapshot.made, chain)
-    os.rename(blob, store.blob(packed.diff_id))
+    layer = keep_blob(store, work, packed)
+    if layer is not None:
+        store.commit_layer(snapshot.made, chain_ids((*parents, layer.diff_id))[-1])
     return Result(layer=layer, epoch=epoch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
@@ -41,10 +40,6 @@ class State:
     def lowers(self, store: Store) -> tuple[str, ...]:
         """Directories of the layers, highest first."""
         return tuple(store.layer(chain_id) for chain_id in reversed(chain_ids(self.diff_ids)))
-
-    def is_applied(self, store: Store) -> bool:
-        """Whether the directory of the highest layer is there (those below it came before)."""
-        return not self.layers or os.path.isdir(self.lowers(store)[0])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,6 +6,7 @@ same bytes on any machine. `runtime.image.tar` reads what this writes.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from collections.abc import Callable
 from runtime.image.tar import BLOCK, DIRECTORY, REGULAR, SYMLINK, Entry, padding
 
 _CHUNK = 1 << 20
+_LARGE = 1 << 16  # bytes that are not worth copying to save a call
+_ZEROS = bytes(BLOCK)
 _NAME, _PREFIX, _LINK = 100, 155, 100  # bytes of the ustar fields
 _OCTAL_8 = 1 << 21  # first value that seven octal digits cannot hold
 _OCTAL_12 = 1 << 33
@@ -24,11 +27,13 @@ class TarWriter:
     def __init__(self, fd: int) -> None:
         self._fd = fd
         self._hash = hashlib.sha256()
+        self._held: list[bytes] = []  # small pieces, to be written together
+        self._held_size = 0
         self.size = 0
 
     def add(self, entry: Entry, content: bytes = b"") -> None:
         """Write an entry whose content, if any, is in memory."""
-        self._write(header(entry) + content + bytes(padding(len(content))))
+        self._write(header(entry) + content + _ZEROS[: padding(len(content))])
 
     def add_file(self, entry: Entry, fd: int) -> None:
         """Write a regular file from a descriptor; OSError if it is shorter than its entry."""
@@ -40,16 +45,31 @@ class TarWriter:
                 raise OSError(5, f"{entry.name}: became shorter while it was read")
             self._write(chunk)
             left -= len(chunk)
-        self._write(bytes(padding(entry.size)))
+        self._write(_ZEROS[: padding(entry.size)])
 
     def finish(self) -> str:
         """Write the end marker; returns the digest of the whole tar."""
         self._write(bytes(2 * BLOCK))
+        self._flush()
         return "sha256:" + self._hash.hexdigest()
 
     def _write(self, data: bytes) -> None:
-        self._hash.update(data)
         self.size += len(data)
+        if len(data) >= _LARGE:
+            self._flush()
+            self._write_out(data)
+            return
+        self._held.append(data)
+        self._held_size += len(data)
+        if self._held_size >= _CHUNK:
+            self._flush()
+
+    def _flush(self) -> None:
+        held, self._held, self._held_size = self._held, [], 0
+        self._write_out(b"".join(held))
+
+    def _write_out(self, data: bytes) -> None:
+        self._hash.update(data)
         while data:
             data = data[os.write(self._fd, data) :]
 
@@ -122,9 +142,7 @@ def _block(split: tuple[bytes, bytes], entry: Entry, link: bytes, mode: int) -> 
     block = b"".join(
         (
             name.ljust(_NAME, b"\0"),
-            _octal(mode, 8, _OCTAL_8),
-            _octal(entry.uid, 8, _OCTAL_8),
-            _octal(entry.gid, 8, _OCTAL_8),
+            _owned(mode, entry.uid, entry.gid),
             _octal(entry.size if entry.kind in (REGULAR, "x") else 0, 12, _OCTAL_12),
             _octal(entry.mtime, 12, _OCTAL_12),
             b" " * 8,
@@ -141,6 +159,12 @@ def _block(split: tuple[bytes, bytes], entry: Entry, link: bytes, mode: int) -> 
     return block[:148] + f"{sum(block):06o}\0 ".encode() + block[156:]
 
 
+@functools.lru_cache(256)  # most files of a layer are alike
+def _owned(mode: int, uid: int, gid: int) -> bytes:
+    return b"".join(_octal(value, 8, _OCTAL_8) for value in (mode, uid, gid))
+
+
+@functools.lru_cache(4096)
 def _octal(value: int, width: int, limit: int) -> bytes:
     if not 0 <= value < limit:
         value = 0  # the PAX record says it

@@ -71,10 +71,12 @@ def make_directories(
             have -= 1  # ends at the root itself
     for end in range(have, len(parts)):
         try:
+            # A set-group-ID directory hands its group and that bit on (inode(7)).
+            inherits = os.fstat(fd).st_mode & 0o2000
             os.mkdir(parts[end], mode, dir_fd=fd)
-            if owner != (0, 0):
+            if inherits or owner != (0, 0):
                 os.chown(parts[end], *owner, dir_fd=fd, follow_symlinks=False)
-            if mode & 0o6000:  # mkdir(2) ignores these, and chown(2) clears them
+            if inherits or mode & 0o6000:  # mkdir(2) ignores these, and chown(2) clears them
                 os.chmod(parts[end], mode, dir_fd=fd)
         except FileExistsError:
             # A dangling symlink, such as /var/run -> /run; if not, opening tells what it is.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MAX_FILE = 10 << 20
-_MAX_ID = (1 << 32) - 2  # -1 means "leave as it is" to setresuid(2)
+MAX_ID = (1 << 32) - 2  # -1 means "leave as it is" to setresuid(2)
 
 
 class Account(Record):
@@ -67,7 +67,7 @@ def _passwd_entry(root_fd: int, name: str) -> _Passwd:
             continue
         if (number is None and fields[0] == name) or number == int(fields[2]):
             uid, gid = int(fields[2]), int(fields[3])
-            if max(uid, gid) > _MAX_ID:
+            if max(uid, gid) > MAX_ID:
                 raise ContainerError(f"user {name!r}: its ids in /etc/passwd are out of range")
             return _Passwd(name=fields[0], uid=uid, gid=gid, home=fields[5] or "/")
     if number is None:
@@ -80,7 +80,7 @@ def _group_id(root_fd: int, group: str) -> int:
     if number is not None:
         return number
     for fields in _lines(root_fd, "/etc/group", 4):
-        if fields[0] == group and _is_number(fields[2]) and int(fields[2]) <= _MAX_ID:
+        if fields[0] == group and _is_number(fields[2]) and int(fields[2]) <= MAX_ID:
             return int(fields[2])
     raise ContainerError(f"group {group!r}: not in the image's /etc/group")
 
@@ -93,7 +93,7 @@ def _supplementary(root_fd: int, name: str) -> tuple[int, ...]:
                 for fields in _lines(root_fd, "/etc/group", 4)
                 if name in fields[3].split(",")
                 and _is_number(fields[2])
-                and int(fields[2]) <= _MAX_ID
+                and int(fields[2]) <= MAX_ID
             }
         )
     )
@@ -102,9 +102,9 @@ def _supplementary(root_fd: int, name: str) -> tuple[int, ...]:
 def _number(text: str, what: str) -> int | None:
     if not (text.isascii() and text.isdigit()):
         return None
-    number = int(text) if _is_number(text) else _MAX_ID + 1
-    if number > _MAX_ID:
-        raise ContainerError(f"{what} {text!r}: ids end at {_MAX_ID}")
+    number = int(text) if _is_number(text) else MAX_ID + 1
+    if number > MAX_ID:
+        raise ContainerError(f"{what} {text!r}: ids end at {MAX_ID}")
     return number
 
 
