@@ -239,7 +239,9 @@ class Adder(Copier[int]):
         fd = open_in_root(context_fd, path)
         os.close(context_fd)
         try:
-            return self._unpack(f"/proc/self/fd/{fd}", path)
+            newest = self._unpack(f"/proc/self/fd/{fd}", path)
+            self.newest_change = max(self.newest_change, os.fstat(fd).st_ctime_ns)
+            return newest
         finally:
             os.close(fd)
 

@@ -30,11 +30,12 @@ from buildkit.reproducing import first_difference
 from buildkit.request import Request
 from buildkit.root_output import write_root
 from buildkit.run_options import check_run
+from buildkit.script_lines import failed_line
 from buildkit.shaping import Shape, shaped
 from buildkit.state import CHROOT, Settings
 from buildkit.steps import BootstrapStep, ConfigureStep, ImageBase, Plan, RunStep
 from buildkit.views import located_errors, refuse_findings
-from grammar import Containerfile, ContainerfileErrors, ContainerfileWarning, parse
+from grammar import Containerfile, ContainerfileErrors, ContainerfileWarning, Span, parse
 from runtime.image.archive import Image
 from runtime.oci.digest import digest_of
 from runtime.oci.image import ImageConfig
@@ -179,6 +180,7 @@ def _built(
         if isinstance(failure.error, RunFailed):
             again = _how_to_reopen(request, failure)
             failure.error.hint = "\n      ".join(filter(None, (failure.error.hint, again)))
+            failure.span = _failed_span(failure.error, failure.span, progress.last_log)
         raise _at_its_place(failure, planned.containerfile) from failure
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
@@ -227,6 +229,14 @@ def _places(output: Output, platforms: tuple[str, ...]) -> tuple[str, ...]:
     if len(platforms) < 2:
         return (output.dest,)
     return tuple(f"{output.dest}/{platform.replace('/', '_')}" for platform in platforms)
+
+
+def _failed_span(error: RunFailed, span: Span, log: bytes) -> Span:
+    """The line of a heredoc that its interpreter complained of, else the whole instruction."""
+    number = failed_line(error.program, log.decode("utf-8", "replace"))
+    if not 0 < number <= len(error.script_lines):
+        return span
+    return Span.within(error.script_lines[number - 1], 1)
 
 
 def _how_to_reopen(request: Request, failure: LocatedError) -> str:

@@ -339,9 +339,10 @@ def _write_content(
     except FileNotFoundError:
         raise _changed(place) from None
     try:
+        if os.fstat(fd).st_size == status.st_size:
+            writer.add_file(entry, fd)
         if _stamp(os.fstat(fd)) != _stamp(status):
             raise _changed(place)
-        writer.add_file(entry, fd)
     finally:
         os.close(fd)
 
@@ -351,7 +352,8 @@ def _stamp(status: os.stat_result) -> tuple[int, ...]:
 
 
 def _changed(place: str) -> BuildError:
-    return BuildError(f"{place}: changed while it was copied")
+    hint = "run the build again when nothing writes to it"
+    return BuildError(f"{place}: changed while it was copied", hint=hint)
 
 
 def _attributes(folder: Folder) -> Attributes:

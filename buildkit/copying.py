@@ -133,6 +133,7 @@ class Copier(Generic[Folder]):
         self._made_mode = step.chmod.bits if isinstance(step.chmod, OctalMode) else 0o755
         self._made_owner = owner or (0, 0)
         self._excluded = read_exclusions(step.exclude)
+        self.newest_change = 0  # of all that was seen of the sources: a ctime in nanoseconds
         self._source = ""  # the directory that is being copied, below its origin
         self._parents: dict[str, Attributes] = {}  # what --parents has made
         self._links: dict[tuple[int, int], str] = {}  # a file's first path below the top
@@ -150,7 +151,7 @@ class Copier(Generic[Folder]):
             if self._step.parents:
                 self._copy_below(source_fd, path)
                 continue
-            place, status = _find(source_fd, path)
+            place, status = self._find(source_fd, path)
             if stat.S_ISDIR(status.st_mode):
                 self._copy_directory(place, path)
             else:
@@ -183,7 +184,7 @@ class Copier(Generic[Folder]):
         for above in kept_parents(path):
             opened.append(self._keep_parent(source_fd, above, opened[-1]))
         folder, name = os.path.split(kept)
-        place, _ = _find(source_fd, f"{top}/{folder}")
+        place, _ = self._find(source_fd, f"{top}/{folder}")
         if kept == ".":
             self._merge(place, opened[-1], opened[0])
         else:
@@ -193,7 +194,7 @@ class Copier(Generic[Folder]):
 
     def _keep_parent(self, source_fd: int, path: str, parent: Folder) -> Folder:
         kept = kept_path(path)
-        place, status = _find(source_fd, path)
+        place, status = self._find(source_fd, path)
         inner, made = self._target.enter(parent, os.path.basename(path))
         if made:
             self._parents[kept] = self._attributes(status, place)
@@ -211,7 +212,7 @@ class Copier(Generic[Folder]):
 
     def _copy_file(self, place: str, name: str) -> None:
         folder, name = self._place_for(name)
-        status = os.lstat(place)
+        status = self._look(place)
         attributes = self._attributes(status, place)
         # Only a path that the instruction names is followed; what lies in a directory is replaced.
         if not self._into_directory() and self._target.is_symlink(folder, name):
@@ -253,7 +254,7 @@ class Copier(Generic[Folder]):
             for name in level.names:
                 place = f"{level.source}/{name}"
                 inside = f"{level.below}{name}"
-                status = os.lstat(place)
+                status = self._look(place)
                 if stat.S_ISDIR(status.st_mode):
                     inner, _ = self._target.enter(level.target, name)
                     stack.append(self._level(place, inner, f"{inside}/", status))
@@ -277,7 +278,7 @@ class Copier(Generic[Folder]):
 
     def _copy_entry(self, place: str, folder: Folder, name: str, inside: str, top: Folder) -> None:
         """Copy one entry of a directory; `inside` is its path below the top."""
-        status = os.lstat(place)
+        status = self._look(place)
         if not stat.S_ISDIR(status.st_mode):
             self._put(place, status, folder, name, inside, top)
             return
@@ -303,6 +304,19 @@ class Copier(Generic[Folder]):
                 return
         attributes = self._attributes(status, place)
         self._target.put(folder, name, place, status, attributes)
+
+    def _look(self, place: str) -> os.stat_result:
+        status = os.lstat(place)
+        if status.st_ctime_ns > self.newest_change:
+            self.newest_change = status.st_ctime_ns
+        return status
+
+    def _find(self, root_fd: int, path: str) -> tuple[str, os.stat_result]:
+        """Where a path that cannot leave a root leads to, links followed, and what is there."""
+        fd = open_in_root(root_fd, path)
+        place = os.readlink(f"/proc/self/fd/{fd}")
+        os.close(fd)
+        return place, self._look(place)
 
     def _mode(self, mode: int) -> int:
         if self._as.mode is None:
@@ -354,12 +368,3 @@ def strange_owner(name: str, owner: tuple[int, int]) -> BuildError:
         f"{name}: {uid}:{gid} cannot own it: no such id in the user namespace",
         hint="without subordinate ids (subuid(5)) there is one user alone: root",
     )
-
-
-def _find(root_fd: int, path: str) -> tuple[str, os.stat_result]:
-    """Where a path that cannot leave a root leads to, links followed, and what is there."""
-    fd = open_in_root(root_fd, path)
-    try:
-        return os.readlink(f"/proc/self/fd/{fd}"), os.stat(fd)
-    finally:
-        os.close(fd)

@@ -35,7 +35,14 @@ class BuildError(Exception):
 
 
 class RunFailed(BuildError):
-    """A RUN ended with another status than 0."""
+    """A RUN ended with another status than 0.
+
+    `program` is what its own messages begin with, `script_lines` is where the script that it ran
+    stands in the Containerfile.
+    """
+
+    program = ""
+    script_lines = range(0)
 
 
 class UsageError(BuildError):

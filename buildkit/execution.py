@@ -20,7 +20,7 @@ from buildkit.errors import BuildError
 from buildkit.excluding import read_exclusions
 from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
 from buildkit.layer_blob import keep_blob, write_blob
-from buildkit.preparation import Prepared
+from buildkit.preparation import Prepared, refuse_changes
 from buildkit.processes import call_in_child, call_in_mount_namespace
 from buildkit.run import execute_run, execute_run_in_chroot
 from buildkit.selection import select, select_below
@@ -218,7 +218,9 @@ def _copy_or_add(
     settings = settings.within(step.context)
     visible = read_ignore_file(settings.ignore_file)
     adder = Adder(step, target, epoch=prepared.epoch, visible=visible)
-    return adder.add(settings.context, prepared.added)
+    newest = adder.add(settings.context, prepared.added)
+    refuse_changes(prepared, adder.newest_change, settings)
+    return newest
 
 
 def _copy(
@@ -235,7 +237,10 @@ def _copy(
         visible = read_ignore_file(settings.ignore_file)
     else:
         source, paths, visible = origin, _select_all(origin, step), ALL_VISIBLE
-    Copier(step, target, epoch=prepared.epoch, visible=visible).copy(source, paths)
+    copier = Copier(step, target, epoch=prepared.epoch, visible=visible)
+    copier.copy(source, paths)
+    if origin is None:
+        refuse_changes(prepared, copier.newest_change, settings)
 
 
 def _select_all(root: str, step: CopyStep) -> tuple[str, ...]:

@@ -81,14 +81,26 @@ def are_unchanged(inputs: tuple[Input, ...], store: Store, known: StatCache) -> 
         return False
 
 
+def is_same_context(item: Input, known: StatCache | None) -> bool:
+    """Whether what COPY took from a context is still the same there."""
+    try:
+        return _context_now(item, known) == item
+    except (OSError, HiddenError):
+        return False
+
+
+def _context_now(item: Input, known: StatCache | None) -> Input:
+    _, context, patterns, ignore_file, exclude, parents, _ = item
+    return context_input(context, patterns, ignore_file, known, exclude=exclude, parents=parents)[
+        0
+    ]
+
+
 def _now(item: Input, store: Store, known: StatCache) -> Input:
     """The same input as it is at present."""
     kind, name = item[:2]
     if kind == "context":
-        _, context, patterns, ignore_file, exclude, parents, _ = item
-        return context_input(
-            context, patterns, ignore_file, known, exclude=exclude, parents=parents
-        )[0]
+        return _context_now(item, known)
     if kind == "absent":
         return () if os.path.lexists(name) else item
     if kind == "file":

@@ -11,6 +11,7 @@ from buildkit.copy_to_directory import DirectoryTarget
 from buildkit.copying import Copier
 from buildkit.errors import BuildError, LocatedError
 from buildkit.ignoring import read_ignore_file
+from buildkit.preparation import Prepared, refuse_changes
 from buildkit.processes import call_in_child
 from buildkit.ssh_agent import agent_socket
 from buildkit.state import Settings
@@ -21,15 +22,16 @@ from runtime.store.store import Store
 
 
 def copy_context(
-    step: RunStep, paths: tuple[str, ...], settings: Settings, epoch: int, place: str
+    step: RunStep, paths: tuple[str, ...], settings: Settings, prepared: Prepared, place: str
 ) -> str:
     """Copy what a bind mount shows of the context, as COPY would; the path of the copy."""
     visible = read_ignore_file(settings.ignore_file)
 
     def copy() -> None:
-        target = DirectoryTarget(place)
+        target, epoch = DirectoryTarget(place), prepared.epoch
         copier = Copier(_copy_step(step, None), target, epoch=epoch, visible=visible)
         copier.copy(settings.context, paths)
+        refuse_changes(prepared, copier.newest_change, settings)
 
     call_in_child(copy)
     return f"{place}/files"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from buildkit.adding import Added, AddedPath, find_local, find_remote
@@ -13,7 +14,7 @@ from buildkit.bootstrap.dnf import find_manager
 from buildkit.bootstrap.repositories import Repositories, read_repositories
 from buildkit.cache import Parts
 from buildkit.errors import BuildError, LocatedError
-from buildkit.inputs import HiddenError, Input, context_input, find_program
+from buildkit.inputs import HiddenError, Input, context_input, find_program, is_same_context
 from buildkit.state import LEAST_EPOCH, Settings, State
 from buildkit.steps import (
     AnyStep,
@@ -26,6 +27,9 @@ from buildkit.steps import (
 )
 from grammar.values.mounts import BindMount
 from runtime.store.store import Store
+
+# A file's times come from a clock that is read a hundred times a second, or more often.
+_GRAIN_NS = 20_000_000
 
 # What a COPY takes files from if it is not the context; of a RUN one for each of its mounts.
 Origins = tuple[State | None, ...]
@@ -43,6 +47,7 @@ class Prepared:
     bound: tuple[tuple[str, ...], ...] = ()  # of each mount: its paths in the context
     repositories: Repositories | None = None
     inputs: tuple[Input, ...] = ()  # what it takes from outside the store
+    began: int = 0  # when these were looked at, in nanoseconds of the clock that files have
 
 
 def prepare(
@@ -57,6 +62,31 @@ def prepare(
     What ADD fetches is in the store afterwards. Raises BuildError, or LocatedError for one word of
     the instruction.
     """
+    began = time.time_ns()
+    return replace(_prepare(step, state, settings, origins, store), began=began)
+
+
+def refuse_changes(prepared: Prepared, newest_change: int, settings: Settings) -> None:
+    """Raise BuildError if what was copied from the context is not what the step's key speaks of.
+
+    `newest_change` is the newest ctime that was seen, in nanoseconds: all is read again only if
+    something has changed since it was looked at first.
+    """
+    if newest_change + _GRAIN_NS < prepared.began:
+        return
+    for item in prepared.inputs:
+        if item[0] == "context" and not is_same_context(item, settings.known):
+            hint = "run the build again when nothing writes to it"
+            raise BuildError("the context changed while it was copied", hint=hint)
+
+
+def _prepare(
+    step: AnyStep,
+    state: State,
+    settings: Settings,
+    origins: Origins,
+    store: Store,
+) -> Prepared:
     match step:
         case RunStep():
             return _prepare_run(step, state, settings, origins)

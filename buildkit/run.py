@@ -107,7 +107,7 @@ def execute_run(
     finally:
         if group is not None:
             remove_group(group)
-    _judge(status)
+    _judge(step, status)
 
 
 def execute_run_in_chroot(
@@ -143,7 +143,7 @@ def execute_run_in_chroot(
                 run_by_hand_in_chroot(_shell(step, process), tree.root)
         finally:  # a cache that was moved there must not go with the tree
             furniture.remove()
-    _judge(status)
+    _judge(step, status)
 
 
 def to_spec(
@@ -194,9 +194,11 @@ def _shell(step: RunStep, process: Process) -> Process:
     return process.replace(args=(step.shell,), terminal=terminal)
 
 
-def _judge(status: int) -> None:
+def _judge(step: RunStep, status: int) -> None:
     if status:
-        raise RunFailed(f"exited with status {status}", hint=_explain(status))
+        failure = RunFailed(f"exited with status {status}", hint=_explain(status))
+        failure.program, failure.script_lines = step.args[0], step.script_lines
+        raise failure
 
 
 def _group(step: RunStep, asked: Resources) -> Group | None:

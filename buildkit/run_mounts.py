@@ -87,7 +87,7 @@ class RunMounts:
                 if origin is None:
                     place = self._work.directory(name)
                     paths, within = prepared.bound[number], self._settings.within(mounted.context)
-                    source = copy_context(self._step, paths, within, prepared.epoch, place)
+                    source = copy_context(self._step, paths, within, prepared, place)
                     directory = os.path.isdir(source)
                 else:
                     source, directory = self._show(origin, mount, name)

@@ -40,6 +40,7 @@ def plan_run(stage: StagePlanner, run: Run) -> RunStep:
         insecure=_one_of(stage, "--security", run.security, ("sandbox", "insecure")) != "sandbox",
         mounts=_mounts(stage, run.mounts),
         script=script,
+        script_lines=_script_lines(run),
         shell=(stage.config.shell or DEFAULT_SHELL)[0],
     )
 
@@ -92,6 +93,14 @@ def _script(run: Run) -> InlineFile | None:
     if not _is_script(run) or not run.heredocs[0].body.startswith("#!"):
         return None
     return InlineFile(name=run.heredocs[0].name, content=run.heredocs[0].body)
+
+
+def _script_lines(run: Run) -> range:
+    # The heredoc of a trigger that comes from elsewhere does not stand in this file.
+    if not _is_script(run) or not run.span.line <= run.heredocs[0].span.line <= run.span.end_line:
+        return range(0)
+    first = run.heredocs[0].body_line
+    return range(first, first + run.heredocs[0].body.count("\n"))
 
 
 def _is_script(run: Run) -> bool:

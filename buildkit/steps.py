@@ -98,6 +98,7 @@ class RunStep(Step):
     insecure: bool  # with all rights
     mounts: tuple[RunMount, ...]
     script: InlineFile | None  # what args[0] names, if it stands in the Containerfile
+    script_lines: range  # where the lines of a heredoc that is a script stand; empty for none
     shell: str  # for who looks around in its root
     by_hand: bool = False  # run for who looks around: never cached, and nothing is kept
 

@@ -67,7 +67,7 @@ class TreeMounts:
                 origin, place = prepared.origins[number], self._work.directory(name)
                 if origin is None:
                     paths, within = prepared.bound[number], self._settings.within(mounted.context)
-                    copied = copy_context(self._step, paths, within, prepared.epoch, place)
+                    copied = copy_context(self._step, paths, within, prepared, place)
                 else:
                     copied = self._copy(origin, mount.source, place)
                 self.given[mount.target] = copied
