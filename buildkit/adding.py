@@ -28,6 +28,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from buildkit.counting import Count
     from buildkit.git_source import Commit
     from buildkit.inputs import Input
     from grammar import Span
@@ -102,12 +103,14 @@ def find_local(context: str, paths: Sequence[str], *, unpacks: bool) -> list[Add
         os.close(context_fd)
 
 
-def find_remote(source: Source, step: CopyStep, epoch: int, store: Store) -> Remote:
+def find_remote(
+    source: Source, step: CopyStep, epoch: int, store: Store, count: Count | None = None
+) -> Remote:
     """Fetch a source, or find that the store has it; raises LocatedError."""
     try:
         match source.remote:
             case WebFile() as file:
-                return _find_file(file, step, epoch, store)
+                return _find_file(file, step, epoch, store, count)
             case GitTree() as tree:
                 return _find_tree(tree, source.span)
             case None:
@@ -116,10 +119,12 @@ def find_remote(source: Source, step: CopyStep, epoch: int, store: Store) -> Rem
         raise LocatedError(error, source.span) from error
 
 
-def _find_file(file: WebFile, step: CopyStep, epoch: int, store: Store) -> Remote:
+def _find_file(
+    file: WebFile, step: CopyStep, epoch: int, store: Store, count: Count | None
+) -> Remote:
     from buildkit.download import download
 
-    found = download(file.url, store, file.checksum)
+    found = download(file.url, store, file.checksum, count)
     place, mtime = found.place(store), found.mtime(epoch)
     shown = without_password(file.url)
     unpacks = step.unpacks_fetched and is_archive(place)

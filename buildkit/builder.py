@@ -13,6 +13,7 @@ from functools import partial
 
 from buildkit.cache import Layer, Result, alone, cache_key, look_up, record
 from buildkit.copied_snapshot import Trees, verify_new_layers
+from buildkit.counting import Count
 from buildkit.errors import BuildError, LocatedError
 from buildkit.execution import execute, execute_on_tree
 from buildkit.explain import Explanations
@@ -232,7 +233,7 @@ class Builder:
         progress: StepProgress,
     ) -> Steps[Prepared]:
         def prepare_it(_: Output) -> Prepared:
-            return prepare(step, state, self._settings, origins, self._store)
+            return prepare(step, state, self._settings, origins, self._store, progress.count)
 
         if isinstance(step, CopyStep) and any(source.remote for source in step.sources):
             return (yield from value_of(Work(prepare_it, progress.output)))
@@ -255,7 +256,7 @@ class Builder:
                 found = look_up(self._store, key) if reuses else None
                 if found is not None:
                     return found, True
-                result = self._execute(step, state, prepared, output)
+                result = self._execute(step, state, prepared, output, progress.count)
                 record(self._store, key, prepared.parts, result)
                 return result, False
 
@@ -269,8 +270,17 @@ class Builder:
             progress.cached()
         return result
 
-    def _execute(self, step: AnyStep, state: State, prepared: Prepared, output: Output) -> Result:
-        do = execute if self._trees is None else partial(execute_on_tree, trees=self._trees)
+    def _execute(
+        self,
+        step: AnyStep,
+        state: State,
+        prepared: Prepared,
+        output: Output,
+        count: Count | None = None,
+    ) -> Result:
+        do = partial(execute, count=count)
+        if self._trees is not None:
+            do = partial(execute_on_tree, trees=self._trees)
         with Workspace(self._store) as work:
             return do(
                 step,

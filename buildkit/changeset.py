@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+from buildkit.counting import Count
 from buildkit.tarwriter import TarWriter
 from runtime.image import tar
 from runtime.image.whiteouts import OPAQUE, WHITEOUT, opaque_xattr
@@ -58,19 +59,28 @@ def _set_time(path: str, status: os.stat_result, epoch: int) -> None:
         os.utime(path, (mtime, mtime), follow_symlinks=False)
 
 
-def pack(root: str, lower_root: str | None, fd: int, *, lowers: tuple[str, ...] = ()) -> Packed:
+def pack(
+    root: str,
+    lower_root: str | None,
+    fd: int,
+    *,
+    lowers: tuple[str, ...] = (),
+    count: Count | None = None,
+) -> Packed:
     """Write the changes in an upper directory as a layer tar to `fd`.
 
     `lower_root` is the directory that `root` lies over: an entry for the root itself is written
     only where its owner or mode became another one. With `lowers`, all directories below (highest
     first), there is no opaque marker where they have nothing that it would hide.
     """
-    return pack_changes(root, _upper_changes(root, lower_root, lowers), fd)
+    return pack_changes(root, _upper_changes(root, lower_root, lowers), fd, count)
 
 
-def pack_changes(root: str, changes: Iterable[Change], fd: int) -> Packed:
+def pack_changes(
+    root: str, changes: Iterable[Change], fd: int, counted: Count | None = None
+) -> Packed:
     """Write changes to the tree `root` as a layer tar to `fd`, in the order given."""
-    writer = TarWriter(fd)
+    writer = TarWriter(fd, counted)
     links: dict[tuple[int, int], str] = {}
     count = 0
     for change in changes:

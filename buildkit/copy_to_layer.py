@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 from buildkit.changeset import Packed
 from buildkit.copying import Attributes, over_directory, over_file, strange_owner
+from buildkit.counting import Count
 from buildkit.errors import BuildError
 from buildkit.merged import Merged, Place
 from buildkit.tarwriter import TarWriter
@@ -95,9 +96,9 @@ class LayerTarget:
         self._maps = (mapped_ids("uid"), mapped_ids("gid")) if in_user_namespace() else None
         self._owners: set[tuple[int, int]] = set()  # that were found to be mapped
 
-    def pack(self, fd: int) -> Packed:
+    def pack(self, fd: int, counted: Count | None = None) -> Packed:
         """Write the layer to a descriptor; raises BuildError for a file that has changed."""
-        writer = TarWriter(fd)
+        writer = TarWriter(fd, counted)
         count = 0
         for name, node in self._written():
             count += 1

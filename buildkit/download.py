@@ -25,6 +25,7 @@ from runtime.store.workspace import Workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from buildkit.counting import Count
     from buildkit.inputs import Input
     from grammar.values import Checksum
     from runtime.store.store import Store
@@ -58,7 +59,9 @@ class Download(Record):
         return max(0, min(said, epoch))
 
 
-def download(url: str, store: Store, checksum: Checksum | None = None) -> Download:
+def download(
+    url: str, store: Store, checksum: Checksum | None = None, count: Count | None = None
+) -> Download:
     """Fetch a file into the store unless it is there and still the same.
 
     With a checksum, what has it is never asked for again. Raises NetworkError.
@@ -69,7 +72,7 @@ def download(url: str, store: Store, checksum: Checksum | None = None) -> Downlo
     with Workspace(store) as work:
         path = f"{work.path}/download"
         try:
-            found = _Transfer(url, path, known).run()
+            found = _Transfer(url, path, known, count).run()
         except NetworkError as error:
             raise NetworkError(f"{without_password(url)}: {error.message}") from error
         if checksum is not None:
@@ -136,10 +139,11 @@ class _PassingError(Exception):
 class _Transfer:
     """Fetches one file into a path, in as many tries as it takes."""
 
-    def __init__(self, url: str, path: str, known: Download | None) -> None:
+    def __init__(self, url: str, path: str, known: Download | None, count: Count | None) -> None:
         self._url = url
         self._path = path
         self._known = known
+        self._count = count
         self._have = 0  # bytes
         self._furthest = 0  # that any try came to
         self._hash = hashlib.sha256()
@@ -191,6 +195,8 @@ class _Transfer:
                 # piece of what breaks off.
                 for piece in response.raw.stream(_CHUNK, decode_content=False):
                     self._take(fd, piece)
+                    if self._count is not None:
+                        self._count.set(self._have, of=expected or 0)
         except requests.exceptions.SSLError as error:
             raise NetworkError(reason(error)) from error
         except (requests.ConnectionError, requests.Timeout) as error:

@@ -16,6 +16,7 @@ from buildkit.copied_snapshot import Trees
 from buildkit.copy_to_directory import DirectoryTarget
 from buildkit.copy_to_layer import LayerTarget, NeedsRootError
 from buildkit.copying import Copier, Folder, Target
+from buildkit.counting import Count
 from buildkit.errors import BuildError
 from buildkit.excluding import read_exclusions
 from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
@@ -44,13 +45,14 @@ def execute(
     store: Store,
     work: Workspace,
     output: Output,
+    count: Count | None = None,
 ) -> Result:
     """Do a step in a workspace of its own and commit what it changed.
 
     Raises BuildError, or LocatedError for one word of the instruction.
     """
     if isinstance(step, CopyStep) and not prepared.added:
-        packed = _copy_to_layer(step, state, prepared, settings, store, work)
+        packed = _copy_to_layer(step, state, prepared, settings, store, work, count)
         if packed is not None:
             return Result(layer=keep_blob(store, work, packed), epoch=prepared.epoch)
     snapshot = new_snapshot(work, apply_layers(store, state))
@@ -96,7 +98,7 @@ def execute(
             raise AssertionError("a change of the configuration is not executed")
         case _:
             assert_never(step)
-    return commit(store, work, snapshot, state.diff_ids, epoch)
+    return commit(store, work, snapshot, state.diff_ids, epoch, count)
 
 
 def execute_on_tree(
@@ -167,6 +169,7 @@ def _copy_to_layer(
     settings: Settings,
     store: Store,
     work: Workspace,
+    count: Count | None,
 ) -> Packed | None:
     """Copy into a new blob; None if that takes the root filesystem as a directory."""
     # Linked: as if nothing were below.
@@ -180,7 +183,7 @@ def _copy_to_layer(
             _copy(step, target, origin, prepared, settings)
         except NeedsRootError:
             return None
-        return write_blob(work, target.pack)
+        return write_blob(work, lambda fd: target.pack(fd, count))
 
     return call_in_child(copy) if source is None else call_in_mount_namespace(copy)
 

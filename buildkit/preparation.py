@@ -13,6 +13,7 @@ from buildkit.adding import Added, AddedPath, find_local, find_remote
 from buildkit.bootstrap.dnf import find_manager
 from buildkit.bootstrap.repositories import Repositories, read_repositories
 from buildkit.cache import Parts
+from buildkit.counting import Count
 from buildkit.errors import BuildError, LocatedError
 from buildkit.inputs import HiddenError, Input, context_input, find_program, is_same_context
 from buildkit.state import LEAST_EPOCH, Settings, State
@@ -56,6 +57,7 @@ def prepare(
     settings: Settings,
     origins: Origins,
     store: Store,
+    count: Count | None = None,
 ) -> Prepared:
     """Find a step's inputs; `origins` is what it takes files from (`origins_of`).
 
@@ -63,7 +65,7 @@ def prepare(
     the instruction.
     """
     began = time.time_ns()
-    return replace(_prepare(step, state, settings, origins, store), began=began)
+    return replace(_prepare(step, state, settings, origins, store, count), began=began)
 
 
 def refuse_changes(prepared: Prepared, newest_change: int, settings: Settings) -> None:
@@ -86,6 +88,7 @@ def _prepare(
     settings: Settings,
     origins: Origins,
     store: Store,
+    count: Count | None = None,
 ) -> Prepared:
     match step:
         case RunStep():
@@ -94,7 +97,8 @@ def _prepare(
             parts: dict[str, object] = {"kind": "workdir", "path": step.path, "user": step.user}
             return _prepared(parts, state)
         case CopyStep():
-            return _prepare_copy(step, state, settings.within(step.context), origins[0], store)
+            within = settings.within(step.context)
+            return _prepare_copy(step, state, within, origins[0], store, count)
         case BootstrapStep():
             return _prepare_bootstrap(step, state, settings)
         case ConfigureStep():
@@ -168,7 +172,12 @@ def _literal(path: str) -> str:
 
 
 def _prepare_copy(
-    step: CopyStep, state: State, settings: Settings, origin: State | None, store: Store
+    step: CopyStep,
+    state: State,
+    settings: Settings,
+    origin: State | None,
+    store: Store,
+    count: Count | None,
 ) -> Prepared:
     parts: dict[str, object] = {
         "kind": "copy",
@@ -192,7 +201,7 @@ def _prepare_copy(
     added: list[Added] = []
     for source in step.sources:
         if source.remote is not None:
-            remote = find_remote(source, step, below, store)
+            remote = find_remote(source, step, below, store, count)
             inputs.extend(remote.inputs)
             sources.append(remote.parts)
             added.append(remote.added)

@@ -13,6 +13,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from buildkit.counting import Count
+
 PLAIN, TTY, RAWJSON, QUIET = "plain", "tty", "rawjson", "quiet"
 DONE, CACHED, ERROR, CANCELED = "DONE", "CACHED", "ERROR", "CANCELED"
 _KEPT = 1 << 16  # bytes of a step's output that an error can show
@@ -21,8 +25,9 @@ _KEPT = 1 << 16  # bytes of a step's output that an error can show
 class View:
     """What shows events; steps have numbers, from 1 on. This one shows nothing (`-q`)."""
 
-    def begin(self, number: int, title: str) -> None:
-        """A step begins."""
+    def begin(self, number: int, title: str) -> Count | None:
+        """A step begins. What is counted of it is shown if there is a place for it."""
+        return None
 
     def remark(self, number: int, text: str) -> None:
         """Something is said about a step."""
@@ -96,8 +101,8 @@ class Progress:
     def step(self, title: str) -> Iterator[StepProgress]:
         """Announce a step and how it ended."""
         self.titles.append(title)
-        step = StepProgress(len(self.titles), self._view)
-        self._view.begin(len(self.titles), title)
+        count = self._view.begin(len(self.titles), title)
+        step = StepProgress(len(self.titles), self._view, count)
         try:
             yield step
         except GeneratorExit:  # the scheduler ends what another step's failure left
@@ -117,7 +122,8 @@ class Progress:
 class StepProgress:
     """One step: its output, with the time since it began."""
 
-    def __init__(self, number: int, view: View) -> None:
+    def __init__(self, number: int, view: View, count: Count | None) -> None:
+        self.count = count
         self._number = number
         self._view = view
         self._begun = time.monotonic()

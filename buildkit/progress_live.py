@@ -10,6 +10,7 @@ import unicodedata
 from collections import deque
 from dataclasses import dataclass, field
 
+from buildkit.counting import Count
 from buildkit.progress import CACHED, CANCELED, DONE, ERROR, View
 
 _INTERVAL_S = 0.1
@@ -24,6 +25,7 @@ class _Step:
     begun: float
     outcome: str = ""  # empty while it runs
     seconds: float = 0.0
+    count: Count = field(default_factory=Count)
     partial: bytes = b""
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
 
@@ -40,10 +42,11 @@ class LiveView(View):
         self._coloured = not os.environ.get("NO_COLOR")
         self._closed = False
 
-    def begin(self, number: int, title: str) -> None:
-        """Show the step."""
-        self._steps[number] = _Step(title=title, begun=time.monotonic())
+    def begin(self, number: int, title: str) -> Count:
+        """Show the step, and below it what is counted."""
+        step = self._steps[number] = _Step(title=title, begun=time.monotonic())
         self.draw()
+        return step.count
 
     def remark(self, number: int, text: str) -> None:
         """Show it among the step's output."""
@@ -115,6 +118,8 @@ class LiveView(View):
             gap = max(1, width - _width(text) - len(timer))
             lines.append((step.outcome, f"{text}{' ' * gap}{timer}"))
             if not step.outcome:
+                if counted := str(step.count):
+                    lines.append(("log", _cut(f" => => {counted}", width)))
                 lines += [("log", _cut(f" => => # {line}", width)) for line in step.tail]
         return lines
 

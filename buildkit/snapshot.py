@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from buildkit.cache import Result
 from buildkit.changeset import normalise, pack
+from buildkit.counting import Count
 from buildkit.layer_blob import keep_blob, write_blob
 from runtime.oci.digest import DiffID, chain_ids
 from runtime.sandbox.rootfs import Overlay
@@ -44,13 +45,19 @@ def new_snapshot(work: Workspace, lowers: tuple[str, ...]) -> Snapshot:
 
 
 def commit(
-    store: Store, work: Workspace, snapshot: Snapshot, parents: tuple[DiffID, ...], epoch: int
+    store: Store,
+    work: Workspace,
+    snapshot: Snapshot,
+    parents: tuple[DiffID, ...],
+    epoch: int,
+    count: Count | None = None,
 ) -> Result:
     """Turn what a step wrote into a layer: blob and directory get their names in the store."""
     normalise(snapshot.upper, epoch)
     lower_root = snapshot.lowers[0] if snapshot.lowers else None
     packed = write_blob(
-        work, lambda fd: pack(snapshot.upper, lower_root, fd, lowers=snapshot.lowers)
+        work,
+        lambda fd: pack(snapshot.upper, lower_root, fd, lowers=snapshot.lowers, count=count),
     )
     layer = keep_blob(store, work, packed)
     if layer is not None:

@@ -13,6 +13,10 @@ from collections.abc import Callable
 
 from runtime.image.tar import BLOCK, DIRECTORY, REGULAR, SYMLINK, Entry, padding
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from buildkit.counting import Count
+
 _CHUNK = 1 << 20
 _LARGE = 1 << 16  # bytes that are not worth copying to save a call
 _ZEROS = bytes(BLOCK)
@@ -24,19 +28,23 @@ _OCTAL_12 = 1 << 33
 class TarWriter:
     """Writes entries to a descriptor, and computes the digest of all that it wrote."""
 
-    def __init__(self, fd: int) -> None:
+    def __init__(self, fd: int, count: Count | None = None) -> None:
         self._fd = fd
+        self._count = count
         self._hash = hashlib.sha256()
         self._held: list[bytes] = []  # small pieces, to be written together
         self._held_size = 0
         self.size = 0
+        self._entries = 0
 
     def add(self, entry: Entry, content: bytes = b"") -> None:
         """Write an entry whose content, if any, is in memory."""
+        self._entries += 1
         self._write(header(entry) + content + _ZEROS[: padding(len(content))])
 
     def add_file(self, entry: Entry, fd: int) -> None:
         """Write a regular file from a descriptor; OSError if it is shorter than its entry."""
+        self._entries += 1
         self._write(header(entry))
         left = entry.size
         while left:
@@ -70,6 +78,8 @@ class TarWriter:
 
     def _write_out(self, data: bytes) -> None:
         self._hash.update(data)
+        if self._count is not None:
+            self._count.set(self.size, files=self._entries)
         while data:
             data = data[os.write(self._fd, data) :]
 

@@ -12,12 +12,15 @@ import re
 import struct
 import subprocess
 import termios
+import time
 import unicodedata
 from typing import Any
 
 import pytest
 
+from buildkit.counting import Count
 from tests.buildkit.support import SHELL, Pybuild
+from tests.buildkit.web import Request, running_site
 
 TEXT = f"""\
 {SHELL}RUN for i in 1 2 3; do echo line $i; sleep 0.2; done
@@ -108,6 +111,49 @@ def test_timers_go_on_while_nothing_happens(pybuild: Pybuild) -> None:
     _, said = _on_a_terminal(pybuild, f"{SHELL}RUN sleep 1\n")
     timers = set(re.findall(r"RUN sleep 1 +(\d\.\d)s", said))
     assert len(timers) >= 5
+
+
+def test_a_download_shows_how_far_it_is(pybuild: Pybuild) -> None:
+    def answer(request: Request) -> None:
+        request.send(bytes(1 << 20), length=3 << 20)
+        for _ in range(2):
+            time.sleep(0.4)
+            request.wfile.write(bytes(1 << 20))
+
+    with running_site() as site:
+        site.answer = answer
+        status, said = _on_a_terminal(pybuild, f"FROM scratch\nADD {site.url}/f /\n")
+    assert status == 0, said
+    assert " => => 1.0MB / 3.1MB" in said
+    assert " => => 2.1MB / 3.1MB" in said
+    assert "MB" not in said[said.index("Finished") :]
+
+
+def test_a_step_shows_how_much_of_its_layer_is_packed(pybuild: Pybuild) -> None:
+    pybuild.add({f"d/{number}": "x" for number in range(2000)})
+    with open(pybuild.context / "d/large", "wb") as large:
+        large.truncate(400_000_000)
+    status, said = _on_a_terminal(pybuild, "FROM scratch\nCOPY d /\n")
+    assert status == 0, said
+    assert re.search(r" => => 2,00\d files, \d+\.\dMB\b", said)
+
+
+@pytest.mark.parametrize(
+    ("size", "of", "files", "text"),
+    [
+        (0, 0, 0, ""),
+        (999, 0, 1, "1 file, 999B"),
+        (1000, 0, 1234, "1,234 files, 1.0kB"),
+        (999_951, 12_345_678, 0, "1.0MB / 12.3MB"),
+        (10**16, 0, 0, "10000.0TB"),
+    ],
+)
+def test_counts_are_written_as_docker_writes_sizes(
+    size: int, of: int, files: int, text: str
+) -> None:
+    count = Count()
+    count.set(size, of=of, files=files)
+    assert str(count) == text
 
 
 @pytest.mark.parametrize(("columns", "rows"), [(30, 24), (80, 5), (12, 3)])

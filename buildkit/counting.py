@@ -1,0 +1,38 @@
+"""How far long work has come, seen by the view while other processes do it."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+
+_FIELDS = struct.Struct("QQQ")
+_UNITS = ("B", "kB", "MB", "GB", "TB")
+
+
+class Count:
+    """Bytes and files of one step, in memory that is shared with the processes forked for it."""
+
+    def __init__(self) -> None:
+        self._page = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def set(self, size: int, *, of: int = 0, files: int = 0) -> None:
+        """So many bytes (of so many, 0 if that is not known) and files are done."""
+        _FIELDS.pack_into(self._page, 0, size, of, files)
+
+    def __str__(self) -> str:
+        """As `1,234 files, 5.6MB` or `5.6MB / 40.0MB`; empty if nothing was counted."""
+        size, of, files = _FIELDS.unpack_from(self._page)
+        words = []
+        if files:
+            words.append(f"{files:,} file{'s' * (files != 1)}")
+        if size:
+            words.append(_text(size) + (f" / {_text(of)}" if of else ""))
+        return ", ".join(words)
+
+
+def _text(size: int) -> str:
+    """A size as docker writes it, in powers of 1000."""
+    value, unit = float(size), 0
+    while value >= 999.95 and unit + 1 < len(_UNITS):
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f}{_UNITS[unit]}" if unit else f"{size}B"
