@@ -6,6 +6,7 @@ what a build needs beyond that is imported by `build`.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -48,6 +49,8 @@ def run_and_exit() -> NoReturn:
 def main() -> int:
     """Run `pybuild` with the process's arguments; returns the exit status."""
     as_json = False
+    # What a build makes of many files lives as long as it: looking at it again finds nothing.
+    gc.set_threshold(50_000)
     try:
         if sys.argv[1:2] and sys.argv[1] in STORE_COMMANDS:
             from buildkit.store_commands import run_store_command

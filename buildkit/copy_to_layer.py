@@ -19,7 +19,7 @@ from buildkit.copying import Attributes, over_directory, over_file, strange_owne
 from buildkit.counting import Count
 from buildkit.errors import BuildError
 from buildkit.merged import Merged, Place
-from buildkit.tarwriter import TarWriter
+from buildkit.tarwriter import EndedError, TarWriter
 from runtime.image import tar
 from runtime.image.xattrs import kept_xattr
 from runtime.oci.digest import DiffID
@@ -340,10 +340,11 @@ def _write_content(
     except FileNotFoundError:
         raise _changed(place) from None
     try:
-        if os.fstat(fd).st_size == status.st_size:
-            writer.add_file(entry, fd)
+        writer.add_file(entry, fd)
         if _stamp(os.fstat(fd)) != _stamp(status):
             raise _changed(place)
+    except EndedError:
+        raise _changed(place) from None
     finally:
         os.close(fd)
 

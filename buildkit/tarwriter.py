@@ -25,6 +25,10 @@ _OCTAL_8 = 1 << 21  # first value that seven octal digits cannot hold
 _OCTAL_12 = 1 << 33
 
 
+class EndedError(OSError):
+    """A file is shorter than it was said to be."""
+
+
 class TarWriter:
     """Writes entries to a descriptor, and computes the digest of all that it wrote."""
 
@@ -43,14 +47,14 @@ class TarWriter:
         self._write(header(entry) + content + _ZEROS[: padding(len(content))])
 
     def add_file(self, entry: Entry, fd: int) -> None:
-        """Write a regular file from a descriptor; OSError if it is shorter than its entry."""
+        """Write a regular file from a descriptor; EndedError if it is shorter than its entry."""
         self._entries += 1
         self._write(header(entry))
         left = entry.size
         while left:
             chunk = os.read(fd, min(left, _CHUNK))
             if not chunk:
-                raise OSError(5, f"{entry.name}: became shorter while it was read")
+                raise EndedError(5, f"{entry.name}: became shorter while it was read")
             self._write(chunk)
             left -= len(chunk)
         self._write(_ZEROS[: padding(entry.size)])
