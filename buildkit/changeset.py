@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from buildkit.counting import Count
 from buildkit.tarwriter import TarWriter
 from runtime.image import tar
-from runtime.image.whiteouts import OPAQUE, WHITEOUT, opaque_xattr
+from runtime.image.whiteouts import OPAQUE, WHITEOUT, find_below, is_opaque, is_whiteout
 from runtime.image.xattrs import kept_xattr
 from runtime.oci.digest import DiffID
 
@@ -105,32 +105,9 @@ def _upper_changes(root: str, lower_root: str | None, lowers: tuple[str, ...]) -
             continue
         opaque = stat.S_ISDIR(status.st_mode) and is_opaque(path)
         # overlayfs marks a new directory that was renamed, also where there is nothing to hide.
-        if opaque and lowers and not _is_below(name, lowers):
+        if opaque and lowers and find_below(lowers, name) is None:
             opaque = False
         yield Change(name=name, whiteout=is_whiteout(status), opaque=opaque)
-
-
-def _is_below(name: str, lowers: tuple[str, ...]) -> bool:
-    """Whether layers, highest first, have something at a path."""
-    parts = name.split("/")
-    for lower in lowers:
-        hides = False
-        for end in range(1, len(parts) + 1):
-            path = "/".join((lower, *parts[:end]))
-            try:
-                status = os.lstat(path)
-            except FileNotFoundError:
-                break
-            if is_whiteout(status):
-                return False
-            if end == len(parts):
-                return True
-            if not stat.S_ISDIR(status.st_mode):
-                return False
-            hides = hides or is_opaque(path)
-        if hides:
-            return False
-    return False
 
 
 def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -149,11 +126,6 @@ def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
             # The stack is taken from its end. Bytes order, which no locale changes.
             names = sorted(os.listdir(path), key=os.fsencode, reverse=True)
             stack.extend(f"{path}/{name}" for name in names)
-
-
-def is_whiteout(status: os.stat_result) -> bool:
-    """Whether this is how overlayfs marks what a layer hides."""
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == 0
 
 
 def _same_root(status: os.stat_result, lower_root: str | None) -> bool:
@@ -231,11 +203,3 @@ def marker(name: str, owner: tuple[int, int] = (0, 0)) -> tar.Entry:
     """A whiteout, or what marks a directory as opaque (layer.md "Whiteouts")."""
     uid, gid = owner
     return tar.Entry(name=name, kind=tar.REGULAR, mode=0, uid=uid, gid=gid, size=0, mtime=0)
-
-
-def is_opaque(path: str) -> bool:
-    """Whether a directory of a layer hides all that is below it there."""
-    try:
-        return os.getxattr(path, opaque_xattr()) == b"y"
-    except OSError:  # ENODATA: the common case
-        return False

@@ -7,8 +7,8 @@ import os
 import stat
 from dataclasses import dataclass
 
-from buildkit.changeset import is_opaque, is_whiteout
 from buildkit.errors import BuildError
+from runtime.image.whiteouts import is_opaque, is_whiteout
 from runtime.sandbox.rootpath import MAX_LINKS
 
 

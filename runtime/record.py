@@ -74,16 +74,17 @@ class Record(metaclass=_RecordType):
         return type(self)(**(values | changes))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self).restore, (self._key(),)
+        return type(self).restore, (self.values(),)
 
-    def _key(self) -> tuple[object, ...]:
+    def values(self) -> tuple[Any, ...]:
+        """The values of all fields, in their order."""
         return tuple(getattr(self, field) for field in type(self)._fields)
 
     def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and self._key() == other._key()
+        return type(other) is type(self) and self.values() == other.values()
 
     def __hash__(self) -> int:
-        return hash((type(self), self._key()))
+        return hash((type(self), self.values()))
 
     def __repr__(self) -> str:
         fields = ", ".join(f"{f}={getattr(self, f)!r}" for f in type(self)._fields)

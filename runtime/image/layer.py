@@ -11,7 +11,7 @@ import os
 
 from runtime.errors import ImageError
 from runtime.image import tar
-from runtime.image.whiteouts import OPAQUE, WHITEOUT, OverlayForm
+from runtime.image.whiteouts import OPAQUE, WHITEOUT, OverlayForm, find_below
 from runtime.image.xattrs import kept_xattr
 from runtime.sandbox.capabilities import holds
 from runtime.sandbox.rootpath import open_in_root
@@ -66,10 +66,12 @@ class _Extraction:
         self._gids = mapped_ids("gid")
         self._directory_times: dict[str, int] = {}
         self._whiteouts: list[str] = []
+        self._hidden: set[str] = set()  # directories that show nothing of the layers below
         self._parent = ""
         self._parent_fd = os.dup(root_fd)
 
     def run(self) -> None:
+        self._inherit(self._root_fd, "")  # a layer need not say what its root is
         for entry in tar.entries(self._layer, self._where):
             try:
                 self._extract(self._with_known_owner(entry))
@@ -78,8 +80,13 @@ class _Extraction:
                     raise
                 raise ImageError(f"{self._where}: {entry.name}: {error.strerror}") from error
         os.close(self._parent_fd)
-        for path in self._whiteouts:
-            self._white_out(path)
+        if "" in self._hidden:  # overlayfs merges the roots of layers, whatever is said of them
+            self._whiteouts += {n for lower in self._lowers for n in os.listdir(lower)}
+        for path in sorted(self._whiteouts):  # directories first
+            try:
+                self._white_out(path)
+            except OSError as error:
+                raise ImageError(f"{self._where}: whiteout of {path}: {error.strerror}") from error
         # Last, and deepest first: making an entry changes its directory's time.
         for path, mtime in sorted(self._directory_times.items(), reverse=True):
             try:
@@ -139,21 +146,18 @@ class _Extraction:
         return fd
 
     def _inherit(self, fd: int, path: str) -> None:
-        """Give a directory that the layer only implies the attributes it has below."""
-        for lower in self._lowers:
-            lower_fd = os.open(lower, _DIRECTORY | os.O_CLOEXEC)
-            try:
-                source = open_in_root(lower_fd, path, _DIRECTORY, follow=False)
-            except OSError:  # not there, or hidden: look further down
-                continue
-            finally:
-                os.close(lower_fd)
-            status = os.stat(source)
-            os.close(source)
-            os.chown(f"/proc/self/fd/{fd}", status.st_uid, status.st_gid)
-            os.chmod(f"/proc/self/fd/{fd}", status.st_mode & 0o7777)
-            self._directory_times.setdefault(path, int(status.st_mtime))
+        """Give a directory that the layer only implies the attributes that it has below."""
+        below = find_below(self._lowers, path)
+        status = None if below is None else os.lstat(below)
+        if below is None or status is None or status.st_mode & 0o170000 != 0o040000:
+            self._directory_times.setdefault(path, 0)
             return
+        place = f"/proc/self/fd/{fd}"
+        os.chown(place, status.st_uid, status.st_gid)
+        for key in filter(kept_xattr, os.listxattr(below)):
+            os.setxattr(place, key, os.getxattr(below, key))
+        os.chmod(place, status.st_mode & 0o7777)
+        self._directory_times.setdefault(path, int(status.st_mtime))
 
     def _make(self, parent_fd: int, name: str, path: str, entry: tar.Entry) -> None:
         self._clear(parent_fd, name, keep_directory=entry.kind == tar.DIRECTORY)
@@ -261,6 +265,7 @@ class _Extraction:
     def _note_whiteout(self, parent: str, name: str) -> None:
         if name == OPAQUE:
             self._form.make_opaque(self._open_parent(parent))
+            self._hidden.add(parent)
         elif name == WHITEOUT or name in (".wh..", ".wh..."):
             raise ImageError(f"{self._where}: {parent}/{name}: whiteout without a name")
         elif not name.startswith(".wh..wh."):  # AUFS's own records mean nothing here
@@ -269,14 +274,31 @@ class _Extraction:
 
     def _white_out(self, path: str) -> None:
         """Hide what lower layers have at `path`, but never an entry of this layer."""
+        # What lies in something that is hidden is hidden. Where overlayfs has nothing to merge it
+        # would show the whiteout itself.
+        above = path.rpartition("/")[0]
+        while above:
+            if above in self._hidden:
+                return
+            above = above.rpartition("/")[0]
+        is_below = find_below(self._lowers, path) is not None
         parent, _, name = path.rpartition("/")
-        parent_fd = self._open_directory(parent)
+        try:
+            if is_below:
+                parent_fd = self._open_directory(parent)
+            else:
+                parent_fd = open_in_root(self._root_fd, parent or ".", _DIRECTORY)
+        except (FileNotFoundError, NotADirectoryError):
+            return
         try:
             status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
         except FileNotFoundError:
-            self._form.hide(parent_fd, name)
+            if is_below:
+                self._form.hide(parent_fd, name)
+                self._hidden.add(path)
         else:
             if status.st_mode & 0o170000 == 0o040000:
                 self._form.make_opaque(parent_fd, name)
+                self._hidden.add(path)
         finally:
             os.close(parent_fd)

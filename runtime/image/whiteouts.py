@@ -17,6 +17,47 @@ def opaque_xattr() -> str:
     return ("user" if in_user_namespace() else "trusted") + ".overlay.opaque"
 
 
+def is_whiteout(status: os.stat_result) -> bool:
+    """Whether this is how overlayfs marks what a layer hides."""
+    return status.st_mode & 0o170000 == 0o020000 and status.st_rdev == 0
+
+
+def is_opaque(path: str) -> bool:
+    """Whether a directory of a layer hides all that is below it there."""
+    try:
+        return os.getxattr(path, opaque_xattr()) == b"y"
+    except OSError:  # ENODATA: the common case
+        return False
+
+
+def find_below(lowers: tuple[str, ...], path: str) -> str | None:
+    """Where layers, highest first, have what is at a path when they are stacked.
+
+    None if that is nothing; no link is followed.
+    """
+    parts = path.split("/") if path else []
+    for lower in lowers:
+        place, hides = lower, False
+        if not parts:
+            return place
+        for end, part in enumerate(parts, 1):
+            place = f"{place}/{part}"
+            try:
+                status = os.lstat(place)
+            except FileNotFoundError:
+                break
+            if is_whiteout(status):
+                return None
+            if end == len(parts):
+                return place
+            if status.st_mode & 0o170000 != 0o040000:
+                return None
+            hides = hides or is_opaque(place)
+        if hides:
+            return None
+    return None
+
+
 class OverlayForm:
     """A 0/0 character device for what is hidden, and an xattr on an opaque directory."""
 

@@ -174,10 +174,32 @@ def test_xattrs_that_mean_something_to_the_host_are_dropped(root: Path, name: st
     assert name not in os.listxattr(root / "d")
 
 
-def test_a_whiteout_becomes_overlays_own(root: Path) -> None:
-    _apply(root, file("d/.wh.x"))
+def test_a_whiteout_becomes_overlays_own(root: Path, tmp_path: Path) -> None:
+    lower = make_tree(tmp_path / "lower", {"d/x": "1"})
+    _apply(root, file("d/.wh.x"), lowers=(lower,))
     assert os.listdir(root / "d") == ["x"]
     assert _is_whiteout(root / "d/x")
+
+
+@pytest.mark.parametrize("name", ["x", "none", "d/none", "file/none", "gone/x"])
+def test_a_whiteout_of_what_is_not_there_leaves_nothing(
+    root: Path, tmp_path: Path, name: str
+) -> None:
+    # Overlayfs shows whiteouts in directories that it does not merge.
+    lower = make_tree(tmp_path / "lower", {"d/x": "1", "file": "", "gone/x": ""})
+    folder, _, last = name.rpartition("/")
+    members = [file(".wh.gone"), file(f"{folder}/.wh.{last}"), file("new/.wh.x")]
+    _apply(root, *members, lowers=(lower,))
+    assert os.listdir(root) == ["gone"]
+
+
+def test_an_opaque_root_hides_all_that_is_below(root: Path, tmp_path: Path) -> None:
+    lower = make_tree(tmp_path / "lower", {"d/x": "1", "file": "", "both/x": ""})
+    _apply(root, file(".wh..wh..opq"), file("both/y", b"mine"), lowers=(lower,))
+    assert _is_whiteout(root / "d")
+    assert _is_whiteout(root / "file")
+    assert _is_opaque(root / "both")
+    assert os.listdir(root / "both") == ["y"]
 
 
 @pytest.mark.parametrize("first", ["the whiteout", "the entry"])
