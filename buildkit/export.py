@@ -18,6 +18,7 @@ from buildkit.tarwriter import TarWriter
 from runtime.image import tar
 from runtime.oci.image import INDEX, Descriptor
 from runtime.oci.platform import this_platform
+from runtime.store.known import trust
 from runtime.store.store import Store
 
 _MTIME = 0  # of the archive's members; those of the image's files are in its layers
@@ -34,6 +35,7 @@ def write_archive(store: Store, product: Product, output: Output, names: tuple[s
             return
         with Replacement(output.dest) as fd:
             _write(TarWriter(fd), store, product, names, output.kind)
+        trust(store, output.dest)
     except OSError as error:
         raise DiskError(f"{output.dest}: {error.strerror}") from error
 

@@ -11,7 +11,8 @@ from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.image.blob import BlobRange
 from runtime.image.source import LAYOUT, named_image, open_image
-from runtime.oci.image import Descriptor
+from runtime.oci.image import LAYER, Descriptor, canonical_media_type
+from runtime.store.known import trust
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
@@ -53,6 +54,12 @@ def import_layers(store: Store, work: Workspace, image: Image) -> tuple[Layer, .
     for blob, descriptor, diff_id in zip(
         image.blobs, image.manifest.layers, image.config.diff_ids, strict=True
     ):
+        plain = canonical_media_type(descriptor.media_type) == LAYER
+        if plain and descriptor.digest != diff_id:
+            raise BuildError(
+                f"{image.name}: layer {descriptor.digest}: diff_id is {descriptor.digest}, "
+                f"config says {diff_id}"
+            )
         if not os.path.exists(store.blob(descriptor.digest)):
             _import_blob(store, work, blob, descriptor, image.name)
         layers.append(Layer(descriptor=descriptor, diff_id=diff_id))
@@ -80,6 +87,7 @@ def _import_blob(
         found = f"sha256:{sha.hexdigest()}"
         raise BuildError(f"{name}: layer {descriptor.digest}: its digest is {found}")
     os.rename(aside, store.blob(descriptor.digest))
+    trust(store, store.blob(descriptor.digest))
 
 
 def image_names(store: Store) -> list[str]:

@@ -19,15 +19,16 @@ from runtime.oci.image import Descriptor
 from runtime.oci.reader import parse_json
 from runtime.store.store import Store
 
-IMAGES, STEPS, LAYERS, DOWNLOADS, PACKAGES, MOUNTS = (
+IMAGES, STEPS, LAYERS, INDEXES, DOWNLOADS, PACKAGES, MOUNTS = (
     "images",
     "build cache",
     "unpacked layers",
+    "indexes",
     "downloads",
     "packages",
     "cache mounts",
 )
-KINDS = (IMAGES, STEPS, LAYERS, DOWNLOADS, PACKAGES, MOUNTS)
+KINDS = (IMAGES, STEPS, LAYERS, INDEXES, DOWNLOADS, PACKAGES, MOUNTS)
 _SHA256 = 64  # characters
 
 
@@ -52,6 +53,7 @@ def inventory(store: Store) -> list[Item]:
         (STEPS, "blobs/sha256"),
         (STEPS, "cache"),
         (LAYERS, "layers"),
+        (INDEXES, "indexes"),
         (DOWNLOADS, "downloads"),
         (PACKAGES, "dnf"),
         (MOUNTS, "mounts"),

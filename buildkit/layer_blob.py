@@ -9,6 +9,7 @@ from buildkit.cache import Layer
 from buildkit.changeset import Packed
 from buildkit.tarwriter import write_file
 from runtime.oci.image import LAYER, Descriptor
+from runtime.store.known import trust
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
@@ -35,6 +36,7 @@ def keep_blob(store: Store, work: Workspace, packed: Packed) -> Layer | None:
         os.unlink(blob)
         return None
     os.rename(blob, store.blob(packed.diff_id))
+    trust(store, store.blob(packed.diff_id))
     return Layer(
         descriptor=Descriptor(media_type=LAYER, digest=packed.diff_id, size=packed.size),
         diff_id=packed.diff_id,

@@ -99,13 +99,13 @@ def run(line: CommandLine) -> int:
     from runtime.sandbox.foreground import attend, hold_signals
     from runtime.sandbox.rootfs import Overlay
     from runtime.sandbox.userns import become_root, refuse_plain_container
-    from runtime.store.known import know
+    from runtime.store.known import forget, know
     from runtime.store.store import Store, default_root
 
     root = line.root or default_root()
     become_root()
     store = Store(root)
-    image = know(store, line.image, line.platform)
+    image = know(store, line.image, line.platform, rootfs=line.rootfs, verify=line.verify)
     spec = to_spec(image, line.options)
     if spec.process.terminal and line.options.interactive and not os.isatty(0):
         raise UsageError("-i and -t: standard input is not a terminal", hint="leave -t out")
@@ -121,6 +121,7 @@ def run(line: CommandLine) -> int:
             raise
         except ContainerError:
             refuse_plain_container()  # which says better what is missing
+            forget(store, image)
             raise
         return attend(container, interactive=line.options.interactive)
     finally:

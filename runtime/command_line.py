@@ -24,6 +24,12 @@ that `pybuild -t NAME` gave. What the container writes is thrown away when it en
       --entrypoint PROGRAM   instead of the image's; "" for none
       --platform linux/ARCH  of an image for several platforms, the one for this
       --read-only            make the root filesystem read-only
+      --rootfs auto|inplace|unpack
+                             mount the archive where it lies (as root, Linux 6.12), or
+                             unpack its layers into the store; auto does what can be
+      --verify auto|always|never
+                             check the layers' digests before an archive's first start,
+                             before each start, or not at all
       --network none|host    loopback only (default), or the host's network
   -i, --interactive          connect standard input
   -t, --tty                  give it a terminal
@@ -69,6 +75,8 @@ _TABLE = OptionTable(
         "--network": "network",
         "--net": "network",
         "--root": "root",
+        "--rootfs": "rootfs",
+        "--verify": "verify",
         "-m": "memory",
         "--memory": "memory",
         "--memory-swap": "memory_swap",
@@ -114,11 +122,20 @@ class CommandLine:
         self.version: bool = fields.pop("version", False)
         self.root: str | None = fields.pop("root", None)
         self.platform = _platform(fields.pop("platform", ""))
+        self.rootfs = _one_of(fields, "rootfs", ("auto", "inplace", "unpack"))
+        self.verify = _one_of(fields, "verify", ("auto", "always", "never"))
         fields.pop("rm", None)  # nothing is ever kept
         self.image = operands[0] if operands else ""
         self.options = _options(fields, tuple(operands[1:]))
         if not (self.image or self.help or self.version):
             raise UsageError("no image given", hint="pyrun --help")
+
+
+def _one_of(fields: dict[str, Any], name: str, values: tuple[str, ...]) -> str:
+    value: str = fields.pop(name, values[0])
+    if value not in values:
+        raise UsageError(f"--{name} {value}: {', '.join(values[:-1])} or {values[-1]}")
+    return value
 
 
 def _platform(text: str) -> str:

@@ -27,9 +27,10 @@ def mount_index(index: str, devices: Sequence[str]) -> int:
     namespace. Raises OSError as fsopen(2) and fsconfig(2) do.
     """
     # ext4 of some kernels warns once where the kernel reads a file that nobody has read before.
-    with open(index, "rb", buffering=0) as file:
-        while file.read(_CHUNK):
-            pass
+    fd = os.open(index, os.O_RDONLY | os.O_CLOEXEC)
+    while len(os.read(fd, _CHUNK)) == _CHUNK:
+        pass
+    os.close(fd)
     context = fsopen("erofs")
     try:
         fsconfig_set(context, "source", index)

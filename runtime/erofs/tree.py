@@ -30,6 +30,14 @@ _KINDS = {
 }
 
 
+_NAME_MAX, _PATH_MAX, _XATTRS_MAX = 255, 4096, 65535  # bytes
+_SURELY_SHORT = _NAME_MAX // 4  # characters; UTF-8 has at most four bytes for one
+
+
+class _Refused(Exception):
+    """Why a member cannot be in an image."""
+
+
 class Node:
     """A file, which hard links share, or a directory."""
 
@@ -88,65 +96,70 @@ class Tree:
             path = tar.inside_root(name, where)
             above, _, base = path.rpartition("/")
             self.count += 1
-            if base[:4] == WHITEOUT:
-                whiteouts.append((above, base))
-                if base == OPAQUE:
-                    self._folder(above, where)
-                continue
-            if above != folder_path:
-                folder, folder_path = self._folder(above, where), above
-            if kind == "5":
-                node = self._enter(folder, base, where) if path else self.root
-                node.mode = DIRECTORY | mode
-            elif kind == "1":
-                self._put(folder, base, self._target(link, name, where), where)
-                continue
-            elif not path:
-                raise ImageError(f"{where}: the root entry is not a directory")
-            else:
-                if kind == "3" and rdev == (0, 0):
-                    raise ImageError(f"{where}: {name}: device 0/0 is overlayfs's whiteout")
-                node = Node()
-                node.children = None
-                node.mode = _KINDS[kind] | (0o777 if kind == "2" else mode)
-                node.device, node.offset, node.size = device, offset, size
-                node.link = link if kind == "2" else ""
-                node.rdev, node.layer = rdev, layer
-                self._put(folder, base, node, where)
-            node.uid, node.gid, node.mtime = uid, gid, mtime
-            node.xattrs = tuple(x for x in xattrs if kept_xattr(x[0])) if xattrs else ()
+            try:
+                if base[:4] == WHITEOUT:
+                    whiteouts.append((above, base))
+                    if base == OPAQUE:
+                        self._folder(above)
+                    continue
+                if above != folder_path:
+                    folder, folder_path = self._folder(above), above
+                if kind == tar.DIRECTORY:
+                    node = self._enter(folder, base) if path else self.root
+                    node.mode = DIRECTORY | mode
+                elif kind == tar.HARDLINK:
+                    self._put(folder, base, self._target(tar.inside_root(link, where), path))
+                    continue
+                elif not path:
+                    raise _Refused("the root entry is not a directory")
+                else:
+                    node = _file(kind, mode, link, rdev)
+                    node.device, node.offset, node.size = device, offset, size
+                    node.layer = layer
+                    self._put(folder, base, node)
+                node.uid, node.gid, node.mtime = uid, gid, mtime
+                node.xattrs = _kept_xattrs(xattrs, node.mode) if xattrs else ()
+            except _Refused as error:
+                raise ImageError(f"{where}: {name or path}: {error}") from None
+            except OSError as error:
+                raise ImageError(f"{where}: {name}: {error.strerror}") from error
         for above, base in sorted(whiteouts):  # directories first
-            self._hide(above, base, where)
+            try:
+                self._hide(above, base)
+            except (OSError, _Refused) as error:
+                raise ImageError(f"{where}: {above}/{base}: {error}") from error
 
-    def _put(self, folder: Node, name: str, node: Node, where: str) -> None:
+    def _put(self, folder: Node, name: str, node: Node) -> None:
         assert folder.children is not None
+        if len(name) > _SURELY_SHORT and len(os.fsencode(name)) > _NAME_MAX:
+            raise _os_error(errno.ENAMETOOLONG)
         before = folder.children.get(name)
         if before is not None and before.layer == self._layer:
             if before.children is not None:
-                raise ImageError(f"{where}: {name}: replaces a directory of the same layer")
+                raise _Refused("replaces a directory of the same layer")
             self._folders = {}  # it may have been a link that led somewhere
         folder.children[name] = node
 
-    def _enter(self, folder: Node, name: str, where: str) -> Node:
+    def _enter(self, folder: Node, name: str) -> Node:
         """The directory of a name, instead of whatever else is there."""
         assert folder.children is not None
         found = folder.children.get(name)
         if found is None or found.children is None:
             found = _directory(self._layer)
-            self._put(folder, name, found, where)
+            self._put(folder, name, found)
         found.layer = self._layer
         return found
 
-    def _folder(self, path: str, where: str) -> Node:
+    def _folder(self, path: str) -> Node:
         """The directory at a path, made if the layers do not have it."""
         found = self._folders.get(path)
         if found is None:
-            found = self._walk(path, where)
+            found = self._walk(path)
             assert found is not None
             self._folders[path] = found
         return found
 
-    def _walk(self, path: str, where: str, *, make: bool = True) -> Node | None:
+    def _walk(self, path: str, *, make: bool = True) -> Node | None:
         """The directory at a path; unless it is to be made, None where there is none."""
         above = [self.root]
         waiting: Waiting = [(name, True) for name in reversed(path.split("/")) if name]
@@ -161,47 +174,47 @@ class Tree:
             child = here.children.get(name)
             if child is not None and child.layer != self._layer and child.children is None:
                 child = None  # of a layer below: a directory hides it
-            if child is not None and child.children is not None and not make:
-                above.append(child)
-                continue
-            if child is None and not make:
+            if child is not None and child.mode & 0o170000 == SYMLINK:
+                links += 1
+                if links > MAX_LINKS:
+                    raise _os_error(errno.ELOOP)
+                if child.link.startswith("/"):
+                    above = [self.root]
+                parts = reversed(child.link.split("/"))
+                waiting += [(part, False) for part in parts if part not in ("", ".")]
+            elif child is not None and child.children is None:
+                if make:
+                    raise _os_error(errno.ENOTDIR)
                 return None
-            if child is None and not is_own:
-                raise ImageError(f"{where}: {path}: {os.strerror(errno.ENOENT)}")
-            if child is None or child.children is not None:
-                above.append(self._enter(here, name, where))
-                continue
-            if child.mode & 0o170000 != SYMLINK:
-                if not make:
+            elif not make:
+                if child is None:
                     return None
-                raise ImageError(f"{where}: {path}: {os.strerror(errno.ENOTDIR)}")
-            links += 1
-            if links > MAX_LINKS:
-                raise ImageError(f"{where}: {path}: {os.strerror(errno.ELOOP)}")
-            if child.link.startswith("/"):
-                above = [self.root]
-            parts = reversed(child.link.split("/"))
-            waiting += [(part, False) for part in parts if part not in ("", ".")]
+                above.append(child)
+            elif child is None and not is_own:
+                raise _os_error(errno.ENOENT)
+            else:
+                above.append(self._enter(here, name))
         return above[-1]
 
-    def _target(self, link: str, name: str, where: str) -> Node:
-        """The file that a hard link shares, which is in the same layer."""
-        above, _, last = tar.inside_root(link, where).rpartition("/")
-        found = (self._folder(above, where).children or {}).get(last)
-        if found is None or found.layer != self._layer:
-            raise ImageError(f"{where}: {name}: hard link to {link}, not in the layer")
+    def _target(self, link: str, path: str) -> Node:
+        """The file that a hard link at a path shares, which is in the same layer."""
+        above, _, last = link.rpartition("/")
+        folder = self._walk(above, make=False)
+        found = ((folder and folder.children) or {}).get(last)
+        if found is None or found.layer != self._layer or link == path:
+            raise _Refused(f"hard link to {link}, not in the layer")
         if found.children is not None:
-            raise ImageError(f"{where}: {name}: hard link to {link}, which is a directory")
+            raise _os_error(errno.EPERM)
         return found
 
-    def _hide(self, above: str, base: str, where: str) -> None:
+    def _hide(self, above: str, base: str) -> None:
         """Carry a whiteout out; never on what is in its own layer."""
         if base == OPAQUE:
-            self._clear(self._folder(above, where))
+            self._clear(self._folder(above))
         elif base in (WHITEOUT, ".wh..", ".wh..."):
-            raise ImageError(f"{where}: {above}/{base}: whiteout without a name")
+            raise _Refused("whiteout without a name")
         elif not base.startswith(".wh..wh."):  # AUFS's own records mean nothing here
-            folder, name = self._walk(above, where, make=False), base[len(WHITEOUT) :]
+            folder, name = self._walk(above, make=False), base[len(WHITEOUT) :]
             children = (folder and folder.children) or {}
             found = children.get(name)
             if found is not None and found.layer != self._layer:
@@ -218,3 +231,43 @@ class Tree:
             kept = {n: c for n, c in folder.children.items() if c.layer == self._layer}
             folder.children = kept
             waiting += [child for child in kept.values() if child.children is not None]
+
+
+def _file(kind: str, mode: int, link: str, rdev: tuple[int, int]) -> Node:
+    node = Node()
+    node.children = None
+    node.link, node.rdev = "", rdev
+    node.mode = _KINDS[kind] | mode
+    if kind == tar.SYMLINK:
+        node.mode = SYMLINK | 0o777
+        node.link = link
+        if not link:
+            raise _os_error(errno.ENOENT)
+        if len(os.fsencode(link)) >= _PATH_MAX:
+            raise _os_error(errno.ENAMETOOLONG)
+    elif kind == tar.CHARACTER and rdev == (0, 0):
+        raise _Refused("device 0/0 is overlayfs's whiteout")
+    return node
+
+
+def _kept_xattrs(
+    xattrs: tuple[tuple[str, bytes], ...], mode: int
+) -> tuple[tuple[str, bytes], ...]:
+    """Those that belong to an image; refused is what setxattr(2) would refuse."""
+    kept = tuple(xattr for xattr in xattrs if kept_xattr(xattr[0]))
+    for key, value in kept:
+        if len(os.fsencode(key)) > _NAME_MAX:
+            raise _os_error(errno.ERANGE)
+        if key == "security.capability":
+            # struct vfs_cap_data and vfs_ns_cap_data, with their revisions (capabilities(7)).
+            if (len(value), value[3:4]) not in ((20, b"\2"), (24, b"\3")):
+                raise _os_error(errno.EINVAL)
+        elif mode & 0o170000 not in (REGULAR, DIRECTORY):
+            raise _os_error(errno.EPERM)
+    if sum(len(value) for _, value in kept) > _XATTRS_MAX:
+        raise _os_error(errno.E2BIG)
+    return kept
+
+
+def _os_error(number: int) -> OSError:
+    return OSError(number, os.strerror(number))

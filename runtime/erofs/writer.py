@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import struct
 
+from runtime.erofs.header import BLOCK, BLOCK_BITS, MAGIC, OFFSET
 from runtime.erofs.tree import DIRECTORY, REGULAR, SYMLINK, Node
 from runtime.errors import ImageError
 
@@ -23,11 +24,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-BLOCK = 512
-_BLOCK_BITS = 9
 _SUPERBLOCK = struct.Struct("<IIIBBHQQIIII16s16sIHHHBBI")
-_MAGIC, _DEVICE_TABLE = 0xE0F5E1E2, 8
-_OFFSET, _SLOT = 1024, 128  # of the superblock; its size, and that of a device's slot
+_DEVICE_TABLE = 8  # of the features that a kernel must know
+_SLOT = 128  # bytes of a device; the superblock is as large
 _DEVICE = struct.Struct("<64sII")
 _INODE = struct.Struct("<HHHHQIIIIqII16x")
 _INODE_SIZE = 64
@@ -71,7 +70,7 @@ class _Writer:
         total = block
         for number, size in enumerate(self._sizes):
             blocks = -(-size // BLOCK)
-            place = _OFFSET + _SLOT * (number + 1)
+            place = OFFSET + _SLOT * (number + 1)
             _DEVICE.pack_into(area, place, b"", blocks & _NOWHERE, total & _NOWHERE)
             starts.append(total)
             total += blocks
@@ -80,16 +79,16 @@ class _Writer:
         self._write_inodes(area, directories, starts)
         _SUPERBLOCK.pack_into(
             area,
-            _OFFSET,
-            *(_MAGIC, 0, 0, _BLOCK_BITS, 0, self._root.place >> 5, len(self._nodes), 0, 0),
+            OFFSET,
+            *(MAGIC, 0, 0, BLOCK_BITS, 0, self._root.place >> 5, len(self._nodes), 0, 0),
             *(block, 0, 0, b"", b"pybuild", _DEVICE_TABLE, 0, len(self._sizes)),
-            *((_OFFSET + _SLOT) // _SLOT, 0, 0, 0),
+            *((OFFSET + _SLOT) // _SLOT, 0, 0, 0),
         )
         return b"".join((area, *self._blocks))
 
     def _place_all(self) -> int:
         """Give every inode its offset; returns the end of the last one."""
-        offset = _OFFSET + _SLOT * (1 + len(self._sizes))
+        offset = OFFSET + _SLOT * (1 + len(self._sizes))
         links, nodes = self._links, self._nodes
         offset = self._place(self._root, offset)
         stack = [self._root]
@@ -172,7 +171,7 @@ class _Writer:
             kind = mode & 0o170000
             if kind == REGULAR:
                 size = node.size
-                where = starts[node.device] + (node.offset >> _BLOCK_BITS) if size else _NOWHERE
+                where = starts[node.device] + (node.offset >> BLOCK_BITS) if size else _NOWHERE
             elif kind == DIRECTORY:
                 where, size, inner = directories[node]
                 links = inner + 2

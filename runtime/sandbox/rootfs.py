@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol
 
+    from runtime.erofs.lower import Index
     from runtime.oci.spec import Spec
 
     class RootFilesystem(Protocol):
@@ -50,7 +51,7 @@ class Overlay(Record):
     directory beside `upper`.
     """
 
-    lowers: tuple[str, ...]  # absolute paths, highest first
+    lowers: tuple[str | Index, ...]  # absolute paths, or what is to be mounted; highest first
     upper: str | None = None
     work: str | None = None
 
@@ -59,18 +60,24 @@ class Overlay(Record):
         mount("tmpfs", scratch, "tmpfs", 0, "mode=0700")
         root, upper, work = (os.path.join(scratch, name) for name in ("root", "upper", "work"))
         os.mkdir(root, 0o755)
+        # Options must fit in a page, and a colon or comma in a path would end it: short links.
+        for number, lower in enumerate(self.lowers):
+            place = os.path.join(scratch, str(number))
+            if isinstance(lower, str):
+                os.symlink(lower, place)
+            else:
+                os.mkdir(place)
+                _attach(lower.open(), place)
+        if not self.lowers:
+            os.mkdir(os.path.join(scratch, "0"), 0o755)
         if self.upper is None or self.work is None:
             os.mkdir(upper, 0o755)
             os.mkdir(work, 0o700)
-            self._copy_root_attributes(upper)
+            if self.lowers:
+                self._copy_root_attributes(os.path.join(scratch, "0"), upper)
         else:
             os.symlink(self.upper, upper)
             os.symlink(self.work, work)
-        # Options must fit in a page, and a colon or comma in a path would end it: short links.
-        for number, lower in enumerate(self.lowers):
-            os.symlink(lower, os.path.join(scratch, str(number)))
-        if not self.lowers:
-            os.mkdir(os.path.join(scratch, "0"), 0o755)
         lowerdir = ":".join(str(number) for number in range(max(1, len(self.lowers))))
         before = os.open(".", os.O_PATH | os.O_CLOEXEC)
         os.chdir(scratch)
@@ -86,12 +93,18 @@ class Overlay(Record):
         """Mount the overlay and open it."""
         return _open_directory(self.attach(scratch))
 
-    def _copy_root_attributes(self, upper: str) -> None:
+    def _copy_root_attributes(self, lower: str, upper: str) -> None:
         # The root directory of an overlay is the upper one: it must look as the image's does.
-        if self.lowers:
-            status = os.stat(self.lowers[0])
-            os.chown(upper, status.st_uid, status.st_gid)
-            os.chmod(upper, status.st_mode & 0o7777)
+        status = os.stat(lower)
+        os.chown(upper, status.st_uid, status.st_gid)
+        os.chmod(upper, status.st_mode & 0o7777)
+
+
+def _attach(mounted: int, place: str) -> None:
+    target = os.open(place, os.O_PATH | os.O_CLOEXEC)
+    move_mount(mounted, target)
+    os.close(target)
+    os.close(mounted)
 
 
 class Bind(Record):

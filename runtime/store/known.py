@@ -15,20 +15,26 @@ import os
 from time import time_ns
 
 from runtime.record import Record
+from runtime.store.identity import identity_of, identity_of_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
+    from runtime.erofs.lower import Index
     from runtime.image.archive import Image
     from runtime.store.store import Store
 
-_FORMAT = 1
+AUTO, INPLACE, UNPACK = "auto", "inplace", "unpack"  # how a root filesystem comes to be
+ALWAYS, NEVER = "always", "never"  # when digests are checked, beside auto
+_FORMAT = 2
 _FRESH_NS = 50_000_000  # the kernel's file times move on every 10 ms at the slowest
 
 
 class KnownImage(Record):
-    """An image's part in a start: its layers, applied, and what its configuration says."""
+    """An image's part in a start: its layers, and what its configuration says."""
 
-    lowers: tuple[str, ...]  # directories of the layers, highest first
+    lowers: tuple[str | Index, ...]  # their directories, highest first, or one index of them
     entrypoint: tuple[str, ...] | None
     cmd: tuple[str, ...] | None
     env: tuple[str, ...]
@@ -36,27 +42,37 @@ class KnownImage(Record):
     working_dir: str
 
 
-def know(store: Store, name: str, platform: str = "") -> KnownImage:
-    """Find an image by its archive's path or its name; its missing layers are applied.
+def know(
+    store: Store, name: str, platform: str = "", *, rootfs: str = AUTO, verify: str = AUTO
+) -> KnownImage:
+    """Find an image by its archive's path or its name; what is missing of it is made.
 
     What is asked for by `platform` is read anew each time. Raises ImageError or StoreError as
     `image.source.open_image` and `Store.layers_of` do.
     """
     path = name if os.path.exists(name) else store.image_name(name)
-    found = None if platform else _recall(store, path)
-    if found is not None:
+    found = None
+    if not platform and verify != ALWAYS:
+        found = _recall(store, path)
+    if found is not None and (rootfs == AUTO or (rootfs == INPLACE) == _is_in_place(found)):
         return found
     from runtime.image.source import open_image
+    from runtime.store.preparation import prepare
 
     before = _identity(path)
     image = open_image(store, name, platform)
-    found = _of(image, store.layers_of(image))
-    if not platform and before is not None and before == _identity(path):
+    found = _of(image, prepare(store, image, rootfs=rootfs, verify=verify))
+    # What nobody has verified must not be taken for verified the next time.
+    if not platform and verify != NEVER and before is not None and before == _identity(path):
         _remember(store, path, before, found)
     return found
 
 
-def _of(image: Image, lowers: tuple[str, ...]) -> KnownImage:
+def _is_in_place(image: KnownImage) -> bool:
+    return any(not isinstance(lower, str) for lower in image.lowers)
+
+
+def _of(image: Image, lowers: tuple[str | Index, ...]) -> KnownImage:
     parameters = image.config.config
     return KnownImage(
         lowers=lowers,
@@ -75,10 +91,35 @@ def _identity(path: str) -> tuple[int, ...] | None:
         return None
     if status.st_mode & 0o170000 != 0o100000:
         return None
-    times = status.st_mtime_ns, status.st_ctime_ns
-    if time_ns() - max(times) < _FRESH_NS:
+    if time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _FRESH_NS:
         return None
-    return (status.st_dev, status.st_ino, status.st_size, *times)
+    return identity_of_status(status)
+
+
+def trust(store: Store, path: str) -> None:
+    """Remember that what is in an archive or a blob is what its digest says: it was made here."""
+    identity = identity_of(path)
+    _write(store, f"{_place(store, identity)}-made", (_FORMAT, identity))
+
+
+def is_trusted(store: Store, path: str) -> bool:
+    """Whether `trust` was told of a file, and nothing has changed since."""
+    try:
+        identity = identity_of(path)
+        with open(f"{_place(store, identity)}-made", "rb") as file:
+            return bool(marshal.loads(file.read()) == (_FORMAT, identity))
+    except (OSError, ValueError, TypeError, EOFError):
+        return False
+
+
+def forget(store: Store, image: KnownImage) -> None:
+    """Remove the index of an image, if it has one: it is made again at the next start."""
+    for lower in image.lowers:
+        if not isinstance(lower, str):
+            try:
+                os.unlink(lower.path)
+            except FileNotFoundError:
+                pass
 
 
 def _place(store: Store, identity: tuple[int, ...]) -> str:
@@ -96,17 +137,43 @@ def _recall(store: Store, path: str) -> KnownImage | None:
         return None
     if (version, known) != (_FORMAT, identity):
         return None
-    found = KnownImage(**dict(zip(KnownImage._fields, values, strict=True)))
+    lowers, *rest = values
+    found = KnownImage.restore((tuple(map(_read_lower, lowers)), *rest))
     # Layers may have been removed from the store since.
-    return found if all(map(os.path.isdir, found.lowers)) else None
+    return found if all(map(_is_there, found.lowers)) else None
+
+
+def _is_there(lower: str | Index) -> bool:
+    return os.path.isdir(lower) if isinstance(lower, str) else lower.is_whole()
+
+
+def _read_lower(values: Any) -> str | Index:
+    if isinstance(values, str):
+        return values
+    from runtime.erofs.lower import Index, Place
+
+    path, size, places = values
+    return Index(path=path, size=size, places=tuple(Place.restore(place) for place in places))
+
+
+def _lower_values(lower: str | Index) -> object:
+    if isinstance(lower, str):
+        return lower
+    return lower.path, lower.size, tuple(place.values() for place in lower.places)
 
 
 def _remember(store: Store, path: str, identity: tuple[int, ...], image: KnownImage) -> None:
-    from runtime.store.store import write_atomically
+    values = (tuple(map(_lower_values, image.lowers)), *image.values()[1:])
+    _write(store, _place(store, identity), (_FORMAT, identity, values))
 
-    values = tuple(getattr(image, field) for field in KnownImage._fields)
+
+def _write(store: Store, place: str, record: tuple[Any, ...]) -> None:
+    """Write a record whole; it need not survive a power cut."""
+    aside = f"{place}.{os.getpid()}"
     try:
         os.makedirs(f"{store.root}/known", exist_ok=True)
-        write_atomically(_place(store, identity), marshal.dumps((_FORMAT, identity, values)))
+        with open(aside, "wb") as file:
+            file.write(marshal.dumps(record))
+        os.rename(aside, place)
     except OSError:
         pass  # a full or read-only store: the image is read again next time

@@ -3,6 +3,7 @@
     version                     format of the store
     blobs/sha256/<hex>          verified content
     layers/<chain hex>/fs       an applied layer, in overlayfs's form
+    indexes/<hex>               what is mounted over the layers of an image where they lie
     images/<quoted name>        Descriptor of the image's manifest
     cache/<key>                 the builder's records
     downloads/<hex>             files that ADD fetched, by their SHA-256
@@ -33,7 +34,8 @@ if TYPE_CHECKING:
 
 FORMAT = "1"
 _FOLDERS = (
-    *("blobs/sha256", "layers", "images", "cache", "downloads", "known", "mounts", "tmp", "mnt"),
+    *("blobs/sha256", "layers", "indexes", "images", "cache", "downloads"),
+    *("known", "mounts", "tmp", "mnt"),
 )
 
 
@@ -175,7 +177,8 @@ class Store:
 
 def _strange(names: list[str]) -> str:
     """A name that no process which was just making a store can have left there, or ""."""
-    known = {folder.partition("/")[0] for folder in _FOLDERS} | {"lost+found"}
+    # A runtime that needs no store keeps its filters here.
+    known = {folder.partition("/")[0] for folder in _FOLDERS} | {"lost+found", "seccomp"}
     return next((n for n in sorted(names) if n not in known and n[:8] != "version."), "")
 
 

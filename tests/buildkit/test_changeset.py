@@ -191,7 +191,8 @@ def test_what_was_packed_is_what_the_runtime_applies(upper: Path, tmp_path: Path
     with LayerReader(
         image.blobs[0], image.manifest.layers[0], image.config.diff_ids[0], "w"
     ) as layer:
-        apply_layer(layer, str(applied), (), "w")
+        lower = make_tree(tmp_path / "lower", {"gone": ""})
+        apply_layer(layer, str(applied), (str(lower),), "w")
     before, after = tree_state(upper), tree_state(applied)
     for state in (before, after):
         del state["."]

@@ -80,10 +80,12 @@ def test_an_archive_made_just_now_is_not_remembered(
 def test_a_layer_that_left_the_store_is_applied_again(
     opened: Store, archive: Path, readings: list[str]
 ) -> None:
-    first = known.know(opened, str(archive))
-    shutil.rmtree(os.path.dirname(first.lowers[0]))
-    assert known.know(opened, str(archive)) == first
-    assert os.path.isdir(first.lowers[0])
+    first = known.know(opened, str(archive), rootfs=known.UNPACK)
+    [lower] = first.lowers
+    assert isinstance(lower, str)
+    shutil.rmtree(os.path.dirname(lower))
+    assert known.know(opened, str(archive), rootfs=known.UNPACK) == first
+    assert os.path.isdir(lower)
     assert len(readings) == 2
 
 

@@ -1,0 +1,101 @@
+"""The root filesystem of an image that is not known yet: mounted where it lies, or unpacked."""
+
+from __future__ import annotations
+
+import os
+
+from runtime.erofs.inplace import find_index, layers_of, places_of, refusal
+from runtime.errors import ImageError
+from runtime.oci.digest import chain_ids
+from runtime.store.known import AUTO, INPLACE, NEVER, UNPACK, is_trusted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runtime.erofs.lower import Index
+    from runtime.image.archive import Image
+    from runtime.store.store import Store
+
+
+def prepare(store: Store, image: Image, *, rootfs: str, verify: str) -> tuple[str | Index, ...]:
+    """What an overlay lies over: an index of the image's layers, or their directories.
+
+    In place by choice or, with `auto`, where this machine can and the layers are not unpacked yet.
+    Raises ImageError or StoreError.
+    """
+    if rootfs == UNPACK or (rootfs == AUTO and (refusal() or _is_unpacked(store, image))):
+        return store.layers_of(image)
+    if why := refusal():
+        raise ImageError(f"{image.name}: cannot be mounted in place: {why}")
+    try:
+        return (_mounted(store, image, verify),)
+    except ImageError as error:
+        if rootfs == INPLACE:
+            raise
+        reason = error
+    # What is wrong with the image, unpacking says as well.
+    try:
+        return store.layers_of(image)
+    except ImageError:
+        raise reason from None
+
+
+def _is_unpacked(store: Store, image: Image) -> bool:
+    return all(os.path.isdir(store.layer(chain)) for chain in chain_ids(image.config.diff_ids))
+
+
+def _mounted(store: Store, image: Image, verify: str) -> Index:
+    layers = layers_of(image)
+    places = places_of(layers, image.name)
+    is_made_here = verify == AUTO and all(is_trusted(store, path) for path in places)
+    checking = None if is_made_here or verify == NEVER else _Checking(image)
+    try:
+        index = find_index(store, layers, places, image.name)
+        try:
+            os.close(index.open())  # the proof that it can be
+        except OSError as error:
+            message = f"{image.name}: cannot be mounted in place: {error.strerror}"
+            raise ImageError(message) from error
+    finally:
+        if checking is not None:
+            checking.finish()
+    return index
+
+
+class _Checking:
+    """Another process that reads an image's layers and compares their digests."""
+
+    def __init__(self, image: Image) -> None:
+        self._report, write_end = os.pipe2(os.O_CLOEXEC)
+        self._pid = os.fork()
+        if self._pid == 0:
+            message = "internal error"
+            try:
+                message = _first_fault(image)
+            finally:
+                os.write(write_end, message.encode("utf-8", "surrogateescape"))
+                os._exit(0)
+        os.close(write_end)
+
+    def finish(self) -> None:
+        """Wait for its end; raises ImageError for a layer that is not what was promised."""
+        message = b""
+        while chunk := os.read(self._report, 1 << 16):
+            message += chunk
+        os.close(self._report)
+        os.waitpid(self._pid, 0)
+        if message:
+            raise ImageError(message.decode("utf-8", "surrogateescape"))
+
+
+def _first_fault(image: Image) -> str:
+    from runtime.image.blob import LayerReader
+
+    for number, blob in enumerate(image.blobs):
+        descriptor = image.manifest.layers[number]
+        where = f"{image.name}: layer {number + 1} ({descriptor.digest})"
+        try:
+            with LayerReader(blob, descriptor, image.config.diff_ids[number], where) as reader:
+                reader.finish()
+        except ImageError as error:
+            return error.message
+    return ""
