@@ -1,40 +1,92 @@
-"""The directories of layers, for steps that need a root filesystem over them.
+"""The layers below a step as directories, for what is mounted over them or looks at them.
 
-A layer that was written without one (`copy_to_layer`), or whose directory was lost, has only its
-blob; its directory is made of that when something is to be mounted over it, and not before.
+A layer that was written without a directory (`copy_to_layer`), or that lost it, has only its blob;
+a directory is made of that when a step is to be done over it, and not before. The layers of a base
+image are not even then unpacked where they can be mounted in place (`runtime.erofs`).
 """
 
 from __future__ import annotations
 
 import os
 
-from buildkit.cache import alone
+from buildkit.cache import Layer, alone
 from buildkit.errors import BuildError
 from buildkit.state import State
+from runtime.erofs.inplace import Stored, find_index, places_of, refusal
 from runtime.errors import ImageError
 from runtime.image.blob import BlobRange
-from runtime.oci.digest import chain_ids
+from runtime.oci.digest import ChainID, chain_ids
+from runtime.sandbox import syscalls
+from runtime.sandbox.rootfs import make_private
 from runtime.store.store import Store
+from runtime.store.workspace import Workspace
+
+_MOUNTS = "base-"  # what names of mounts in a workspace begin with
 
 
-def apply_layers(store: Store, state: State) -> tuple[str, ...]:
-    """Make sure that the directory of every layer is there; returns them, highest first.
+def apply_layers(store: Store, state: State, work: Workspace) -> tuple[str, ...]:
+    """Make sure that all layers can be seen; returns their directories, highest first.
 
-    Raises BuildError for a blob that is damaged.
+    A base image may be one directory: a mount in the workspace, to be removed by `unmount_bases`.
+    Then this process has a mount namespace of its own. Raises BuildError for a damaged blob.
     """
-    lowers: tuple[str, ...] = ()
-    for layer, chain_id in zip(state.layers, chain_ids(state.diff_ids), strict=True):
+    chains = chain_ids(state.diff_ids)
+    lowers = _base(store, state, chains, work)
+    first = state.based if lowers else 0
+    for layer, chain_id in zip(state.layers[first:], chains[first:], strict=True):
         place = store.layer(chain_id)
         if not os.path.isdir(place):
             with alone(store, f"apply-{chain_id.hex}"):
                 if not os.path.isdir(place):  # who had the lock before may have made it
-                    path = store.blob(layer.descriptor.digest)
-                    blob = BlobRange(path=path, offset=0, size=layer.descriptor.size)
-                    where = f"layer {layer.descriptor.digest}"
-                    try:
-                        store.apply(blob, layer.descriptor, layer.diff_id, chain_id, lowers, where)
-                    except ImageError as error:
-                        hint = "pybuild verify-store --repair, then the step is done again"
-                        raise BuildError(error.message, hint=hint) from error
+                    _apply(store, layer, chain_id, lowers)
         lowers = (place, *lowers)
     return lowers
+
+
+def unmount_bases(work: Workspace) -> None:
+    """Unmount what `apply_layers` has mounted in a workspace."""
+    for name in os.listdir(work.path):
+        if name.startswith(_MOUNTS) and os.path.ismount(f"{work.path}/{name}"):
+            syscalls.umount2(f"{work.path}/{name}", syscalls.MNT_DETACH)
+
+
+def _base(
+    store: Store, state: State, chains: tuple[ChainID, ...], work: Workspace
+) -> tuple[str, ...]:
+    """The base image as one mount; nothing if it is unpacked, or has to be."""
+    base = state.layers[: state.based]
+    if refusal() or all(os.path.isdir(store.layer(chain)) for chain in chains[: len(base)]):
+        return ()
+    place = f"{work.path}/{_MOUNTS}{chains[len(base) - 1].hex}"
+    if os.path.isdir(place):
+        return (place,)
+    layers = [_stored(store, layer) for layer in base]
+    try:
+        index = find_index(store, layers, places_of(layers, "the base"), "the base")
+        mounted = index.open()
+    except (ImageError, OSError):  # compressed layers, or a kernel or filesystem that cannot
+        return ()
+    syscalls.unshare(syscalls.CLONE_NEWNS)
+    make_private()
+    os.mkdir(place)
+    target = os.open(place, os.O_PATH | os.O_CLOEXEC)
+    syscalls.move_mount(mounted, target)
+    os.close(target)
+    os.close(mounted)
+    return (place,)
+
+
+def _apply(store: Store, layer: Layer, chain_id: ChainID, lowers: tuple[str, ...]) -> None:
+    stored = _stored(store, layer)
+    where = f"layer {layer.descriptor.digest}"
+    try:
+        store.apply(stored.blob, layer.descriptor, layer.diff_id, chain_id, lowers, where)
+    except ImageError as error:
+        hint = "pybuild verify-store --repair, then the step is done again"
+        raise BuildError(error.message, hint=hint) from error
+
+
+def _stored(store: Store, layer: Layer) -> Stored:
+    path = store.blob(layer.descriptor.digest)
+    blob = BlobRange(path=path, offset=0, size=layer.descriptor.size)
+    return Stored(blob=blob, descriptor=layer.descriptor, diff_id=layer.diff_id)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
+from buildkit.applying import unmount_bases
 from buildkit.cache import Layer, Result, alone, cache_key, look_up, record
 from buildkit.copied_snapshot import Trees, verify_new_layers
 from buildkit.counting import Count
@@ -40,6 +41,7 @@ from buildkit.steps import (
 )
 from buildkit.worker import Output
 from grammar import Span
+from runtime.erofs.inplace import refusal
 from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.oci.image import History, ImageConfig
@@ -156,15 +158,16 @@ class Builder:
         layers = yield from value_of(Work(lambda _: self._import(image), _no_output))
         return State(
             layers=layers,
+            based=len(layers),
             history=image.config.history,
             epoch=self._settings.clamped(max(LEAST_EPOCH, _seconds(image.config.created))),
         )
 
     def _import(self, image: Image) -> tuple[Layer, ...]:
-        if self._trees is None:
-            self._store.layers_of(image)
-        else:
+        if self._trees is not None:
             verify_new_layers(self._store, image)
+        elif refusal():  # what cannot be mounted in place
+            self._store.layers_of(image)
         with Workspace(self._store) as work:
             return import_layers(self._store, work, image)
 
@@ -282,15 +285,18 @@ class Builder:
         if self._trees is not None:
             do = partial(execute_on_tree, trees=self._trees)
         with Workspace(self._store) as work:
-            return do(
-                step,
-                state,
-                prepared,
-                settings=self._settings,
-                store=self._store,
-                work=work,
-                output=output,
-            )
+            try:
+                return do(
+                    step,
+                    state,
+                    prepared,
+                    settings=self._settings,
+                    store=self._store,
+                    work=work,
+                    output=output,
+                )
+            finally:
+                unmount_bases(work)
 
     def _after(self, step: AnyStep, state: State, result: Result) -> State:
         entry = History(
@@ -303,7 +309,7 @@ class Builder:
         layers = state.layers if result.layer is None else (*state.layers, result.layer)
         # A layer that was linked may be older than what lies below it.
         epoch = max(state.epoch, result.epoch)
-        return State(layers=layers, history=(*state.history, entry), epoch=epoch)
+        return replace(state, layers=layers, history=(*state.history, entry), epoch=epoch)
 
 
 def _no_output(_: bytes) -> None:

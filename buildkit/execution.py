@@ -55,7 +55,7 @@ def execute(
         packed = _copy_to_layer(step, state, prepared, settings, store, work, count)
         if packed is not None:
             return Result(layer=keep_blob(store, work, packed), epoch=prepared.epoch)
-    snapshot = new_snapshot(work, apply_layers(store, state))
+    snapshot = new_snapshot(work, apply_layers(store, state, work))
     epoch = prepared.epoch
     match step:
         case RunStep():
@@ -76,8 +76,9 @@ def execute(
             )
         case CopyStep():
             prepared = replace(prepared, added=fetch_trees(prepared.added, work))
+            source = _source(prepared, store, work)
             newest = call_in_mount_namespace(
-                lambda: _copy_mounted(step, snapshot, prepared, settings, store)
+                lambda: _copy_mounted(step, snapshot, prepared, settings, store, source)
             )
             remove_trees(work)
             epoch = settings.clamped(max(epoch, newest))
@@ -173,8 +174,8 @@ def _copy_to_layer(
 ) -> Packed | None:
     """Copy into a new blob; None if that takes the root filesystem as a directory."""
     # Linked: as if nothing were below.
-    lowers = () if step.link else apply_layers(store, state)
-    source = _source(prepared, store)
+    lowers = () if step.link else apply_layers(store, state, work)
+    source = _source(prepared, store, work)
 
     def copy() -> Packed | None:
         target = LayerTarget(lowers, prepared.epoch)
@@ -189,11 +190,15 @@ def _copy_to_layer(
 
 
 def _copy_mounted(
-    step: CopyStep, snapshot: Snapshot, prepared: Prepared, settings: Settings, store: Store
+    step: CopyStep,
+    snapshot: Snapshot,
+    prepared: Prepared,
+    settings: Settings,
+    store: Store,
+    source: tuple[str, ...] | None,
 ) -> int:
     """Copy or add to a snapshot; returns the newest time of what came out of archives."""
     root = snapshot.upper if step.link else snapshot.rootfs().attach(store.scratch)
-    source = _source(prepared, store)
     origin = None
     if source is not None:
         scratch = f"{store.scratch}/origin"
@@ -202,10 +207,10 @@ def _copy_mounted(
     return _copy_or_add(step, root, origin, prepared, settings)
 
 
-def _source(prepared: Prepared, store: Store) -> tuple[str, ...] | None:
+def _source(prepared: Prepared, store: Store, work: Workspace) -> tuple[str, ...] | None:
     """The layers that a COPY takes files from, None for the context."""
     [elsewhere] = prepared.origins or (None,)
-    return None if elsewhere is None else apply_layers(store, elsewhere)
+    return None if elsewhere is None else apply_layers(store, elsewhere, work)
 
 
 def _copy_or_add(

@@ -119,7 +119,7 @@ class RunMounts:
 
     def _show(self, origin: State, mount: BindMount, name: str) -> tuple[str, bool]:
         """Mount another root filesystem; the path of the mount's source in it, and its kind."""
-        lowers = apply_layers(self._store, origin)
+        lowers = apply_layers(self._store, origin, self._work)
         found = Merged(lowers).find(mount.source)
         if not found.layers:
             raise missing(mount.source)
@@ -134,7 +134,7 @@ class RunMounts:
     def _filling(self, origin: State, mount: CacheMount, name: str) -> Callable[[str], None]:
         def fill(path: str) -> None:
             scratch, place = (self._work.directory(f"{name}.{part}") for part in ("root", "copy"))
-            lowers = apply_layers(self._store, origin)
+            lowers = apply_layers(self._store, origin, self._work)
 
             def copy() -> None:
                 root = Overlay(lowers=lowers).attach(scratch)

@@ -24,6 +24,7 @@ class State:
     """A root filesystem and its past: what a step starts from and what it leads to."""
 
     layers: tuple[Layer, ...] = ()  # lowest first
+    based: int = 0  # how many of them, the lowest, are those of an image
     history: tuple[History, ...] = ()
     epoch: int = LEAST_EPOCH  # seconds; nothing in a new layer is later
 

@@ -1,0 +1,132 @@
+"""cold-run: an image.tar that was never seen, until its command has ended.
+
+The image is made for the purpose: busybox, and 8,700 files in 290 directories, 172 MB. Each run
+has an empty store, and its peers empty storage. Run it as tests/bench/run cold_run.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench.harness import (
+    Benchmark,
+    BenchmarkError,
+    Command,
+    Goal,
+    Options,
+    machine,
+    measure,
+    parse_options,
+    publish,
+)
+from tests.bench.peers import Place, cgroups, place, versions
+from tests.bench.trees import make_tree
+
+
+def main() -> int:
+    """Set up, measure, print."""
+    options = parse_options(__doc__)
+    before = machine()
+    try:
+        with place() as here, cgroups():
+            archive = _image(options, here)
+            measured = [
+                _measure(options, here, archive, *variant)
+                for variant in (
+                    ("verified", ("--verify=auto",), 1 / 12),
+                    ("not verified", ("--verify=never",), 1 / 30),
+                )
+            ]
+            measured.append(_cached(options, here, archive))
+    except BenchmarkError as error:
+        sys.stderr.write(f"cold_run: {error}\n")
+        return 1
+    publish(options, before, versions(options, "podman", "skopeo", "umoci", "runc"), measured)
+    return 0
+
+
+def _image(options: Options, here: Place) -> str:
+    make_tree(here, "tree")
+    text = 'FROM scratch\nCOPY rootfs/ /\nCOPY tree/ /srv/\nCMD ["true"]\n'
+    containerfile = here.write("cold.Containerfile", text)
+    archive = f"{here.path}/cold.tar"
+    here.call(options.pybuild, "-q", "-f", containerfile, "-o", archive, here.path)
+    return archive
+
+
+def _measure(
+    options: Options, here: Place, archive: str, title: str, words: tuple[str, ...], goal: float
+) -> Benchmark:
+    peers = _peers(here, archive)
+    return measure(
+        f"cold-run, {title}: an archive that was never seen, until its command has ended",
+        [_ours(options, here, archive, words), *peers],
+        options,
+        goals=tuple(Goal(peer=peer.name, at_most=goal) for peer in peers),
+    )
+
+
+def _cached(options: Options, here: Place, archive: str) -> Benchmark:
+    """With the index that a start before has made; each peer begins anew as above."""
+    peers = _peers(here, archive)[:1]
+    ours = Command(
+        name="pyrun image.tar, second start",
+        argv=(options.pyrun, archive),
+        omits="has the index of a start before",
+        env=here.env,
+    )
+    return measure(
+        "cold-run, with a cached index",
+        [ours, *peers],
+        options,
+        goals=tuple(Goal(peer=peer.name, at_most=1 / 150) for peer in peers),
+    )
+
+
+def _ours(options: Options, here: Place, archive: str, words: tuple[str, ...]) -> Command:
+    return _anew(
+        here,
+        f"pyrun {' '.join(words)} image.tar",
+        f"PYBUILD_ROOT=$new exec {options.pyrun} {' '.join(words)} {archive}",
+        "unpacks nothing",
+    )
+
+
+def _peers(here: Place, archive: str) -> list[Command]:
+    podman = (
+        "podman --root=$new/root --runroot=$new/run --tmpdir=$new/tmp --cgroup-manager=cgroupfs"
+    )
+    run = f"{podman} run --rm --network=none --runtime=runc"
+    return [
+        _anew(
+            here,
+            "podman load, run",
+            f"image=$({podman} load -q -i {archive}) && {run} ${{image##* }}",
+            "compares digests; overlay storage",
+        ),
+        _anew(
+            here,
+            "podman run docker-archive:",
+            f"{run} docker-archive:{archive}",
+            "the same in one command",
+        ),
+        _anew(
+            here,
+            "skopeo, umoci, runc",
+            f"skopeo copy -q docker-archive:{archive} oci:$new/layout:x && "
+            "umoci unpack --image $new/layout:x $new/bundle && "
+            'sed -i \'s/"terminal": true/"terminal": false/\' $new/bundle/config.json && '
+            "runc run --bundle $new/bundle bench-$$",
+            "compresses the layers on the way",
+        ),
+    ]
+
+
+def _anew(here: Place, name: str, script: str, omits: str) -> Command:
+    new = f"new=$(mktemp -d {here.path}/anew-XXXXXX)"
+    words = f"{new}; {{ {script}; }} > /dev/null"
+    return Command(name=name, argv=("sh", "-c", words), omits=omits, env=here.env)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

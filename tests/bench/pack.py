@@ -1,0 +1,71 @@
+"""pack: a directory tree becomes a layer's tar and its digest.
+
+Run it as tests/bench/run pack.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from tests.bench.harness import (
+    BenchmarkError,
+    Command,
+    Goal,
+    machine,
+    measure,
+    parse_options,
+    publish,
+)
+from tests.bench.peers import place, versions
+from tests.bench.trees import make_tree
+
+OURS = """\
+import os, sys
+from buildkit.changeset import pack
+fd = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+pack(sys.argv[1], None, fd)
+"""
+
+
+def main() -> int:
+    """Set up, measure, print."""
+    options = parse_options(__doc__)
+    before = machine()
+    try:
+        with place() as here:
+            tree = make_tree(here, "tree")
+            out = f"{here.path}/out.tar"
+            python = f"{options.venv}/bin/python"
+            pipe = f"tar -C {tree} -cf - . | tee {out} | sha256sum > /dev/null"
+            benchmark = measure(
+                "pack: 8,700 files, 172 MB",
+                [
+                    Command(
+                        name="pack",
+                        argv=("sh", "-c", f"{python} -c {shlex.quote(OURS)} {tree} {out}"),
+                        omits="sorts, drops what is no part of an image, hashes",
+                    ),
+                    Command(
+                        name="tar, tee, sha256sum",
+                        argv=("sh", "-c", pipe),
+                        omits="in the order of the directories; three processes at once",
+                    ),
+                    Command(
+                        name="tar",
+                        argv=("tar", "-C", tree, "-cf", out, "."),
+                        omits="no digest",
+                    ),
+                ],
+                options,
+                goals=(Goal(peer="tar, tee, sha256sum", at_most=0.5),),
+            )
+    except BenchmarkError as error:
+        sys.stderr.write(f"pack: {error}\n")
+        return 1
+    publish(options, before, versions(options, "tar"), [benchmark])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
