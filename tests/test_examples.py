@@ -114,7 +114,8 @@ def test_python_and_which_work(development: Pybuild) -> None:
 
 
 def test_ps_sees_the_containers_own_processes_only(development: Pybuild) -> None:
-    ended = _inside(development, "sleep 100 & ps -e -o pid=,comm=; kill $!")
+    until = "until [ $(cat /proc/$!/comm) = sleep ]; do :; done"
+    ended = _inside(development, f"sleep 100 & {until}; ps -e -o pid=,comm=; kill $!")
     assert ended.status == 0, ended.stderr
     commands = sorted(line.split()[1] for line in ended.stdout.splitlines())
     assert commands == ["bash", "ps", "sleep"]
