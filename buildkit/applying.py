@@ -18,6 +18,7 @@ from runtime.image.blob import BlobRange
 from runtime.oci.digest import ChainID, chain_ids
 from runtime.sandbox import syscalls
 from runtime.sandbox.rootfs import make_private
+from runtime.store.inflating import plain_layer
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
@@ -60,11 +61,14 @@ def _base(
     place = f"{work.path}/{_MOUNTS}{chains[len(base) - 1].hex}"
     if os.path.isdir(place):
         return (place,)
-    layers = [_stored(store, layer) for layer in base]
     try:
+        layers = [
+            plain_layer(store, _stored(store, layer), f"layer {layer.descriptor.digest}")
+            for layer in base
+        ]
         index = find_index(store, layers, places_of(layers, "the base"), "the base")
         mounted = index.open()
-    except (ImageError, OSError):  # compressed layers, or a kernel or filesystem that cannot
+    except (ImageError, OSError):  # a kernel or filesystem that cannot; or unpacking will say it
         return ()
     syscalls.unshare(syscalls.CLONE_NEWNS)
     make_private()

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from runtime.cgroup.unasked import PidsGroup
     from runtime.command_line import CommandLine
     from runtime.oci.spec import Spec
+    from runtime.sandbox.running import Container
+    from runtime.store.known import KnownImage
+    from runtime.store.store import Store
 else:
     import _signal as signal
 
@@ -123,12 +126,23 @@ def run(line: CommandLine) -> int:
             refuse_plain_container()  # which says better what is missing
             forget(store, image)
             raise
+        _watch(image, store, container)
         return attend(container, interactive=line.options.interactive)
     finally:
         if group is not None:
             from runtime.cgroup.unasked import remove_group
 
             remove_group(group)
+
+
+def _watch(image: KnownImage, store: Store, container: Container) -> None:
+    """End a container when an archive that it runs from is written to; blobs never are."""
+    from runtime.store.known import places_outside
+
+    if places := places_outside(store, image):
+        from runtime.erofs.lease import hold_leases
+
+        hold_leases(places, container.kill)
 
 
 def _group(spec: Spec, options: Options) -> Group | PidsGroup | None:

@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from runtime.erofs.lower import Index
+    from runtime.erofs.lower import Index, Place
     from runtime.image.archive import Image
     from runtime.store.store import Store
 
@@ -110,6 +110,17 @@ def is_trusted(store: Store, path: str) -> bool:
             return bool(marshal.loads(file.read()) == (_FORMAT, identity))
     except (OSError, ValueError, TypeError, EOFError):
         return False
+
+
+def places_outside(store: Store, image: KnownImage) -> tuple[Place, ...]:
+    """The files outside the store that an image is mounted from."""
+    return tuple(
+        place
+        for lower in image.lowers
+        if not isinstance(lower, str)
+        for place in lower.places
+        if not place.path.startswith(f"{store.root}/")
+    )
 
 
 def forget(store: Store, image: KnownImage) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
-from runtime.erofs.inplace import find_index, layers_of, places_of, refusal
+from runtime.erofs.inplace import Stored, find_index, layers_of, places_of, refusal
 from runtime.errors import ImageError
 from runtime.oci.digest import chain_ids
-from runtime.store.known import AUTO, INPLACE, NEVER, UNPACK, is_trusted
+from runtime.store.inflating import plain_layer
+from runtime.store.known import ALWAYS, AUTO, INPLACE, UNPACK, is_trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -45,11 +46,21 @@ def _is_unpacked(store: Store, image: Image) -> bool:
 
 def _mounted(store: Store, image: Image, verify: str) -> Index:
     layers = layers_of(image)
-    places = places_of(layers, image.name)
-    is_made_here = verify == AUTO and all(is_trusted(store, path) for path in places)
-    checking = None if is_made_here or verify == NEVER else _Checking(image)
+    names = [
+        f"{image.name}: layer {number} ({layer.descriptor.digest})"
+        for number, layer in enumerate(layers, 1)
+    ]
+    plain = [plain_layer(store, *pair) for pair in zip(layers, names, strict=True)]
+    places = places_of(plain, image.name)
+    unsure: list[tuple[Stored, str]] = []
+    if verify == ALWAYS:
+        unsure = list(zip(layers, names, strict=True))
+    elif verify == AUTO:
+        pairs = zip(plain, names, strict=True)
+        unsure = [pair for pair in pairs if not is_trusted(store, pair[0].blob.path)]
+    checking = _Checking(unsure) if unsure else None
     try:
-        index = find_index(store, layers, places, image.name)
+        index = find_index(store, plain, places, image.name)
         try:
             os.close(index.open())  # the proof that it can be
         except OSError as error:
@@ -62,15 +73,15 @@ def _mounted(store: Store, image: Image, verify: str) -> Index:
 
 
 class _Checking:
-    """Another process that reads an image's layers and compares their digests."""
+    """Another process that reads layers and compares their digests."""
 
-    def __init__(self, image: Image) -> None:
+    def __init__(self, layers: list[tuple[Stored, str]]) -> None:
         self._report, write_end = os.pipe2(os.O_CLOEXEC)
         self._pid = os.fork()
         if self._pid == 0:
             message = "internal error"
             try:
-                message = _first_fault(image)
+                message = _first_fault(layers)
             finally:
                 os.write(write_end, message.encode("utf-8", "surrogateescape"))
                 os._exit(0)
@@ -82,19 +93,18 @@ class _Checking:
         while chunk := os.read(self._report, 1 << 16):
             message += chunk
         os.close(self._report)
-        os.waitpid(self._pid, 0)
-        if message:
-            raise ImageError(message.decode("utf-8", "surrogateescape"))
+        _, status = os.waitpid(self._pid, 0)
+        if message or status:
+            said = message.decode("utf-8", "surrogateescape")
+            raise ImageError(said or "the process that verifies the layers was killed")
 
 
-def _first_fault(image: Image) -> str:
+def _first_fault(layers: list[tuple[Stored, str]]) -> str:
     from runtime.image.blob import LayerReader
 
-    for number, blob in enumerate(image.blobs):
-        descriptor = image.manifest.layers[number]
-        where = f"{image.name}: layer {number + 1} ({descriptor.digest})"
+    for layer, where in layers:
         try:
-            with LayerReader(blob, descriptor, image.config.diff_ids[number], where) as reader:
+            with LayerReader(layer.blob, layer.descriptor, layer.diff_id, where) as reader:
                 reader.finish()
         except ImageError as error:
             return error.message

@@ -118,17 +118,31 @@ class TestAsRoot:
         assert pyrun(archive).stdout.startswith("hello\n640")
 
     @pytest.mark.parametrize("compression", ["gzip", "zstd"])
-    def test_compressed_layers_are_unpacked(
+    def test_compressed_layers_are_made_plain_once(
         self, pyrun: Pyrun, public: Path, store: Path, compression: str
     ) -> None:
         config = {"Cmd": ["cat", "/greeting"]}
         path = make_image(public / "i.tar", _layers(), config, compression=compression)
         assert pyrun(path).stdout == "hello\n"
-        assert (_count(store, "layers"), _count(store, "indexes")) == (3, 0)
-        ended = pyrun("--rootfs=inplace", path)
-        assert ended.status == 125
-        assert "layer 1 (sha256:" in ended.stderr
-        assert "is compressed" in ended.stderr
+        assert (_count(store, "layers"), _count(store, "indexes")) == (0, 1)
+        assert _count(store, "blobs/sha256") == 3
+        made = [blob.stat().st_ctime_ns for blob in (store / "blobs/sha256").iterdir()]
+        for verify in ("auto", "always"):
+            assert pyrun(f"--verify={verify}", path).stdout == "hello\n"
+        assert made == [blob.stat().st_ctime_ns for blob in (store / "blobs/sha256").iterdir()]
+
+    @pytest.mark.parametrize("compression", ["gzip", "zstd"])
+    def test_a_compressed_layer_that_is_not_what_was_promised_is_refused(
+        self, pyrun: Pyrun, public: Path, store: Path, compression: str
+    ) -> None:
+        wrong = {"rootfs": {"type": "layers", "diff_ids": ["sha256:" + "0" * 64] * 3}}
+        path = make_image(public / "i.tar", _layers(), compression=compression, document=wrong)
+        for words in ((), ("--verify=never",)):
+            ended = pyrun(*words, path, "true")
+            assert ended.status == 125
+            assert "diff_id is sha256:" in ended.stderr
+        assert _count(store, "blobs/sha256") == 0
+        assert os.listdir(store / "tmp") == []
 
     def test_layers_that_are_unpacked_already_are_used(
         self, pyrun: Pyrun, archive: Path, store: Path
@@ -289,3 +303,43 @@ class TestAsRoot:
             ended = run(argv, env=env)
             assert ended.status == 0, ended.stderr
             assert ("read(" in trace.read_text()) is read
+
+    @pytest.mark.parametrize("terminal", [False, True])
+    def test_who_writes_into_the_archive_of_a_container_ends_it(
+        self, archive: Path, store: Path, terminal: bool
+    ) -> None:
+        words = ["-t"] if terminal else []
+        script = "echo ready; while :; do cat /greeting > /dev/null; done"
+        process = subprocess.Popen(
+            [*command("pyrun"), *words, archive, "sh", "-c", script],
+            env=environment(PYBUILD_ROOT=str(store)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline().strip() == b"ready"
+        time.sleep(0.2)  # the lease is taken beside the container's first steps
+        began = time.monotonic()
+        with archive.open("r+b"):
+            assert time.monotonic() - began < 20
+        _, said = process.communicate(timeout=20)
+        assert process.returncode == 125
+        assert b"image.tar: somebody writes into it" in said
+        assert b"hint: " in said
+
+    def test_a_new_file_in_the_place_of_the_archive_is_no_trouble(
+        self, archive: Path, store: Path
+    ) -> None:
+        process = subprocess.Popen(
+            [*command("pyrun"), "-i", archive, "sh", "-c", "echo ready; read line; cat /greeting"],
+            env=environment(PYBUILD_ROOT=str(store)),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        beside = archive.with_name("new")
+        beside.write_bytes(b"another")
+        beside.rename(archive)
+        output, _ = process.communicate(b"\n", timeout=20)
+        assert (process.returncode, output) == (0, b"hello\n")

@@ -1,0 +1,56 @@
+"""Compressed layers as plain ones, in the store: what is to be mounted in place must be plain."""
+
+from __future__ import annotations
+
+import os
+
+from runtime.erofs.inplace import Stored
+from runtime.errors import ImageError, StoreError
+from runtime.image.blob import BlobRange, LayerReader
+from runtime.oci.image import LAYER, Descriptor, canonical_media_type
+from runtime.store.known import trust
+from runtime.store.workspace import Workspace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from runtime.store.store import Store
+
+_CHUNK = 1 << 20
+
+
+def plain_layer(store: Store, layer: Stored, where: str) -> Stored:
+    """The layer itself, or its uncompressed form among the store's blobs, made if it is missing.
+
+    What is made is verified. Raises ImageError, which begins with `where`, or StoreError.
+    """
+    if canonical_media_type(layer.descriptor.media_type) == LAYER:
+        return layer
+    path = store.blob(layer.diff_id)
+    if not os.path.exists(path):
+        with Workspace(store) as work:
+            aside = f"{work.path}/plain"
+            _inflate(layer, aside, where)
+            os.rename(aside, path)
+        trust(store, path)
+    size = os.stat(path).st_size
+    return Stored(
+        blob=BlobRange(path=path, offset=0, size=size),
+        descriptor=Descriptor(media_type=LAYER, digest=layer.diff_id, size=size),
+        diff_id=layer.diff_id,
+    )
+
+
+def _inflate(layer: Stored, path: str, where: str) -> None:
+    try:
+        with (
+            LayerReader(layer.blob, layer.descriptor, layer.diff_id, where) as reader,
+            open(path, "xb", buffering=0) as file,
+        ):
+            while piece := reader.read(_CHUNK):
+                file.write(piece)
+            reader.finish()
+            os.fsync(file.fileno())
+    except ImageError:
+        raise
+    except OSError as error:
+        raise StoreError(f"{where}: {error.strerror}") from error
