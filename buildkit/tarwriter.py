@@ -7,10 +7,10 @@ same bytes on any machine. `runtime.image.tar` reads what this writes.
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections.abc import Callable
 
+from buildkit.hashing import Hasher
 from runtime.image.tar import BLOCK, DIRECTORY, REGULAR, SYMLINK, Entry, padding
 
 TYPE_CHECKING = False
@@ -35,7 +35,7 @@ class TarWriter:
     def __init__(self, fd: int, count: Count | None = None) -> None:
         self._fd = fd
         self._count = count
-        self._hash = hashlib.sha256()
+        self._hash = Hasher()
         self._held: list[bytes] = []  # small pieces, to be written together
         self._held_size = 0
         self.size = 0

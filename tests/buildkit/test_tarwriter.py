@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import subprocess
@@ -145,6 +146,20 @@ def test_no_user_names_and_no_other_times_are_written() -> None:
 def test_the_order_of_xattrs_makes_no_difference() -> None:
     one = (("user.a", b"1"), ("user.b", b"2"))
     assert header(_entry("x", xattrs=one)) == header(_entry("x", xattrs=one[::-1]))
+
+
+@pytest.mark.parametrize("sizes", [(9 << 20,), (0, 20 << 20, 3, 0, 70_000), (600,) * 20_000])
+def test_the_digest_of_a_large_tar_is_that_of_its_bytes(
+    tmp_path: Path, sizes: tuple[int, ...]
+) -> None:
+    with open(tmp_path / "t", "w+b") as out:
+        writer = TarWriter(out.fileno())
+        for number, size in enumerate(sizes):
+            writer.add(_entry(f"f{number}", size=size), bytes([number % 256]) * size)
+        found = writer.finish()
+        out.seek(0)
+        assert found == "sha256:" + hashlib.sha256(out.read()).hexdigest()
+        assert writer.size == out.tell()
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_an_error(tmp_path: Path) -> None:
