@@ -129,7 +129,7 @@ def builds(
     if fresh:
         store = f"PYBUILD_ROOT=$(mktemp -d {here.path}/store-XXXXXX)"
         argv = ("sh", "-c", f'{store} exec "$@"', "sh", *argv)
-    omits = "writes an archive; unpacks the base image first" if fresh else "writes an archive"
+    omits = "writes an archive; imports the base image first" if fresh else "writes an archive"
     commands = [Command(name="pybuild", argv=argv, omits=omits, env=here.env)]
     build = (
         *("--no-cache", "--layers", "--isolation=chroot", "--quiet", *ours_jobs),
