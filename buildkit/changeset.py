@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from buildkit.counting import Count
 from buildkit.tarwriter import TarWriter
@@ -37,6 +37,7 @@ class Change:
     name: str  # below the root; empty for the root itself
     whiteout: bool = False  # it is gone
     opaque: bool = False  # a directory that hides what was there
+    status: os.stat_result | None = field(default=None, compare=False)  # if it was looked at
 
 
 def normalise(root: str, epoch: int) -> None:
@@ -107,7 +108,7 @@ def _upper_changes(root: str, lower_root: str | None, lowers: tuple[str, ...]) -
         # overlayfs marks a new directory that was renamed, also where there is nothing to hide.
         if opaque and lowers and find_below(lowers, name) is None:
             opaque = False
-        yield Change(name=name, whiteout=is_whiteout(status), opaque=opaque)
+        yield Change(name=name, whiteout=is_whiteout(status), opaque=opaque, status=status)
 
 
 def _walk(root: str) -> Iterator[tuple[str, os.stat_result]]:
@@ -146,7 +147,7 @@ def _entries(path: str, change: Change, links: dict[tuple[int, int], str]) -> It
         parent, slash, last = name.rpartition("/")
         yield marker(f"{parent}{slash}{WHITEOUT}{last}")
         return
-    status = os.lstat(path)
+    status = change.status or os.lstat(path)
     xattrs = tuple(
         (key, os.getxattr(path, key, follow_symlinks=False))
         for key in sorted(os.listxattr(path, follow_symlinks=False))
