@@ -12,12 +12,12 @@ import os
 from buildkit.cache import Layer, alone
 from buildkit.errors import BuildError
 from buildkit.state import State
-from runtime.erofs.inplace import Stored, find_index, places_of, refusal
+from runtime.erofs.inplace import find_index, places_of, refusal
 from runtime.errors import ImageError
-from runtime.image.blob import BlobRange
+from runtime.image.blob import BlobRange, StoredLayer
 from runtime.oci.digest import ChainID, chain_ids
 from runtime.sandbox import syscalls
-from runtime.sandbox.rootfs import make_private
+from runtime.sandbox.rootfs import attach, make_private
 from runtime.store.inflating import plain_layer
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -62,35 +62,31 @@ def _base(
     if os.path.isdir(place):
         return (place,)
     try:
-        layers = [
-            plain_layer(store, _stored(store, layer), f"layer {layer.descriptor.digest}")
-            for layer in base
-        ]
-        index = find_index(store, layers, places_of(layers, "the base"), "the base")
-        mounted = index.open()
+        layers = [plain_layer(store, _stored(store, layer)) for layer in base]
+        mounted = find_index(store, layers, places_of(layers)).open()
     except (ImageError, OSError):  # a kernel or filesystem that cannot; or unpacking will say it
         return ()
     syscalls.unshare(syscalls.CLONE_NEWNS)
     make_private()
     os.mkdir(place)
-    target = os.open(place, os.O_PATH | os.O_CLOEXEC)
-    syscalls.move_mount(mounted, target)
-    os.close(target)
-    os.close(mounted)
+    attach(mounted, place)
     return (place,)
 
 
 def _apply(store: Store, layer: Layer, chain_id: ChainID, lowers: tuple[str, ...]) -> None:
-    stored = _stored(store, layer)
-    where = f"layer {layer.descriptor.digest}"
     try:
-        store.apply(stored.blob, layer.descriptor, layer.diff_id, chain_id, lowers, where)
+        store.apply(_stored(store, layer), chain_id, lowers)
     except ImageError as error:
         hint = "pybuild verify-store --repair, then the step is done again"
         raise BuildError(error.message, hint=hint) from error
 
 
-def _stored(store: Store, layer: Layer) -> Stored:
-    path = store.blob(layer.descriptor.digest)
-    blob = BlobRange(path=path, offset=0, size=layer.descriptor.size)
-    return Stored(blob=blob, descriptor=layer.descriptor, diff_id=layer.diff_id)
+def _stored(store: Store, layer: Layer) -> StoredLayer:
+    descriptor = layer.descriptor
+    path = store.blob(descriptor.digest)
+    return StoredLayer(
+        blob=BlobRange(path=path, offset=0, size=descriptor.size),
+        descriptor=descriptor,
+        diff_id=layer.diff_id,
+        where=f"layer {descriptor.digest}",
+    )

@@ -141,9 +141,6 @@ class Trees:
 
 def verify_new_layers(store: Store, image: Image) -> None:
     """Read the layers that the store has not got yet; raises ImageError for a wrong one."""
-    for number, descriptor in enumerate(image.manifest.layers):
-        if not os.path.exists(store.blob(descriptor.digest)):
-            where = f"{image.name}: layer {number + 1} ({descriptor.digest})"
-            diff_id = image.config.diff_ids[number]
-            with LayerReader(image.blobs[number], descriptor, diff_id, where) as reader:
-                reader.finish()
+    for layer in image.layers:
+        if not os.path.exists(store.blob(layer.descriptor.digest)):
+            layer.verify()

@@ -27,6 +27,7 @@ from runtime.oci.spec import User
 from runtime.sandbox.rootpath import MAX_LINKS
 from runtime.sandbox.userns import in_user_namespace, mapped_ids
 from runtime.sandbox.users import MAX_ID, Account
+from runtime.store.identity import identity_of_status
 
 _NEW_DIRECTORY = 0o700  # until it is given its attributes
 _READING = os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -341,16 +342,12 @@ def _write_content(
         raise _changed(place) from None
     try:
         writer.add_file(entry, fd)
-        if _stamp(os.fstat(fd)) != _stamp(status):
+        if identity_of_status(os.fstat(fd)) != identity_of_status(status):
             raise _changed(place)
     except EndedError:
         raise _changed(place) from None
     finally:
         os.close(fd)
-
-
-def _stamp(status: os.stat_result) -> tuple[int, ...]:
-    return (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def _changed(place: str) -> BuildError:

@@ -65,7 +65,22 @@ def prepare(
     the instruction.
     """
     began = time.time_ns()
-    return replace(_prepare(step, state, settings, origins, store, count), began=began)
+    match step:
+        case RunStep():
+            prepared = _prepare_run(step, state, settings, origins)
+        case WorkdirStep():
+            parts: dict[str, object] = {"kind": "workdir", "path": step.path, "user": step.user}
+            prepared = _prepared(parts, state)
+        case CopyStep():
+            within = settings.within(step.context)
+            prepared = _prepare_copy(step, state, within, origins[0], store, count)
+        case BootstrapStep():
+            prepared = _prepare_bootstrap(step, state, settings)
+        case ConfigureStep():
+            raise AssertionError("a change of the configuration has no inputs")
+        case _:
+            assert_never(step)
+    return replace(prepared, began=began)
 
 
 def refuse_changes(prepared: Prepared, newest_change: int, settings: Settings) -> None:
@@ -80,31 +95,6 @@ def refuse_changes(prepared: Prepared, newest_change: int, settings: Settings) -
         if item[0] == "context" and not is_same_context(item, settings.known):
             hint = "run the build again when nothing writes to it"
             raise BuildError("the context changed while it was copied", hint=hint)
-
-
-def _prepare(
-    step: AnyStep,
-    state: State,
-    settings: Settings,
-    origins: Origins,
-    store: Store,
-    count: Count | None = None,
-) -> Prepared:
-    match step:
-        case RunStep():
-            return _prepare_run(step, state, settings, origins)
-        case WorkdirStep():
-            parts: dict[str, object] = {"kind": "workdir", "path": step.path, "user": step.user}
-            return _prepared(parts, state)
-        case CopyStep():
-            within = settings.within(step.context)
-            return _prepare_copy(step, state, within, origins[0], store, count)
-        case BootstrapStep():
-            return _prepare_bootstrap(step, state, settings)
-        case ConfigureStep():
-            raise AssertionError("a change of the configuration has no inputs")
-        case _:
-            assert_never(step)
 
 
 def _prepared(

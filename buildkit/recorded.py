@@ -16,6 +16,7 @@ from buildkit.inputs import are_unchanged
 from runtime import VERSION
 from runtime.oci.digest import digest_of
 from runtime.record import Record
+from runtime.store.identity import identity_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -100,16 +101,9 @@ def archive_status(path: str) -> tuple[int, ...]:
     ctime cannot be set back: a file that was changed shows it.
     """
     try:
-        status = os.stat(path)
+        return identity_of(path)
     except OSError:
         return ()
-    return (
-        status.st_dev,
-        status.st_ino,
-        status.st_size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-    )
 
 
 def _is_there(path: str, size: int) -> bool:

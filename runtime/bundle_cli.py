@@ -25,6 +25,9 @@ def main(arguments: list[str]) -> int:
         os.write(1, BUNDLE_HELP.encode())
         return 0
     command = line.options.command
+    if line.rootfs == "inplace" or line.verify != "auto":
+        hint = "its layers are verified when they are unpacked into the store"
+        raise UsageError("bundle: the image is unpacked, not mounted", hint=hint)
     if not command:
         raise UsageError("bundle: IMAGE and DIR expected", hint="pyrun bundle --help")
     target = command[0]

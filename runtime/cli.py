@@ -124,7 +124,7 @@ def run(line: CommandLine) -> int:
             raise
         except ContainerError:
             refuse_plain_container()  # which says better what is missing
-            forget(store, image)
+            forget(image)
             raise
         _watch(image, store, container)
         return attend(container, interactive=line.options.interactive)

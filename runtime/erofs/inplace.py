@@ -8,22 +8,20 @@ from __future__ import annotations
 import marshal
 import os
 
+from runtime.erofs.header import BLOCK
 from runtime.erofs.lower import Index, Place, size_of
-from runtime.errors import ImageError
+from runtime.errors import ImageError, StoreError
 from runtime.oci.digest import digest_of
-from runtime.oci.image import LAYER, canonical_media_type
-from runtime.record import Record
+from runtime.sandbox.kernel import read_version
 from runtime.sandbox.userns import in_user_namespace
 from runtime.store.identity import identity_of
+from runtime.store.workspace import Workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from runtime.image.archive import Image
-    from runtime.image.blob import BlobRange
-    from runtime.oci.digest import DiffID
-    from runtime.oci.image import Descriptor
+    from runtime.image.blob import StoredLayer
     from runtime.store.store import Store
 
 FORMAT = 1  # part of every name: raised when the same layers would have another index
@@ -35,59 +33,37 @@ def refusal() -> str:
     if os.geteuid() != 0 or in_user_namespace():
         return "only root outside of user namespaces may mount it"
     release = os.uname().release
-    if tuple(int(n) for n in release.split("-")[0].split(".")[:2]) < _SINCE:
+    if (read_version(release) or (0, 0)) < _SINCE:
         return f"Linux {release} cannot, 6.12 can"
     return ""
 
 
-class Stored(Record):
-    """A layer, and where its bytes are."""
+def places_of(layers: Sequence[StoredLayer]) -> dict[str, Place]:
+    """The files that plain layers are in, by the paths of their blobs.
 
-    blob: BlobRange
-    descriptor: Descriptor
-    diff_id: DiffID
-
-
-def layers_of(image: Image) -> tuple[Stored, ...]:
-    """The layers of an image, lowest first."""
-    parts = zip(image.blobs, image.manifest.layers, image.config.diff_ids, strict=True)
-    return tuple(
-        Stored(blob=blob, descriptor=descriptor, diff_id=diff_id)
-        for blob, descriptor, diff_id in parts
-    )
-
-
-def places_of(layers: Sequence[Stored], name: str) -> dict[str, Place]:
-    """The files that the layers of what errors call `name` are in, by the paths of their blobs.
-
-    Raises ImageError where they cannot be mounted: compressed, or not at a block's beginning.
+    Raises ImageError for one that cannot be mounted: it does not begin where a block does.
     """
     places: dict[str, Place] = {}
-    for number, layer in enumerate(layers, 1):
-        blob, descriptor = layer.blob, layer.descriptor
-        where = f"{name}: layer {number} ({descriptor.digest})"
-        if blob.size != descriptor.size:
-            sizes = f"size is {blob.size} bytes, manifest says {descriptor.size}"
-            raise ImageError(f"{where}: {sizes}")
-        if canonical_media_type(descriptor.media_type) != LAYER:
-            raise ImageError(f"{where}: is compressed")
-        if blob.offset % 512:
-            raise ImageError(f"{where}: begins at byte {blob.offset}, within a block")
+    for layer in layers:
+        blob = layer.blob
+        if blob.size != layer.descriptor.size:
+            sizes = f"size is {blob.size} bytes, manifest says {layer.descriptor.size}"
+            raise ImageError(f"{layer.where}: {sizes}")
+        if blob.offset % BLOCK:
+            raise ImageError(f"{layer.where}: begins at byte {blob.offset}, within a block")
         if blob.path not in places:
             path = os.path.realpath(blob.path)
             try:
                 places[blob.path] = Place(path=path, identity=identity_of(path))
             except OSError as error:
-                raise ImageError(f"{where}: {path}: {error.strerror}") from error
+                raise ImageError(f"{layer.where}: {path}: {error.strerror}") from error
     return places
 
 
-def find_index(
-    store: Store, layers: Sequence[Stored], places: dict[str, Place], name: str
-) -> Index:
-    """The index of layers, lowest first, made if it is missing; nothing is verified.
+def find_index(store: Store, layers: Sequence[StoredLayer], places: dict[str, Place]) -> Index:
+    """The index of plain layers, lowest first, made if it is missing; nothing is verified.
 
-    Raises ImageError for what is no layer.
+    Raises ImageError for what is no layer, StoreError where there is no room.
     """
     devices = tuple(places.values())
     named = [(place.path, place.identity) for place in devices]
@@ -99,29 +75,28 @@ def find_index(
     path = f"{store.root}/indexes/{key}"
     if size := size_of(path):
         return Index(path=path, size=size, places=devices)
-    content = _make(layers, list(places), name)
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    aside = f"{path}.{os.getpid()}"
-    # Not synced: after a power cut it is not what its first block says, and is made again.
-    with open(aside, "wb") as file:
-        file.write(content)
-    os.rename(aside, path)
+    content = _make(layers, list(places))
+    try:
+        with Workspace(store) as work:
+            # Not synced: after a power cut it is not what its first block says, and is made again.
+            with open(f"{work.path}/index", "wb") as file:
+                file.write(content)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+            os.rename(f"{work.path}/index", path)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
     return Index(path=path, size=len(content), places=devices)
 
 
-def _make(layers: Sequence[Stored], devices: list[str], name: str) -> bytes:
+def _make(layers: Sequence[StoredLayer], devices: list[str]) -> bytes:
     from runtime.erofs.tree import Tree
     from runtime.erofs.writer import write_index
     from runtime.image.tar import FileStream
 
     tree = Tree()
-    for number, layer in enumerate(layers, 1):
-        where = f"{name}: layer {number} ({layer.descriptor.digest})"
+    for layer in layers:
         blob = layer.blob
-        fd = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            stream = FileStream(fd, where, start=blob.offset, size=blob.size)
-            tree.add(stream, devices.index(blob.path), where)
-        finally:
-            os.close(fd)
+        with open(blob.path, "rb", buffering=0) as file:
+            stream = FileStream(file.fileno(), layer.where, start=blob.offset, size=blob.size)
+            tree.add(stream, devices.index(blob.path), layer.where)
     return write_index(tree.root, [os.stat(device).st_size for device in devices])

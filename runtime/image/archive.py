@@ -12,7 +12,7 @@ import os
 
 from runtime.errors import ImageError
 from runtime.image import tar
-from runtime.image.blob import BlobRange
+from runtime.image.blob import BlobRange, StoredLayer
 from runtime.image.index import all_manifests, check_platform, choose_manifest
 from runtime.oci.digest import Digest, digest_of
 from runtime.oci.image import LAYER, Descriptor, ImageConfig, Manifest
@@ -38,6 +38,20 @@ class Image(Record):
     manifest: Manifest
     config: ImageConfig
     blobs: tuple[BlobRange, ...]  # the layers, lowest first
+
+    @property
+    def layers(self) -> tuple[StoredLayer, ...]:
+        """The layers, lowest first."""
+        parts = zip(self.blobs, self.manifest.layers, self.config.diff_ids, strict=True)
+        return tuple(
+            StoredLayer(
+                blob=blob,
+                descriptor=descriptor,
+                diff_id=diff_id,
+                where=f"{self.name}: layer {number} ({descriptor.digest})",
+            )
+            for number, (blob, descriptor, diff_id) in enumerate(parts, 1)
+        )
 
     @property
     def platform(self) -> str:

@@ -29,6 +29,24 @@ class BlobRange(Record):
     size: int
 
 
+class StoredLayer(Record):
+    """A layer of an image, and where its bytes are."""
+
+    blob: BlobRange
+    descriptor: Descriptor
+    diff_id: DiffID
+    where: str  # how errors call it
+
+    def reader(self) -> LayerReader:
+        """Read it from its beginning; see `LayerReader`."""
+        return LayerReader(self.blob, self.descriptor, self.diff_id, self.where)
+
+    def verify(self) -> None:
+        """Read all of it; raises ImageError unless it is what was promised."""
+        with self.reader() as reader:
+            reader.finish()
+
+
 class PieceReader:
     """Pieces of bytes as a forward `Stream` (`runtime.image.tar`)."""
 

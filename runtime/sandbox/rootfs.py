@@ -67,7 +67,7 @@ class Overlay(Record):
                 os.symlink(lower, place)
             else:
                 os.mkdir(place)
-                _attach(lower.open(), place)
+                attach(lower.open(), place)
         if not self.lowers:
             os.mkdir(os.path.join(scratch, "0"), 0o755)
         if self.upper is None or self.work is None:
@@ -100,7 +100,8 @@ class Overlay(Record):
         os.chmod(upper, status.st_mode & 0o7777)
 
 
-def _attach(mounted: int, place: str) -> None:
+def attach(mounted: int, place: str) -> None:
+    """Attach a detached mount at a directory, and close its descriptor."""
     target = os.open(place, os.O_PATH | os.O_CLOEXEC)
     move_mount(mounted, target)
     os.close(target)

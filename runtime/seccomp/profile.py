@@ -13,6 +13,7 @@ from runtime.errors import ContainerError, ImageError
 from runtime.oci.reader import MAX_DOCUMENT, member, optional, parse_json, strings
 from runtime.oci.seccomp import Seccomp, SyscallArgument, SyscallRule
 from runtime.record import Record
+from runtime.sandbox.kernel import read_version
 from runtime.seccomp import constants
 
 TYPE_CHECKING = False
@@ -190,11 +191,10 @@ def _condition(
 
 def _version(text: str, where: str) -> tuple[int, int]:
     """The first two numbers of a kernel's version."""
-    major, _, rest = text.partition(".")
-    minor = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-    if not (major.isdecimal() and minor):
+    version = read_version(text)
+    if version is None:
         raise ContainerError(f"{where} is {text!r}, a version such as 4.8 expected")
-    return int(major), int(minor)
+    return version
 
 
 def _object(value: object, where: str) -> Table:

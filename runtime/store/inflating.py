@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import os
 
-from runtime.erofs.inplace import Stored
-from runtime.errors import ImageError, StoreError
-from runtime.image.blob import BlobRange, LayerReader
+from runtime.errors import StoreError
+from runtime.image.blob import BlobRange
 from runtime.oci.image import LAYER, Descriptor, canonical_media_type
 from runtime.store.known import trust
 from runtime.store.workspace import Workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from runtime.image.blob import StoredLayer
     from runtime.store.store import Store
 
 _CHUNK = 1 << 20
 
 
-def plain_layer(store: Store, layer: Stored, where: str) -> Stored:
+def plain_layer(store: Store, layer: StoredLayer) -> StoredLayer:
     """The layer itself, or its uncompressed form among the store's blobs, made if it is missing.
 
-    What is made is verified. Raises ImageError, which begins with `where`, or StoreError.
+    What is made is verified. Raises ImageError or StoreError.
     """
     if canonical_media_type(layer.descriptor.media_type) == LAYER:
         return layer
@@ -29,28 +29,22 @@ def plain_layer(store: Store, layer: Stored, where: str) -> Stored:
     if not os.path.exists(path):
         with Workspace(store) as work:
             aside = f"{work.path}/plain"
-            _inflate(layer, aside, where)
+            _inflate(layer, aside)
             os.rename(aside, path)
         trust(store, path)
     size = os.stat(path).st_size
-    return Stored(
+    return layer.replace(
         blob=BlobRange(path=path, offset=0, size=size),
         descriptor=Descriptor(media_type=LAYER, digest=layer.diff_id, size=size),
-        diff_id=layer.diff_id,
     )
 
 
-def _inflate(layer: Stored, path: str, where: str) -> None:
+def _inflate(layer: StoredLayer, path: str) -> None:
     try:
-        with (
-            LayerReader(layer.blob, layer.descriptor, layer.diff_id, where) as reader,
-            open(path, "xb", buffering=0) as file,
-        ):
+        with layer.reader() as reader, open(path, "xb", buffering=0) as file:
             while piece := reader.read(_CHUNK):
                 file.write(piece)
             reader.finish()
             os.fsync(file.fileno())
-    except ImageError:
-        raise
     except OSError as error:
-        raise StoreError(f"{where}: {error.strerror}") from error
+        raise StoreError(f"{layer.where}: {error.strerror}") from error

@@ -1,6 +1,7 @@
 """What a start needs of an image that was started before, so that it need not be read again.
 
-    known/<device>-<inode>    what was found in an archive, or behind a name of the store
+    known/<device>-<inode>         what was found in an archive, or behind a name of the store
+    known/<device>-<inode>-made    that an archive or a blob was written, or verified, here
 
 The file is told by its identity (device, inode, size, times of content and of status): nobody can
 change its bytes and keep them all. A file that was changed just now is not remembered, since its
@@ -123,7 +124,7 @@ def places_outside(store: Store, image: KnownImage) -> tuple[Place, ...]:
     )
 
 
-def forget(store: Store, image: KnownImage) -> None:
+def forget(image: KnownImage) -> None:
     """Remove the index of an image, if it has one: it is made again at the next start."""
     for lower in image.lowers:
         if not isinstance(lower, str):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from runtime.erofs.inplace import Stored, find_index, layers_of, places_of, refusal
+from runtime.erofs.inplace import find_index, places_of, refusal
 from runtime.errors import ImageError
 from runtime.oci.digest import chain_ids
 from runtime.store.inflating import plain_layer
@@ -12,8 +12,11 @@ from runtime.store.known import ALWAYS, AUTO, INPLACE, UNPACK, is_trusted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runtime.erofs.lower import Index
     from runtime.image.archive import Image
+    from runtime.image.blob import StoredLayer
     from runtime.store.store import Store
 
 
@@ -45,22 +48,16 @@ def _is_unpacked(store: Store, image: Image) -> bool:
 
 
 def _mounted(store: Store, image: Image, verify: str) -> Index:
-    layers = layers_of(image)
-    names = [
-        f"{image.name}: layer {number} ({layer.descriptor.digest})"
-        for number, layer in enumerate(layers, 1)
-    ]
-    plain = [plain_layer(store, *pair) for pair in zip(layers, names, strict=True)]
-    places = places_of(plain, image.name)
-    unsure: list[tuple[Stored, str]] = []
+    plain = [plain_layer(store, layer) for layer in image.layers]
+    places = places_of(plain)
+    unsure: Sequence[StoredLayer] = ()
     if verify == ALWAYS:
-        unsure = list(zip(layers, names, strict=True))
+        unsure = image.layers
     elif verify == AUTO:
-        pairs = zip(plain, names, strict=True)
-        unsure = [pair for pair in pairs if not is_trusted(store, pair[0].blob.path)]
+        unsure = [layer for layer in plain if not is_trusted(store, layer.blob.path)]
     checking = _Checking(unsure) if unsure else None
     try:
-        index = find_index(store, plain, places, image.name)
+        index = find_index(store, plain, places)
         try:
             os.close(index.open())  # the proof that it can be
         except OSError as error:
@@ -75,7 +72,7 @@ def _mounted(store: Store, image: Image, verify: str) -> Index:
 class _Checking:
     """Another process that reads layers and compares their digests."""
 
-    def __init__(self, layers: list[tuple[Stored, str]]) -> None:
+    def __init__(self, layers: Sequence[StoredLayer]) -> None:
         self._report, write_end = os.pipe2(os.O_CLOEXEC)
         self._pid = os.fork()
         if self._pid == 0:
@@ -99,13 +96,12 @@ class _Checking:
             raise ImageError(said or "the process that verifies the layers was killed")
 
 
-def _first_fault(layers: list[tuple[Stored, str]]) -> str:
-    from runtime.image.blob import LayerReader
-
-    for layer, where in layers:
+def _first_fault(layers: Sequence[StoredLayer]) -> str:
+    for layer in layers:
         try:
-            with LayerReader(layer.blob, layer.descriptor, layer.diff_id, where) as reader:
-                reader.finish()
+            layer.verify()
         except ImageError as error:
             return error.message
+        except OSError as error:
+            return f"{layer.where}: {error.strerror}"
     return ""

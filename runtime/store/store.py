@@ -28,9 +28,8 @@ from runtime.sandbox.userns import in_user_namespace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.image.archive import Image
-    from runtime.image.blob import BlobRange
-    from runtime.oci.digest import ChainID, DiffID, Digest
-    from runtime.oci.image import Descriptor
+    from runtime.image.blob import StoredLayer
+    from runtime.oci.digest import ChainID, Digest
 
 FORMAT = "1"
 _FOLDERS = (
@@ -128,42 +127,31 @@ class Store:
         from runtime.oci.digest import chain_ids
 
         lowers: tuple[str, ...] = ()
-        for number, chain_id in enumerate(chain_ids(image.config.diff_ids)):
+        for layer, chain_id in zip(image.layers, chain_ids(image.config.diff_ids), strict=True):
             if not os.path.isdir(self.layer(chain_id)):
-                descriptor, diff_id = image.manifest.layers[number], image.config.diff_ids[number]
-                where = f"{image.name}: layer {number + 1} ({descriptor.digest})"
-                self.apply(image.blobs[number], descriptor, diff_id, chain_id, lowers, where)
+                self.apply(layer, chain_id, lowers)
             lowers = (self.layer(chain_id), *lowers)
         return lowers
 
-    def apply(
-        self,
-        blob: BlobRange,
-        descriptor: Descriptor,
-        diff_id: DiffID,
-        chain_id: ChainID,
-        lowers: tuple[str, ...],
-        where: str,
-    ) -> None:
+    def apply(self, layer: StoredLayer, chain_id: ChainID, lowers: tuple[str, ...]) -> None:
         """Make the directory of a layer out of its blob, over the directories below it.
 
-        Raises ImageError, which begins with `where`, for one that is not what was promised.
+        Raises ImageError for one that is not what was promised.
         """
-        from runtime.image.blob import LayerReader
         from runtime.image.layer import apply_layer
         from runtime.sandbox.userns import refuse_plain_container
         from runtime.store.workspace import Workspace
 
         # Who cannot mount may not write overlayfs's form of a layer either.
         refuse_plain_container()
-        with Workspace(self) as work, LayerReader(blob, descriptor, diff_id, where) as layer:
+        with Workspace(self) as work, layer.reader() as reader:
             made = work.directory("layer")
             os.mkdir(f"{made}/fs", 0o755)
             try:
-                apply_layer(layer, f"{made}/fs", lowers, where)
-                layer.finish()
+                apply_layer(reader, f"{made}/fs", lowers, layer.where)
+                reader.finish()
             except OSError as error:
-                raise StoreError(f"{where}: {error.strerror}") from error
+                raise StoreError(f"{layer.where}: {error.strerror}") from error
             self.commit_layer(made, chain_id)
 
     def commit_layer(self, made: str, chain_id: ChainID) -> None:

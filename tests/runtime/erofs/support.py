@@ -103,7 +103,7 @@ def listing(root: str | Path) -> Listing:
             what = (status.st_size, os.readlink(path))
         elif kind in (stat.S_IFCHR, stat.S_IFBLK):
             what = (os.major(status.st_rdev), os.minor(status.st_rdev))
-        links = first.setdefault((status.st_dev, status.st_ino), name) if kind else name
+        links = first.setdefault((status.st_dev, status.st_ino), name)
         xattrs = {
             key: os.getxattr(path, key, follow_symlinks=False)
             for key in os.listxattr(path, follow_symlinks=False)
