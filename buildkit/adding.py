@@ -10,7 +10,6 @@ remove_trees    when they are not needed any more
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from typing import assert_never
 
 from buildkit.archives import is_archive
@@ -21,6 +20,7 @@ from buildkit.ignoring import ALL_VISIBLE, Visible
 from buildkit.steps import CopyStep, GitTree, Source, WebFile
 from buildkit.unpacking import unpack
 from buildkit.urls import without_password
+from runtime.record import Record
 from runtime.sandbox.rootpath import open_in_root
 from runtime.store.workspace import remove_tree
 
@@ -38,22 +38,19 @@ if TYPE_CHECKING:
 _CHECKOUTS = "checkouts"  # a directory in the workspace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddedPath:
+class AddedPath(Record):
     """A file or directory of the context, to be copied as COPY does."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddedArchive:
+class AddedArchive(Record):
     """An archive in the context, to be unpacked."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddedDownload:
+class AddedDownload(Record):
     """A file that was fetched."""
 
     place: str  # in the store
@@ -63,8 +60,7 @@ class AddedDownload:
     unpacks: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AddedTree:
+class AddedTree(Record):
     """Files of a git repository; `place` is empty until they are there."""
 
     tree: GitTree
@@ -77,8 +73,7 @@ class AddedTree:
 Added = AddedPath | AddedArchive | AddedDownload | AddedTree
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remote:
+class Remote(Record):
     """A source from elsewhere, once it is known what it is."""
 
     added: Added
@@ -175,7 +170,7 @@ def fetch_trees(added: tuple[Added, ...], work: Workspace) -> tuple[Added, ...]:
                 place, time = check_out(item.tree, item.commit, f"{folder}/{number}")
             except BuildError as error:
                 raise LocatedError(error, item.span) from error
-            item = replace(item, place=place, mtime=time if item.tree.commit_time else None)
+            item = item.replace(place=place, mtime=time if item.tree.commit_time else None)
         found.append(item)
     return tuple(found)
 

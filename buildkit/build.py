@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from itertools import chain
 
 from buildkit.builder import Builder, Built
@@ -15,6 +14,7 @@ from buildkit.documents import Product, make_documents, make_product, name_produ
 from buildkit.errors import BuildError, DiskError, LocatedError, RunFailed, UsageError
 from buildkit.explain import Explanations
 from buildkit.export import write_archive
+from buildkit.findings import located_errors, refuse_findings
 from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
 from buildkit.inputs import Input
@@ -34,20 +34,19 @@ from buildkit.script_lines import failed_line
 from buildkit.shaping import Shape, shaped
 from buildkit.state import CHROOT, Settings
 from buildkit.steps import BootstrapStep, ConfigureStep, ImageBase, Plan, RunStep
-from buildkit.views import located_errors, refuse_findings
 from grammar import Containerfile, ContainerfileErrors, ContainerfileWarning, Span, parse
 from runtime.image.archive import Image
 from runtime.oci.digest import digest_of
 from runtime.oci.image import ImageConfig
 from runtime.oci.platform import this_platform
+from runtime.record import Record
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
 _LOG_LINES = 20  # of a failed step's output
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Planned:
+class _Planned(Record):
     """What is known before anything is done."""
 
     containerfile: Containerfile

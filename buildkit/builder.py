@@ -6,14 +6,13 @@ the store, and what they find out comes back as a value.
 
 from __future__ import annotations
 
-import datetime
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from buildkit.applying import unmount_bases
 from buildkit.cache import Layer, Result, alone, cache_key, look_up, record
-from buildkit.copied_snapshot import Trees, verify_new_layers
 from buildkit.counting import Count
 from buildkit.errors import BuildError, LocatedError
 from buildkit.execution import execute, execute_on_tree
@@ -45,12 +44,15 @@ from runtime.erofs.inplace import refusal
 from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.oci.image import History, ImageConfig
+from runtime.record import Record
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
+if TYPE_CHECKING:
+    from buildkit.copied_snapshot import Trees
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Built:
+
+class Built(Record):
     """What a target led to."""
 
     config: ImageConfig
@@ -94,6 +96,8 @@ class Builder:
         Raises LocatedError for a step that failed; what was built before it stays cached.
         """
         if self._settings.isolation == CHROOT:
+            from buildkit.copied_snapshot import Trees
+
             self._trees = Trees(self._store, work)
         Scheduler(jobs, self._progress.tick).run(self._stages.values())
         return tuple(self._built(target) for target in self._plan.targets)
@@ -165,6 +169,8 @@ class Builder:
 
     def _import(self, image: Image) -> tuple[Layer, ...]:
         if self._trees is not None:
+            from buildkit.copied_snapshot import verify_new_layers
+
             verify_new_layers(self._store, image)
         elif refusal():  # what cannot be mounted in place
             self._store.layers_of(image)
@@ -309,7 +315,7 @@ class Builder:
         layers = state.layers if result.layer is None else (*state.layers, result.layer)
         # A layer that was linked may be older than what lies below it.
         epoch = max(state.epoch, result.epoch)
-        return replace(state, layers=layers, history=(*state.history, entry), epoch=epoch)
+        return state.replace(layers=layers, history=(*state.history, entry), epoch=epoch)
 
 
 def _no_output(_: bytes) -> None:
@@ -322,12 +328,14 @@ def _one_line(text: str) -> str:
 
 
 def _rfc3339(epoch: int) -> str:
-    return datetime.datetime.fromtimestamp(epoch, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(epoch))
 
 
 def _seconds(created: str) -> int:
     """Seconds of an RFC 3339 time; 0 for what is no time."""
+    from datetime import datetime
+
     try:
-        return int(datetime.datetime.fromisoformat(created).timestamp())
+        return int(datetime.fromisoformat(created).timestamp())
     except ValueError:
         return 0

@@ -11,27 +11,25 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from buildkit.locks import wait_for_lock
 from buildkit.recorded import FORMAT
 from runtime.oci.digest import DiffID, Digest
 from runtime.oci.image import LAYER, Descriptor
+from runtime.record import Record
 from runtime.store.store import Store, write_atomically
 
 Parts = Mapping[str, object]  # JSON values; their names are what --explain speaks of
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Layer:
+class Layer(Record):
     """One layer of an image that is being built."""
 
     descriptor: Descriptor
     diff_id: DiffID
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Result(Record):
     """What a step made: a layer, or none if it changed nothing; and the epoch after it."""
 
     layer: Layer | None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 
 from buildkit.counting import Count
 from buildkit.tarwriter import TarWriter
@@ -19,10 +18,10 @@ from runtime.image import tar
 from runtime.image.whiteouts import OPAQUE, WHITEOUT, find_below, is_opaque, is_whiteout
 from runtime.image.xattrs import kept_xattr
 from runtime.oci.digest import DiffID
+from runtime.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Packed:
+class Packed(Record):
     """A layer that was written: its DiffID, size in bytes and number of entries."""
 
     diff_id: DiffID
@@ -30,14 +29,13 @@ class Packed:
     entries: int
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Change:
+class Change(Record):
     """One path that a step changed."""
 
     name: str  # below the root; empty for the root itself
     whiteout: bool = False  # it is gone
     opaque: bool = False  # a directory that hides what was there
-    status: os.stat_result | None = field(default=None, compare=False)  # if it was looked at
+    status: os.stat_result | None = None  # if it was looked at
 
 
 def normalise(root: str, epoch: int) -> None:

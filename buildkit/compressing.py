@@ -13,7 +13,7 @@ import os
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 from buildkit.cache import Layer
 from buildkit.errors import UsageError
@@ -22,6 +22,9 @@ from runtime.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Descriptor, canonic
 from runtime.record import Record
 from runtime.store.store import Store, write_atomically
 from runtime.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
 
 _CHUNK = 1 << 20
 _LEVELS = {"none": (0, 0, 0), "gzip": (1, 6, 9), "zstd": (1, 3, 19)}  # least, usual, highest
@@ -96,6 +99,8 @@ def _gzip(read: Callable[[], bytes], level: int) -> Iterator[bytes]:
     def member(chunk: bytes) -> bytes:
         squeezer = zlib.compressobj(level, zlib.DEFLATED, 31)
         return squeezer.compress(chunk) + squeezer.flush()
+
+    from concurrent.futures import ThreadPoolExecutor
 
     threads = len(os.sched_getaffinity(0))
     with ThreadPoolExecutor(threads) as pool:  # zlib lets go of the interpreter's lock

@@ -8,7 +8,6 @@ one is made.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from buildkit.cache import Layer, Result
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
 _KEPT = 2  # trees that nobody works on: that of the last step, and one that is copied from
 
 
-@dataclass(slots=True)
 class Tree:
     """A root filesystem as one directory, and what it was before the step that works on it."""
 
-    root: str
-    layers: tuple[Layer, ...]  # what it is made of, lowest first
-    before: TreeState | None = None
+    def __init__(self, root: str, layers: tuple[Layer, ...]) -> None:
+        self.root = root
+        self.layers = layers  # what it is made of, lowest first
+        self.before: TreeState | None = None
 
     @property
     def state(self) -> TreeState:

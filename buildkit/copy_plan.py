@@ -9,8 +9,6 @@ from buildkit.add_plan import check_names, plan_remote
 from buildkit.steps import About, ContextBase, CopyStep, InlineFile, Source
 from buildkit.urls import without_password
 from grammar import Add, Copy, Span, Word
-from grammar.ignore import exclusions
-from grammar.ignore_patterns import IgnorePatternError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +77,9 @@ def _history(
 
 
 def _exclusion(stage: StagePlanner, word: Word) -> str:
+    from grammar.ignore import exclusions
+    from grammar.ignore_patterns import IgnorePatternError
+
     pattern = stage.unquote(word)
     try:
         exclusions([pattern])

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from buildkit.errors import BuildError
@@ -98,15 +97,23 @@ class Copied(Record):
     mtime: int | None
 
 
-@dataclass(slots=True, kw_only=True)
 class _Level(Generic[Folder]):
     """A directory that is being copied."""
 
-    source: str
-    target: Folder
-    below: str  # its path below the top, with a slash unless it is empty
-    names: Iterator[str]  # that are still to come
-    status: os.stat_result | None  # None: the target does not take its attributes
+    def __init__(
+        self,
+        source: str,
+        target: Folder,
+        *,
+        below: str,
+        names: Iterator[str],
+        status: os.stat_result | None,
+    ) -> None:
+        self.source = source
+        self.target = target
+        self.below = below  # its path below the top, with a slash unless it is empty
+        self.names = names  # that are still to come
+        self.status = status  # None: the target does not take its attributes
 
 
 class Copier(Generic[Folder]):
@@ -274,7 +281,7 @@ class Copier(Generic[Folder]):
         names = self._visible.names(source, inside, os.listdir(source))
         names = self._excluded.names(source, self._source, below or ".", names)
         names.sort(key=os.fsencode)
-        return _Level(source=source, target=target, below=below, names=iter(names), status=status)
+        return _Level(source, target, below=below, names=iter(names), status=status)
 
     def _copy_entry(self, place: str, folder: Folder, name: str, inside: str, top: Folder) -> None:
         """Copy one entry of a directory; `inside` is its path below the top."""

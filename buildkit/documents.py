@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 
 from buildkit.cache import Layer
 from buildkit.errors import UsageError
@@ -22,11 +21,11 @@ from runtime.oci.image import (
     docker_media_type,
 )
 from runtime.oci.platform import platform_text
+from runtime.record import Record
 from runtime.store.store import Store, write_atomically
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Documents:
+class Documents(Record):
     """An image's manifest and configuration, as bytes and by digest."""
 
     config: bytes
@@ -47,8 +46,7 @@ class Documents:
         return table
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Product:
+class Product(Record):
     """What a build made: one image, or those for several platforms below an index."""
 
     images: tuple[Documents, ...]

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
-from typing import assert_never
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, assert_never
 
-from buildkit.adding import Adder, fetch_trees, remove_trees
 from buildkit.applying import apply_layers
-from buildkit.bootstrap.install import install
-from buildkit.bootstrap.install_on_tree import install_on_tree
 from buildkit.cache import Result
 from buildkit.changeset import Packed
-from buildkit.copied_snapshot import Trees
 from buildkit.copy_to_directory import DirectoryTarget
 from buildkit.copy_to_layer import LayerTarget, NeedsRootError
 from buildkit.copying import Copier, Folder, Target
@@ -23,7 +20,7 @@ from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
 from buildkit.layer_blob import keep_blob, write_blob
 from buildkit.preparation import Prepared, refuse_changes
 from buildkit.processes import call_in_child, call_in_mount_namespace
-from buildkit.run import execute_run, execute_run_in_chroot
+from buildkit.run import execute_run
 from buildkit.selection import select, select_below
 from buildkit.snapshot import Snapshot, commit, new_snapshot
 from buildkit.state import Settings, State
@@ -34,6 +31,9 @@ from runtime.sandbox.rootpath import make_directories
 from runtime.sandbox.users import look_up
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from buildkit.copied_snapshot import Trees
 
 
 def execute(
@@ -75,14 +75,15 @@ def execute(
                 lambda: _make_workdir(step, snapshot.rootfs().attach(store.scratch))
             )
         case CopyStep():
-            prepared = replace(prepared, added=fetch_trees(prepared.added, work))
-            source = _source(prepared, store, work)
-            newest = call_in_mount_namespace(
-                lambda: _copy_mounted(step, snapshot, prepared, settings, store, source)
-            )
-            remove_trees(work)
+            with _fetched(prepared, work) as fetched:
+                source = _source(fetched, store, work)
+                newest = call_in_mount_namespace(
+                    lambda: _copy_mounted(step, snapshot, fetched, settings, store, source)
+                )
             epoch = settings.clamped(max(epoch, newest))
         case BootstrapStep():
+            from buildkit.bootstrap.install import install
+
             assert prepared.repositories is not None
             newest = install(
                 step,
@@ -119,7 +120,9 @@ def execute_on_tree(
     epoch = prepared.epoch
     match step:
         case RunStep():
-            execute_run_in_chroot(
+            from buildkit.run_on_tree import run_on_tree
+
+            run_on_tree(
                 step,
                 trees,
                 tree,
@@ -134,16 +137,17 @@ def execute_on_tree(
         case WorkdirStep():
             call_in_child(lambda: _make_workdir(step, tree.root))
         case CopyStep():
-            prepared = replace(prepared, added=fetch_trees(prepared.added, work))
             [elsewhere] = prepared.origins or (None,)
             origin = None if elsewhere is None else trees.look(elsewhere)
             root = trees.aside(tree) if step.link else tree.root
-            newest = call_in_child(lambda: _copy_or_add(step, root, origin, prepared, settings))
-            remove_trees(work)
+            with _fetched(prepared, work) as fetched:
+                newest = call_in_child(lambda: _copy_or_add(step, root, origin, fetched, settings))
             epoch = settings.clamped(max(epoch, newest))
             if step.link:
                 return trees.link(tree, root, epoch)
         case BootstrapStep():
+            from buildkit.bootstrap.install_on_tree import install_on_tree
+
             assert prepared.repositories is not None
             newest = install_on_tree(
                 step,
@@ -207,6 +211,18 @@ def _copy_mounted(
     return _copy_or_add(step, root, origin, prepared, settings)
 
 
+@contextmanager
+def _fetched(prepared: Prepared, work: Workspace) -> Iterator[Prepared]:
+    """With the files of the git repositories that an ADD names."""
+    if not prepared.added:
+        yield prepared
+        return
+    from buildkit.adding import fetch_trees, remove_trees
+
+    yield prepared.replace(added=fetch_trees(prepared.added, work))
+    remove_trees(work)
+
+
 def _source(prepared: Prepared, store: Store, work: Workspace) -> tuple[str, ...] | None:
     """The layers that a COPY takes files from, None for the context."""
     [elsewhere] = prepared.origins or (None,)
@@ -223,6 +239,8 @@ def _copy_or_add(
     if not prepared.added:
         _copy(step, target, origin, prepared, settings)
         return 0
+    from buildkit.adding import Adder
+
     settings = settings.within(step.context)
     visible = read_ignore_file(settings.ignore_file)
     adder = Adder(step, target, epoch=prepared.epoch, visible=visible)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from buildkit.cache import Parts, read_parts
 from runtime.oci.digest import digest_of
+from runtime.record import Record
 from runtime.store.store import Store, write_atomically
 
 _SHOWN = 60  # characters of a value
@@ -27,8 +27,7 @@ _NAMES = {
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Known:
+class Known(Record):
     """A step of an earlier build."""
 
     stage: str

@@ -13,11 +13,11 @@ import os
 import stat
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from buildkit.errors import BuildError
 from buildkit.tree_state import TreeState
+from runtime.record import Record
 from runtime.sandbox import devices
 from runtime.sandbox.rootpath import open_in_root
 from runtime.store.workspace import remove_tree
@@ -28,19 +28,18 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 _LINKS = tuple(link for link in devices.LINKS if link[0] != "ptmx")
 
 
-@dataclass(slots=True, kw_only=True)
 class _Place:
     """A directory of the tree that things are put into."""
 
-    name: str  # below the root
-    fd: int
-    made: bool  # by us
-    before: os.stat_result  # as the image has it
-    after: os.stat_result | None = None  # with our things in it
+    def __init__(self, name: str, fd: int, *, made: bool) -> None:
+        self.name = name  # below the root
+        self.fd = fd
+        self.made = made  # by us
+        self.before = os.fstat(fd)  # as the image has it
+        self.after: os.stat_result | None = None  # with our things in it
 
 
-@dataclass(slots=True, kw_only=True)
-class _Piece:
+class _Piece(Record):
     """One thing that was put into a place."""
 
     place: _Place
@@ -133,7 +132,7 @@ class Furniture:
         if name in self._places:
             os.close(fd)
         else:
-            self._places[name] = _Place(name=name, fd=fd, made=made, before=os.fstat(fd))
+            self._places[name] = _Place(name, fd, made=made)
         return self._places[name]
 
     def _put_directory(self, place: _Place, name: str, mode: int) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from buildkit.images import image_names
 from runtime.errors import ImageError
@@ -17,6 +16,7 @@ from runtime.image.source import stored_image, stored_manifests
 from runtime.oci.digest import chain_ids, digest_of
 from runtime.oci.image import Descriptor
 from runtime.oci.reader import parse_json
+from runtime.record import Record
 from runtime.store.store import Store
 
 IMAGES, STEPS, LAYERS, INDEXES, DOWNLOADS, PACKAGES, MOUNTS = (
@@ -32,8 +32,7 @@ KINDS = (IMAGES, STEPS, LAYERS, INDEXES, DOWNLOADS, PACKAGES, MOUNTS)
 _SHA256 = 64  # characters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Item:
+class Item(Record):
     """One file or directory of a store."""
 
     kind: str
@@ -133,8 +132,7 @@ def named_images(store: Store) -> Iterator[tuple[str, Descriptor]]:
             continue
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Uses:
+class _Uses(Record):
     """What the records of steps say of blobs and layers, by their digest or ChainID in hex."""
 
     used: dict[str, float]  # the last time; a layer is used whenever one above it is

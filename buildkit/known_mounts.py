@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import time
-from dataclasses import dataclass
 
 from buildkit.cache_mounts import mount_folder
 from buildkit.changeset import pack
@@ -19,12 +17,12 @@ from runtime.image.blob import BlobRange, LayerReader
 from runtime.image.layer import apply_layer
 from runtime.oci.digest import DiffID, Digest
 from runtime.oci.image import LAYER, Descriptor
+from runtime.record import Record
 from runtime.store.store import Store, write_atomically
 from runtime.store.workspace import Workspace, remove_tree
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KnownMount:
+class KnownMount(Record):
     """A cache that the store has."""
 
     id: str
@@ -97,6 +95,8 @@ class KnownMounts:
 
         The caller has the store alone.
         """
+        import shutil
+
         folder = mount_folder(self._store, {"id": id_})
         with Workspace(self._store) as work:
             path = f"{work.path}/tar"

@@ -5,15 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass
 
 from buildkit.errors import BuildError
 from runtime.image.whiteouts import is_opaque, is_whiteout
+from runtime.record import Record
 from runtime.sandbox.rootpath import MAX_LINKS
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
+class Place(Record):
     """What is at a path, all links resolved; `layers` is empty if nothing is there."""
 
     path: str  # absolute

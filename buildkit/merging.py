@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 
 from buildkit.changeset import marker
 from buildkit.errors import BuildError
@@ -19,17 +18,28 @@ from runtime.image.whiteouts import OPAQUE, WHITEOUT
 from runtime.sandbox.rootpath import MAX_LINKS
 
 
-@dataclass(slots=True, kw_only=True, eq=False)
 class _Node:
     """A file, which hard links share, or a directory."""
 
-    layer: int  # that it is from
-    entry: tar.Entry | None = None  # None: a directory that is only implied
-    content: tuple[str, int] = ("", 0)  # where its bytes are: a file, and the offset in it
-    children: dict[str, _Node] | None = None  # of a directory
-    opaque: bool = False  # a directory that hides what the base has there
-    gone: bool = False  # nothing is there, and what the base has is hidden
-    name: str = field(default="", compare=False)  # where it was written first
+    __slots__ = ("children", "content", "entry", "gone", "layer", "name", "opaque")
+
+    def __init__(
+        self,
+        layer: int,
+        entry: tar.Entry | None = None,
+        *,
+        content: tuple[str, int] = ("", 0),
+        children: dict[str, _Node] | None = None,
+        opaque: bool = False,
+        gone: bool = False,
+    ) -> None:
+        self.layer = layer  # that it is from
+        self.entry = entry  # None: a directory that is only implied
+        self.content = content  # where its bytes are: a file, and the offset in it
+        self.children = children  # of a directory
+        self.opaque = opaque  # a directory that hides what the base has there
+        self.gone = gone  # nothing is there, and what the base has is hidden
+        self.name = ""  # where it was written first
 
 
 class LayerTree:

@@ -13,7 +13,6 @@ from buildkit.errors import BuildError, LocatedError
 from buildkit.ignoring import read_ignore_file
 from buildkit.preparation import Prepared, refuse_changes
 from buildkit.processes import call_in_child
-from buildkit.ssh_agent import agent_socket
 from buildkit.state import Settings
 from buildkit.steps import Base, CopyStep, RunMount, RunStep, Scratch
 from grammar.values.mounts import CacheMount, SecretMount, SshMount
@@ -147,6 +146,8 @@ def ssh_source(
             raise LocatedError(error, mounted.span)
         yield False
         return
+    from buildkit.ssh_agent import agent_socket
+
     with ExitStack() as stack:
         try:
             owned = agent_socket(agent, path, mode=mount.mode, uid=mount.uid, gid=mount.gid)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from buildkit.errors import UsageError
 from buildkit.ignoring import directory_ignore_file
 from runtime.image.source import LAYOUT
+from runtime.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +21,7 @@ _HINT = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NamedContext:
+class NamedContext(Record):
     """A directory, or else an image as FROM would name it."""
 
     directory: str = ""  # real path

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import subprocess
-import tempfile
 
 from buildkit.errors import BuildError, HostError, UsageError
 from grammar.values import InvalidValue, parse_platform
@@ -75,6 +73,9 @@ def check_programs(platform: str, here: str) -> None:
     said = f"this machine ({here}) cannot run programs for {platform}"
     if wanted not in _ELF:
         raise HostError(said)
+    import subprocess
+    import tempfile
+
     with tempfile.TemporaryDirectory(prefix="pybuild-") as empty:
         with open(f"{empty}/probe", "xb") as file:
             file.write(_program(*_ELF[wanted]))

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import time
-from dataclasses import dataclass, replace
-from typing import assert_never
+from typing import TYPE_CHECKING, assert_never
 
-from buildkit.adding import Added, AddedPath, find_local, find_remote
-from buildkit.bootstrap.dnf import find_manager
-from buildkit.bootstrap.repositories import Repositories, read_repositories
 from buildkit.cache import Parts
 from buildkit.counting import Count
 from buildkit.errors import BuildError, LocatedError
@@ -27,7 +22,12 @@ from buildkit.steps import (
     WorkdirStep,
 )
 from grammar.values.mounts import BindMount
+from runtime.record import Record
 from runtime.store.store import Store
+
+if TYPE_CHECKING:
+    from buildkit.adding import Added
+    from buildkit.bootstrap.repositories import Repositories
 
 # A file's times come from a clock that is read a hundred times a second, or more often.
 _GRAIN_NS = 20_000_000
@@ -36,8 +36,7 @@ _GRAIN_NS = 20_000_000
 Origins = tuple[State | None, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prepared:
+class Prepared(Record):
     """A step's inputs. `parts` identify them all, and become the cache key."""
 
     parts: Parts
@@ -80,7 +79,7 @@ def prepare(
             raise AssertionError("a change of the configuration has no inputs")
         case _:
             assert_never(step)
-    return replace(prepared, began=began)
+    return prepared.replace(began=began)
 
 
 def refuse_changes(prepared: Prepared, newest_change: int, settings: Settings) -> None:
@@ -189,6 +188,9 @@ def _prepare_copy(
     inputs: list[Input] = []
     sources: list[object] = []
     added: list[Added] = []
+    adds = step.unpacks or any(source.remote is not None for source in step.sources)
+    if adds:
+        from buildkit.adding import AddedPath, find_local, find_remote
     for source in step.sources:
         if source.remote is not None:
             remote = find_remote(source, step, below, store, count)
@@ -200,11 +202,12 @@ def _prepare_copy(
         inputs.append(found)
         sources.append(list(found[-1]))
         paths.extend(named)
-        added.extend(find_local(settings.context, named, unpacks=step.unpacks))
+        if adds:
+            added.extend(find_local(settings.context, named, unpacks=step.unpacks))
     parts["sources"] = sources
-    if all(isinstance(item, AddedPath) for item in added):
+    if adds and all(isinstance(item, AddedPath) for item in added):
         added = []  # nothing that COPY does not do
-    else:
+    if added:
         parts["added"] = [type(item).__name__ for item in added]
         parts["unpacked"] = [getattr(item, "unpacks", None) for item in added]
     return _prepared(
@@ -219,6 +222,9 @@ def _prepare_copy(
 
 
 def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) -> Prepared:
+    from buildkit.bootstrap.dnf import find_manager
+    from buildkit.bootstrap.repositories import read_repositories
+
     manager = find_manager()
     repositories = read_repositories(step, settings.context)
     parts: dict[str, object] = {
@@ -270,6 +276,8 @@ def _select(
 
 
 def _near(path: str, context: str) -> str | None:
+    import difflib
+
     directory, _, name = path.strip("/").rpartition("/")
     try:
         names = os.listdir(os.path.join(context, directory))

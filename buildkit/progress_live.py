@@ -8,7 +8,6 @@ import sys
 import time
 import unicodedata
 from collections import deque
-from dataclasses import dataclass, field
 
 from buildkit.counting import Count
 from buildkit.progress import CACHED, CANCELED, DONE, ERROR, View
@@ -19,15 +18,15 @@ _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)
 _COLOURS = {DONE: "34", CACHED: "34", ERROR: "31", CANCELED: "33", "log": "2"}
 
 
-@dataclass(slots=True, kw_only=True)
 class _Step:
-    title: str
-    begun: float
-    outcome: str = ""  # empty while it runs
-    seconds: float = 0.0
-    count: Count = field(default_factory=Count)
-    partial: bytes = b""
-    tail: deque[str] = field(default_factory=lambda: deque(maxlen=_TAIL))
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.begun = time.monotonic()
+        self.outcome = ""  # empty while it runs
+        self.seconds = 0.0
+        self.count = Count()
+        self.partial = b""
+        self.tail: deque[str] = deque(maxlen=_TAIL)
 
 
 class LiveView(View):
@@ -44,7 +43,7 @@ class LiveView(View):
 
     def begin(self, number: int, title: str) -> Count:
         """Show the step, and below it what is counted."""
-        step = self._steps[number] = _Step(title=title, begun=time.monotonic())
+        step = self._steps[number] = _Step(title)
         self.draw()
         return step.count
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from buildkit.command_line import (
     CommandLine,
@@ -24,11 +23,11 @@ from buildkit.shape_options import read_shape
 from buildkit.shaping import Shape
 from buildkit.supplies import Supplies, read_supplies
 from runtime.oci.platform import this_platform
+from runtime.record import Record
 from runtime.store.store import Store
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
+class Request(Record):
     """What is to be built, how, and where to."""
 
     name: str  # of the Containerfile, for errors

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
-from dataclasses import dataclass, field
 
 from buildkit.errors import HostError, UsageError
 from buildkit.steps import RunStep
@@ -12,6 +10,7 @@ from runtime.errors import UsageError as OptionError
 from runtime.limits import CPU_PERIOD_US, cpu_quota, rlimits, size
 from runtime.oci.resources import CPU, Memory, Resources
 from runtime.oci.spec import Mount, Rlimit
+from runtime.record import Record
 from runtime.sandbox.defaults import SHM_BYTES
 
 TYPE_CHECKING = False
@@ -23,15 +22,14 @@ _ENTITLEMENTS = ("security.insecure", "network.host")
 _VOLUME_OPTIONS = ("ro", "rw", "nosuid", "nodev", "noexec", "z", "Z")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunOptions:
+class RunOptions(Record):
     """Options of all RUN steps of a build."""
 
     network: str = "default"  # of steps that do not say
     hosts: tuple[tuple[str, str], ...] = ()  # names and addresses for /etc/hosts
     shm_bytes: int = SHM_BYTES
     rlimits: tuple[Rlimit, ...] = ()
-    resources: Resources = field(default_factory=Resources)
+    resources: Resources = Resources()
     volumes: tuple[Mount, ...] = ()
     allowed: frozenset[str] = frozenset()  # entitlements
 
@@ -106,6 +104,8 @@ def _resources(line: CommandLine) -> Resources:
 
 def _host(text: str) -> tuple[str, str]:
     """`NAME:ADDRESS` (docker, podman) or `NAME=ADDRESS` (docker)."""
+    import ipaddress
+
     end = min((text.index(c) for c in "=:" if c in text), default=0)
     name, address = text[:end], text[end + 1 :].strip("[]")
     try:

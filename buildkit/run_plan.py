@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from buildkit import history
@@ -62,7 +61,7 @@ def plan_shell(stage: StagePlanner, instruction: Instruction) -> RunStep:
         )
     args = ((stage.config.shell or DEFAULT_SHELL)[0],)
     step = plan_run(stage, run.replace(command=ExecForm(args=args), heredocs=()))
-    return replace(step, about=replace(step.about, text="shell"), by_hand=True)
+    return step.replace(about=step.about.replace(text="shell"), by_hand=True)
 
 
 def _one_of(stage: StagePlanner, name: str, word: Word | None, values: tuple[str, ...]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 from buildkit.builder import Built
 from buildkit.cache import Layer, Result, cache_key, look_up, record
@@ -40,7 +39,7 @@ def shaped(store: Store, built: Built, shape: Shape) -> Built:
     config = config.replace(config=config.config.replace(labels=tuple(labels.items())))
     keep = built.inherited if shape.squash == NEW else 0
     if not shape.squash or len(layers) - keep < 2:
-        return replace(built, config=config)
+        return built.replace(config=config)
     one = squashed(store, layers[keep:], onto_base=keep > 0)
     layers = (*layers[:keep], one)
     history = list(config.history)
@@ -49,7 +48,7 @@ def shaped(store: Store, built: Built, shape: Shape) -> Built:
         history[number] = history[number].replace(empty_layer=True)
     diff_ids = tuple(layer.diff_id for layer in layers)
     config = config.replace(diff_ids=diff_ids, history=tuple(history))
-    return replace(built, config=config, layers=layers)
+    return built.replace(config=config, layers=layers)
 
 
 def squashed(store: Store, layers: tuple[Layer, ...], *, onto_base: bool) -> Layer:

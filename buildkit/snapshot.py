@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from buildkit.cache import Result
 from buildkit.changeset import normalise, pack
 from buildkit.counting import Count
 from buildkit.layer_blob import keep_blob, write_blob
 from runtime.oci.digest import DiffID, chain_ids
+from runtime.record import Record
 from runtime.sandbox.rootfs import Overlay
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Snapshot:
+class Snapshot(Record):
     """Where a step writes (`upper`), over what (`lowers`, highest first)."""
 
     made: str  # holds upper as "fs": the form in which the store keeps it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 from buildkit.cache import Layer
 from buildkit.contents import StatCache
@@ -13,14 +13,14 @@ from buildkit.steps import PlannedStage
 from buildkit.supplies import Supplies
 from runtime.oci.digest import DiffID, chain_ids
 from runtime.oci.image import History
+from runtime.record import Record
 from runtime.store.store import Store
 
 NAMESPACES, CHROOT = "namespaces", "chroot"  # how steps are kept apart from this machine
 LEAST_EPOCH = 315532800  # 1 January 1980: zip files and others can hold no earlier time
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(Record):
     """A root filesystem and its past: what a step starts from and what it leads to."""
 
     layers: tuple[Layer, ...] = ()  # lowest first
@@ -43,12 +43,11 @@ class State:
         return tuple(store.layer(chain_id) for chain_id in reversed(chain_ids(self.diff_ids)))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(Record):
     """What is asked of a build beside its plan."""
 
     context: str  # path of the build context
-    contexts: Mapping[str, NamedContext] = field(default_factory=dict)
+    contexts: Mapping[str, NamedContext] = MappingProxyType({})
     epoch: int | None = None  # SOURCE_DATE_EPOCH, if it was given
     use_cache: bool = True
     uncached: frozenset[str] = frozenset()  # stages that are done anew, by name or number
@@ -56,8 +55,8 @@ class Settings:
     shell_on_failure: bool = False  # a RUN that fails is followed by a shell in its root
     ignore_file: str = ""  # of the context; empty for none
     isolation: str = NAMESPACES
-    run: RunOptions = field(default_factory=RunOptions)
-    supplies: Supplies = field(default_factory=Supplies)
+    run: RunOptions = RunOptions()
+    supplies: Supplies = Supplies()
     known: StatCache | None = None  # saves reading unchanged files of the context
 
     def reuses(self, stage: PlannedStage) -> bool:
@@ -69,7 +68,7 @@ class Settings:
         if not name:
             return self
         named = self.contexts[name]
-        return replace(self, context=named.directory, ignore_file=named.ignore_file)
+        return self.replace(context=named.directory, ignore_file=named.ignore_file)
 
     def clamped(self, epoch: int) -> int:
         """The epoch to use where the inputs say `epoch`."""

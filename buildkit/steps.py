@@ -6,37 +6,32 @@ never has to know what an instruction means for it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from grammar import Span
 from grammar.values import Checksum, Mode
 from grammar.values.mounts import Mount
 from runtime.oci.image import ExecutionParameters
+from runtime.record import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scratch:
+class Scratch(Record):
     """The empty base."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StageBase:
+class StageBase(Record):
     """Another stage of the same file, by its index, as the image for a platform needs it."""
 
     index: int
     image_platform: str = ""  # as the command line has it
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImageBase:
+class ImageBase(Record):
     """An image, by the name that was written."""
 
     name: str
     platform: str = ""  # that was asked for; empty: this machine's, or whatever it is for
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ContextBase:
+class ContextBase(Record):
     """A directory that the command line gave a name."""
 
     name: str
@@ -45,8 +40,7 @@ class ContextBase:
 Base = Scratch | StageBase | ImageBase
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class About:
+class About(Record):
     """What a step is called, and where it comes from."""
 
     span: Span  # of the instruction
@@ -55,28 +49,24 @@ class About:
     author: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Step:
+class Step(Record):
     """What all steps have."""
 
     about: About
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigureStep(Step):
     """Changes the configuration only: no layer."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InlineFile:
+class InlineFile(Record):
     """A file whose content stands in the Containerfile (a heredoc)."""
 
     name: str
     content: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunMount:
+class RunMount(Record):
     """What a RUN sees beside its root filesystem; target and source are absolute paths."""
 
     mount: Mount
@@ -85,7 +75,6 @@ class RunMount:
     context: str = ""  # the name of that context; empty for that of the build
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RunStep(Step):
     """Runs a process on the root filesystem."""
 
@@ -103,7 +92,6 @@ class RunStep(Step):
     by_hand: bool = False  # run for who looks around: never cached, and nothing is kept
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class WorkdirStep(Step):
     """Makes a directory, if it is missing, for the current user."""
 
@@ -111,8 +99,7 @@ class WorkdirStep(Step):
     user: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class WebFile:
+class WebFile(Record):
     """A file behind an http or https URL."""
 
     url: str
@@ -120,8 +107,7 @@ class WebFile:
     checksum: Checksum | None  # what it must be
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GitTree:
+class GitTree(Record):
     """What a git repository has at a commit."""
 
     url: str
@@ -134,8 +120,7 @@ class GitTree:
     commit_time: bool  # files are as old as the commit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
+class Source(Record):
     """One source of a COPY: a path or pattern inside the context, stage or image.
 
     Of an ADD it may be `remote`; `path` is then as it was written.
@@ -146,7 +131,6 @@ class Source:
     remote: WebFile | GitTree | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class CopyStep(Step):
     """Copies files onto the root filesystem; `origin` None is a build context."""
 
@@ -164,8 +148,7 @@ class CopyStep(Step):
     context: str = ""  # the name of the build context; empty for that of the build
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repository:
+class Repository(Record):
     """`--repo`: either a .repo file or URL of one (`file`), or a repository by its `url`."""
 
     id: str
@@ -176,15 +159,13 @@ class Repository:
     span: Span
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Package:
+class Package(Record):
     """What is to be installed, in dnf's words: a name, a group, a pattern."""
 
     text: str
     span: Span
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class BootstrapStep(Step):
     """Installs packages from outside the image."""
 
@@ -220,8 +201,7 @@ def origins_of(step: AnyStep) -> tuple[tuple[Base | None, Span], ...]:
             return ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedStage:
+class PlannedStage(Record):
     """One stage: what it starts from and what is done to it."""
 
     id: StageBase  # how others call it
@@ -233,8 +213,7 @@ class PlannedStage:
     config: ExecutionParameters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
+class Plan(Record):
     """Stages in the order in which they can be built."""
 
     stages: tuple[PlannedStage, ...]

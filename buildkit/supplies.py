@@ -5,27 +5,29 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from buildkit.errors import UsageError
+from runtime.record import Record
 
 _MAX_SECRET = 500 << 10  # bytes, as in BuildKit
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Agent:
+class Agent(Record):
     """Where signatures come from: the socket of an agent, or files with private keys."""
 
     socket: str = ""
     keys: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Supplies:
+class Supplies(Record):
     """Secrets and agents by their ids."""
 
-    secrets: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    agents: Mapping[str, Agent] = field(default_factory=dict)
+    secrets: Mapping[str, bytes] = MappingProxyType({})
+    agents: Mapping[str, Agent] = MappingProxyType({})
+
+    def __repr__(self) -> str:
+        return f"Supplies(agents={self.agents!r})"  # secrets are for nobody's eyes
 
 
 def read_supplies(secrets: tuple[str, ...], agents: tuple[str, ...]) -> Supplies:

@@ -13,7 +13,6 @@ import ctypes
 import os
 import stat
 import time
-from dataclasses import dataclass
 
 from buildkit.changeset import Change
 
@@ -22,21 +21,19 @@ _CLOCK_REALTIME_COARSE = 5  # linux/time.h: the clock of file times
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-@dataclass(frozen=True, slots=True)
 class _Entry:
     """All by which a file can be told from what it was."""
 
-    mode: int
-    uid: int
-    gid: int
-    size: int
-    mtime_ns: int
-    inode: int
-    device: int
-    ctime_ns: int
-    links: int
-    birth: int  # of a directory, in nanoseconds: inode numbers are given out again
-    xattrs: tuple[tuple[str, bytes], ...]  # of a file with several names
+    __slots__ = ("birth", "links", "status", "xattrs")
+
+    def __init__(self, path: str, status: os.stat_result) -> None:
+        directory = stat.S_ISDIR(status.st_mode)
+        self.status = status
+        # Of a directory, in nanoseconds: inode numbers are given out again.
+        self.birth = _birth(path) if directory else 0
+        self.links = 0 if directory else status.st_nlink
+        # Of a file with several names.
+        self.xattrs = _xattrs(path) if self.links > 1 else ()
 
 
 class TreeState:
@@ -108,27 +105,13 @@ class TreeState:
                     stack.append(name)
 
     def _add(self, name: str, status: os.stat_result) -> None:
-        directory = stat.S_ISDIR(status.st_mode)
-        if directory:
+        if stat.S_ISDIR(status.st_mode):
             self._names.setdefault(name, set())
         if name:
             above, _, last = name.rpartition("/")
             self._names.setdefault(above, set()).add(last)
         self._newest = max(self._newest, status.st_ctime_ns)
-        path = self._path(name)
-        self._entries[name] = _Entry(
-            mode=status.st_mode,
-            uid=status.st_uid,
-            gid=status.st_gid,
-            size=0 if directory else status.st_size,
-            mtime_ns=status.st_mtime_ns,
-            inode=status.st_ino,
-            device=status.st_rdev,
-            ctime_ns=status.st_ctime_ns,
-            links=0 if directory else status.st_nlink,
-            birth=_birth(path) if directory else 0,
-            xattrs=_xattrs(path) if not directory and status.st_nlink > 1 else (),
-        )
+        self._entries[name] = _Entry(self._path(name), status)
 
     def _forget(self, top: str) -> None:
         above, _, last = top.rpartition("/")
@@ -141,8 +124,8 @@ class TreeState:
 
     def _compare(self) -> list[Change]:
         found: list[Change] = []
-        before, now = self._entries[""], os.lstat(self._root)
-        if (before.mode, before.uid, before.gid) != (now.st_mode, now.st_uid, now.st_gid):
+        before, now = self._entries[""].status, os.lstat(self._root)
+        if _rights(before) != _rights(now):
             found.append(Change(name=""))
         stack = [("", False)]
         while stack:
@@ -167,28 +150,34 @@ class TreeState:
 
     def _is_same(self, name: str, old: _Entry, status: os.stat_result) -> bool:
         """Whether a directory is the one that was there."""
-        if not stat.S_ISDIR(old.mode) or old.inode != status.st_ino:
+        before = old.status
+        if not stat.S_ISDIR(before.st_mode) or before.st_ino != status.st_ino:
             return False
         # Only one that changed can be another one.
-        return old.ctime_ns == status.st_ctime_ns or old.birth == _birth(self._path(name))
+        return before.st_ctime_ns == status.st_ctime_ns or old.birth == _birth(self._path(name))
 
     def _differs(self, name: str, old: _Entry, now: os.stat_result) -> bool:
         directory = stat.S_ISDIR(now.st_mode)
+        before = old.status
         same = (
-            (old.mode, old.uid, old.gid) == (now.st_mode, now.st_uid, now.st_gid)
-            and (old.mtime_ns, old.inode) == (now.st_mtime_ns, now.st_ino)
-            and old.device == now.st_rdev
-            and (directory or old.size == now.st_size)
+            _rights(before) == _rights(now)
+            and (before.st_mtime_ns, before.st_ino) == (now.st_mtime_ns, now.st_ino)
+            and before.st_rdev == now.st_rdev
+            and (directory or before.st_size == now.st_size)
         )
         if not same:
             return True
-        if old.ctime_ns == now.st_ctime_ns:
+        if before.st_ctime_ns == now.st_ctime_ns:
             return False
         if directory or now.st_nlink >= old.links or _xattrs(self._path(name)) != old.xattrs:
             return True
         # It lost another of its names: that is a change of the other one.
         self._add(name, now)
         return False
+
+
+def _rights(status: os.stat_result) -> tuple[int, int, int]:
+    return status.st_mode, status.st_uid, status.st_gid
 
 
 def _order(name: str) -> list[bytes]:

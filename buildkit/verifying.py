@@ -6,19 +6,18 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from buildkit.images import image_names
 from runtime.errors import ImageError
 from runtime.image.source import named_images
+from runtime.record import Record
 from runtime.store.store import Store
 from runtime.store.workspace import remove_tree
 
 _SHA256 = 64  # characters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Damage:
+class Damage(Record):
     """Something that is not as it should be."""
 
     path: str

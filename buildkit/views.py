@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
 
 from buildkit.command_line import CommandLine, build_arguments
-from buildkit.errors import BuildError, FindingsError, UsageError
+from buildkit.errors import FindingsError
+from buildkit.findings import located_errors, look_for_findings
 from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.platforms import read_platforms
 from grammar import Containerfile, ContainerfileError, ContainerfileErrors, expand_word, parse
 from grammar.dump import to_json, to_sexpr
-from grammar.lint import CheckOptionError, LintContext, LintResult, formats, lint
+from grammar.lint import LintContext, formats
 from grammar.outline import outline, targets
 from grammar.outline_formats import (
     outline_to_json,
@@ -54,29 +54,6 @@ def show_word(line: CommandLine) -> int:
     return 0
 
 
-def located_errors(errors: ContainerfileErrors) -> UsageError:
-    """The errors of a file as one error of ours, places and all."""
-    error = UsageError(str(errors))
-    error.located = True
-    error.documents = tuple(errors.to_json())
-    return error
-
-
-def refuse_findings(containerfile: Containerfile, build_args: Mapping[str, str]) -> None:
-    """Raise FindingsError if the file asks for it (`# check=error=true`) and there are findings.
-
-    A file without that directive is not linted: a build should not pay for it.
-    """
-    asks = any(directive.name == "check" for directive in containerfile.directives)
-    if not (asks or "BUILDKIT_DOCKERFILE_CHECK" in build_args):
-        return
-    result = _lint(containerfile, LintContext(build_args=build_args))
-    if result.fail:
-        error = FindingsError(formats.to_text(containerfile, result).rstrip("\n"))
-        error.located = True
-        raise error
-
-
 def _view(line: CommandLine, containerfile: Containerfile) -> str:
     as_json = line.format == "json"
     match line.call:
@@ -96,7 +73,7 @@ def _view(line: CommandLine, containerfile: Containerfile) -> str:
 def _check(line: CommandLine, containerfile: Containerfile) -> int:
     context = os.path.realpath(line.context)
     ignore_file, _ = find_ignore_file(line.file or containerfile.source.name, context)
-    result = _lint(
+    result = look_for_findings(
         containerfile,
         LintContext(
             build_args=build_arguments(line.build_args),
@@ -115,13 +92,6 @@ def _check(line: CommandLine, containerfile: Containerfile) -> int:
         case _:
             _print(formats.to_text(containerfile, result))
     return _FINDINGS if result.findings else 0
-
-
-def _lint(containerfile: Containerfile, context: LintContext) -> LintResult:
-    try:
-        return lint(containerfile, context)
-    except CheckOptionError as error:
-        raise BuildError(f"BUILDKIT_DOCKERFILE_CHECK: {error}") from error
 
 
 def _platform(line: CommandLine) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from fractions import Fraction
 
 _UNITS_NS = {
     "ns": 1,
@@ -24,6 +23,8 @@ def duration_ns(text: str) -> int:
     """Nanoseconds of a Go duration; raises ValueError saying what is wrong."""
     if text == "0":
         return 0
+    from fractions import Fraction  # few files need it, and it brings decimal
+
     total = Fraction(0)
     position = 0
     while position < len(text) <= _LONGEST_TEXT:

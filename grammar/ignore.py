@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from os.path import join
 
 from grammar.errors import ContainerfileError, ContainerfileErrors
@@ -24,40 +23,35 @@ from grammar.ignore_patterns import (
     read_pattern,
     to_regex,
 )
+from grammar.record import Record
 from grammar.source import Source, Span
 
 NAMES = (".containerignore", ".dockerignore")  # in a context, by precedence
 _BYTE_ORDER_MARK = "\ufeff"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class IgnoreRule:
+class IgnoreRule(Record):
     """One line of the file; `pattern` as written, with its `!`."""
 
     line: int
     pattern: str
     includes: bool  # it starts with `!`
-    parts: Pattern = field(repr=False)
+    parts: Pattern
 
 
-@dataclass(frozen=True, slots=True)
 class IgnoreRules:
     """A compiled ignore file. Paths are relative to the context, with `/` and without `.`."""
 
-    name: str
-    rules: tuple[IgnoreRule, ...]
-    takes_back: bool = field(init=False, repr=False, compare=False)  # some rule starts with `!`
-    _any: re.Pattern[str] = field(init=False, repr=False, compare=False)
-    _last_first: re.Pattern[str] = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        excluding = any_of(rule.parts for rule in self.rules if not rule.includes)
+    def __init__(self, name: str, rules: tuple[IgnoreRule, ...]) -> None:
+        self.name = name
+        self.rules = rules
+        self.takes_back = any(rule.includes for rule in rules)
+        excluding = any_of(rule.parts for rule in rules if not rule.includes)
         # One alternative for each rule, the last one first: the first that matches decides, and
         # its group number says which it is.
-        ordered = "|".join(f"({to_regex(rule.parts)})" for rule in reversed(self.rules))
-        object.__setattr__(self, "takes_back", any(rule.includes for rule in self.rules))
-        object.__setattr__(self, "_any", re.compile(excluding, re.DOTALL))
-        object.__setattr__(self, "_last_first", re.compile(ordered or "(?!)", re.DOTALL))
+        ordered = "|".join(f"({to_regex(rule.parts)})" for rule in reversed(rules))
+        self._any = re.compile(excluding, re.DOTALL)
+        self._last_first = re.compile(ordered or "(?!)", re.DOTALL)
 
     def excludes(self, path: str) -> bool:
         """Whether the build does not see `path`. The root of the context is always seen."""

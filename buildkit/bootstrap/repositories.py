@@ -11,7 +11,6 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -19,6 +18,7 @@ from buildkit.bootstrap.fetching import SCHEMES, Reader, local_path
 from buildkit.errors import BuildError, LocatedError
 from buildkit.steps import BootstrapStep, Repository
 from grammar import Span
+from runtime.record import Record
 
 if TYPE_CHECKING:
     from buildkit.inputs import Input
@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 _REVISION = re.compile(rb"<revision>(\d{1,11})</revision>")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Section:
+class Section(Record):
     """One repository as dnf will see it."""
 
     id: str
@@ -36,16 +35,14 @@ class Section:
     span: Span  # of the --repo it came from
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Key:
+class Key(Record):
     """A public key, as its file holds it."""
 
     name: str
     content: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Repositories:
+class Repositories(Record):
     """All that a BOOTSTRAP installs from, and what identifies its present content."""
 
     sections: tuple[Section, ...]

@@ -8,9 +8,9 @@ a user needs to know: which package, scriptlet, key or repository.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 
 from buildkit.errors import BuildError, NetworkError
+from runtime.record import Record
 
 _SCRIPTLET_DNF = re.compile(
     r"^Error in (?P<kind>\S+) scriptlet in rpm package (?P<name>\S+)", re.M
@@ -31,8 +31,7 @@ _NETWORK = (
 _NOT_NETWORK = ("checksum doesn't match", "GPG signature verification error")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Fault:
+class _Fault(Record):
     """A line that tells, and what to say of it; groups `package` and `repo` say of whom."""
 
     line: re.Pattern[str]
@@ -102,8 +101,7 @@ _FAULTS = (
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
+class Failure(Record):
     """Why an installation failed, and whom it is about, so that the place can be shown."""
 
     error: BuildError
