@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+from buildkit.archive_writer import ArchiveWriter
 from buildkit.documents import Documents, Product, to_json
 from buildkit.errors import DiskError
 from buildkit.outputs import DOCKER, OCI, STDOUT, Output
 from buildkit.replacement import Replacement
-from buildkit.tarwriter import TarWriter
 from runtime.image import tar
 from runtime.oci.image import INDEX, Descriptor
 from runtime.oci.platform import this_platform
@@ -31,17 +31,17 @@ def write_archive(store: Store, product: Product, output: Output, names: tuple[s
     """
     try:
         if output.dest == STDOUT:
-            _write(TarWriter(1), store, product, names, output.kind)
+            _write(ArchiveWriter(1), store, product, names, output.kind)
             return
         with Replacement(output.dest) as fd:
-            _write(TarWriter(fd), store, product, names, output.kind)
+            _write(ArchiveWriter(fd), store, product, names, output.kind)
         trust(store, output.dest)
     except OSError as error:
         raise DiskError(f"{output.dest}: {error.strerror}") from error
 
 
 def _write(
-    writer: TarWriter, store: Store, product: Product, names: tuple[str, ...], kind: str
+    writer: ArchiveWriter, store: Store, product: Product, names: tuple[str, ...], kind: str
 ) -> None:
     if kind != DOCKER:
         _add(writer, "oci-layout", to_json({"imageLayoutVersion": "1.0.0"}))
@@ -57,7 +57,7 @@ def _write(
     for descriptor in layers.values():
         fd = os.open(store.blob(descriptor.digest), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            writer.add_file(_entry(_member(descriptor), descriptor.size), fd)
+            writer.add_blob(_entry(_member(descriptor), descriptor.size), fd)
         finally:
             os.close(fd)
     writer.finish()
@@ -72,7 +72,7 @@ def _documents(product: Product, *, manifests: bool) -> Iterator[tuple[str, byte
         yield _member(product.descriptor), product.index
 
 
-def _add(writer: TarWriter, name: str, content: bytes) -> None:
+def _add(writer: ArchiveWriter, name: str, content: bytes) -> None:
     writer.add(_entry(name, len(content)), content)
 
 

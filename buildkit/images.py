@@ -7,6 +7,7 @@ import os
 
 from buildkit.cache import Layer
 from buildkit.errors import BuildError
+from buildkit.file_copy import copy_bytes
 from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.image.blob import BlobRange
@@ -15,8 +16,6 @@ from runtime.oci.image import LAYER, Descriptor, canonical_media_type
 from runtime.store.known import trust
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
-
-_CHUNK = 1 << 20
 
 
 def find_image(store: Store, name: str, context: str, platform: str = "") -> Image:
@@ -70,21 +69,14 @@ def _import_blob(
     store: Store, work: Workspace, blob: BlobRange, descriptor: Descriptor, name: str
 ) -> None:
     aside = f"{work.path}/blob-{descriptor.digest.hex}"
-    sha = hashlib.sha256()
-    with open(blob.path, "rb") as source, open(aside, "xb") as target:
+    with open(blob.path, "rb", buffering=0) as source, open(aside, "x+b", buffering=0) as target:
         source.seek(blob.offset)
-        left = blob.size
-        while left:
-            chunk = source.read(min(left, _CHUNK))
-            if not chunk:
-                raise BuildError(f"{name}: layer {descriptor.digest}: truncated")
-            sha.update(chunk)
-            target.write(chunk)
-            left -= len(chunk)
-        target.flush()
+        if copy_bytes(source.fileno(), target.fileno(), blob.size) < blob.size:
+            raise BuildError(f"{name}: layer {descriptor.digest}: truncated")
+        target.seek(0)  # of the copy: whatever becomes of the archive, this is in the store
+        found = f"sha256:{hashlib.file_digest(target, 'sha256').hexdigest()}"
         os.fsync(target.fileno())
-    if "sha256:" + sha.hexdigest() != descriptor.digest:
-        found = f"sha256:{sha.hexdigest()}"
+    if found != descriptor.digest:
         raise BuildError(f"{name}: layer {descriptor.digest}: its digest is {found}")
     os.rename(aside, store.blob(descriptor.digest))
     trust(store, store.blob(descriptor.digest))

@@ -118,17 +118,23 @@ def header(entry: Entry) -> bytes:
     if not records:
         return main
     body = b"".join(_record(key, records[key]) for key in sorted(records))
-    extension = Entry(
-        name="PaxHeaders/" + entry.name.rsplit("/", 1)[-1][:64],
-        kind="x",
-        mode=0o644,
-        uid=0,
-        gid=0,
-        size=len(body),
-        mtime=0,
+    return _extension(entry.name.rsplit("/", 1)[-1][:64], body) + main
+
+
+def comment(size: int) -> bytes:
+    """A PAX header that says nothing, in so many bytes: two blocks or more."""
+    body = size - BLOCK
+    fixed = len(f"{body} comment=\n")
+    return _extension("comment", f"{body} comment={' ' * (body - fixed)}\n".encode())
+
+
+def _extension(name: str, body: bytes) -> bytes:
+    """A PAX header of records, for the entry that follows."""
+    entry = Entry(
+        name=f"PaxHeaders/{name}", kind="x", mode=0o644, uid=0, gid=0, size=len(body), mtime=0
     )
-    pax_name = os.fsencode(extension.name)[:_NAME]
-    return _block((b"", pax_name), extension, b"", 0o644) + body + bytes(padding(len(body))) + main
+    block = _block((b"", os.fsencode(entry.name)[:_NAME]), entry, b"", 0o644)
+    return block + body + bytes(padding(len(body)))
 
 
 def _split(name: bytes) -> tuple[bytes, bytes] | None:
