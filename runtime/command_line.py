@@ -25,7 +25,7 @@ that `pybuild -t NAME` gave. What the container writes is thrown away when it en
       --platform linux/ARCH  of an image for several platforms, the one for this
       --read-only            make the root filesystem read-only
       --rootfs auto|inplace|unpack
-                             mount the archive where it lies (as root, Linux 6.12), or
+                             mount the archive where it lies (as root, Linux 6.4), or
                              unpack its layers into the store; auto does what can be
       --verify auto|always|never
                              check the layers' digests before an archive's first start,

@@ -10,6 +10,7 @@ import os
 
 from runtime.erofs.header import BLOCK
 from runtime.erofs.lower import Index, Place, size_of
+from runtime.erofs.mount import LOOP_CONTROL
 from runtime.errors import ImageError, StoreError
 from runtime.oci.digest import digest_of
 from runtime.sandbox.kernel import read_version
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
     from runtime.store.store import Store
 
 FORMAT = 1  # part of every name: raised when the same layers would have another index
-_SINCE = (6, 12)  # Linux that mounts an index and its devices without a loop device
+_SINCE = (6, 4)  # Linux whose EROFS knows blocks of 512 bytes
+_WITHOUT_LOOP = (6, 12)  # Linux that mounts files as they are
 
 
 def refusal() -> str:
@@ -33,8 +35,11 @@ def refusal() -> str:
     if os.geteuid() != 0 or in_user_namespace():
         return "only root outside of user namespaces may mount it"
     release = os.uname().release
-    if (read_version(release) or (0, 0)) < _SINCE:
-        return f"Linux {release} cannot, 6.12 can"
+    version = read_version(release) or (0, 0)
+    if version < _SINCE:
+        return f"Linux {release} cannot, 6.4 can"
+    if version < _WITHOUT_LOOP and not os.access(LOOP_CONTROL, os.W_OK):
+        return f"Linux {release} needs loop devices, and there is no {LOOP_CONTROL}"
     return ""
 
 

@@ -21,7 +21,7 @@ from runtime.sandbox.syscalls import move_mount
 from tests.support import digest_of, tar_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 Listing = dict[str, tuple[Any, ...]]
@@ -46,14 +46,18 @@ def index_of(paths: Sequence[Path], place: Path) -> Path:
     return place
 
 
-def indexed(paths: Sequence[Path], folder: Path) -> Listing:
+def indexed(
+    paths: Sequence[Path],
+    folder: Path,
+    mount: Callable[[str, Sequence[str]], int] = mount_index,
+) -> Listing:
     """What an index shows of them, over the layers themselves."""
     index = index_of(paths, folder / "index")
     place = folder / "mounted"
     place.mkdir()
 
     def look() -> Listing:
-        mounted = mount_index(str(index), [str(path) for path in paths])
+        mounted = mount(str(index), [str(path) for path in paths])
         target = os.open(place, os.O_PATH)
         move_mount(mounted, target)
         return listing(place)
