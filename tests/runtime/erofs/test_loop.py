@@ -109,3 +109,12 @@ def test_kernels_that_can(release: str) -> None:
 @pytest.mark.parametrize("release", ["6.3.13", "5.14.0-503.el9"], indirect=True)
 def test_kernels_that_cannot(release: str) -> None:
     assert inplace.refusal() == f"Linux {release} cannot, 6.4 can"
+
+
+@pytest.mark.parametrize("release", ["6.6.1"], indirect=True)
+def test_without_loop_devices_an_older_kernel_cannot(
+    release: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: path != LOOP_CONTROL)
+    why = f"Linux {release} needs loop devices, and there is no {LOOP_CONTROL}"
+    assert inplace.refusal() == why
