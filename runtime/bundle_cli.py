@@ -1,4 +1,7 @@
-"""`pyrun bundle IMAGE DIR`: an image as an OCI bundle for any runtime: rootfs and config.json."""
+"""`pyrun bundle IMAGE DIR`: an image as an OCI bundle: rootfs and config.json.
+
+With its files, for any runtime; or without them, for ours, which mounts the image.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from runtime.command_line import CommandLine
     from runtime.oci.spec import Spec
     from runtime.sandbox.rootfs import Overlay
+    from runtime.store.store import Store
 
 
 def main(arguments: list[str]) -> int:
@@ -25,9 +29,6 @@ def main(arguments: list[str]) -> int:
         os.write(1, BUNDLE_HELP.encode())
         return 0
     command = line.options.command
-    if line.rootfs == "inplace" or line.verify != "auto":
-        hint = "its layers are verified when they are unpacked into the store"
-        raise UsageError("bundle: the image is unpacked, not mounted", hint=hint)
     if not command:
         raise UsageError("bundle: IMAGE and DIR expected", hint="pyrun bundle --help")
     target = command[0]
@@ -37,11 +38,10 @@ def main(arguments: list[str]) -> int:
 
 def _write(line: CommandLine, target: str, command: tuple[str, ...]) -> None:
     from runtime.bundle import to_spec
-    from runtime.image.source import open_image
-    from runtime.lifecycle.example import write_config
     from runtime.sandbox.child import call_in_child
     from runtime.sandbox.rootfs import Overlay
     from runtime.sandbox.userns import become_root
+    from runtime.store.known import INPLACE, know
     from runtime.store.store import Store, default_root
     from runtime.store.workspace import remove_tree
 
@@ -49,10 +49,13 @@ def _write(line: CommandLine, target: str, command: tuple[str, ...]) -> None:
     target = os.path.abspath(target)
     become_root()
     store = Store(root)
-    image = open_image(store, line.image, line.platform)
-    spec = to_spec(image.config.config, line.options.replace(command=command))
     if os.path.lexists(target):
         raise UsageError(f"{target}: exists already; nothing of it is replaced")
+    image = know(store, line.image, line.platform, rootfs=line.rootfs, verify=line.verify)
+    spec = to_spec(image, line.options.replace(command=command))
+    in_place = line.rootfs == INPLACE
+    if in_place:
+        spec = spec.replace(annotations=(*spec.annotations, *_annotations(line, store)))
     parent, name = os.path.split(target)
     unfinished = f"{parent}/.{name}.unfinished"
     try:
@@ -61,11 +64,9 @@ def _write(line: CommandLine, target: str, command: tuple[str, ...]) -> None:
         raise StoreError(f"{target}: {error.strerror}") from error
     try:
         os.mkdir(f"{unfinished}/rootfs")
-        overlay = Overlay(lowers=store.layers_of(image))
-        call_in_child(lambda: _unpack(overlay, store.scratch, f"{unfinished}/rootfs"))
-        spec = _with_user_namespace(_with_numbers(spec, f"{unfinished}/rootfs"))
-        spec = _with_filter(spec, line.options.seccomp)
-        write_config(spec, f"{unfinished}/config.json", version=_OLDEST)
+        overlay = Overlay(lowers=image.lowers)
+        spec = _with_filter(_with_user_namespace(spec), line.options.seccomp)
+        call_in_child(lambda: _fill(unfinished, spec, overlay, store.scratch, files=not in_place))
         os.rename(unfinished, target)
     except BaseException:
         remove_tree(unfinished)
@@ -111,30 +112,44 @@ def _claim(path: str) -> int:
         os.close(fd)
 
 
-def _unpack(overlay: Overlay, scratch: str, target: str) -> None:
-    """Copy the merged layers, seen through an overlay in a mount namespace of this process."""
+def _annotations(line: CommandLine, store: Store) -> tuple[tuple[str, str], ...]:
+    """What tells our runtime which image to mount; raises UsageError for what it could not."""
+    from runtime.lifecycle.create import IMAGE_ANNOTATION, STORE_ANNOTATION
+
+    if line.platform:
+        raise UsageError("--rootfs=inplace is for this machine's image: leave --platform out")
+    image = os.path.abspath(line.image) if os.path.exists(line.image) else line.image
+    return ((IMAGE_ANNOTATION, image), (STORE_ANNOTATION, os.path.abspath(store.root)))
+
+
+def _fill(bundle: str, spec: Spec, overlay: Overlay, scratch: str, *, files: bool) -> None:
+    """Write config.json, and the files unless they stay where they are.
+
+    The merged layers are seen through an overlay in a mount namespace of this process.
+    """
+    from runtime.lifecycle.example import write_config
     from runtime.sandbox import syscalls
     from runtime.sandbox.rootfs import make_private
-    from runtime.sandbox.tree_copy import copy_tree
 
     # Alone it would go on, and nobody could begin anew.
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, 9)
-    target_fd = os.open(target, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    target = os.open(f"{bundle}/rootfs", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     syscalls.unshare(syscalls.CLONE_NEWNS)
     make_private()
-    copy_tree(overlay.open_root(scratch), target_fd)
+    root = overlay.open_root(scratch)
+    if files:
+        from runtime.sandbox.tree_copy import copy_tree
+
+        copy_tree(root, target)
+    write_config(_with_numbers(spec, root), f"{bundle}/config.json", version=_OLDEST)
 
 
-def _with_numbers(spec: Spec, rootfs: str) -> Spec:
+def _with_numbers(spec: Spec, root_fd: int) -> Spec:
     """The spec with the image's user as numbers, which is all that a config.json can hold."""
     from runtime.sandbox.users import look_up
 
-    root_fd = os.open(rootfs, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        assert isinstance(spec.process.user, str)
-        account = look_up(root_fd, spec.process.user)
-    finally:
-        os.close(root_fd)
+    assert isinstance(spec.process.user, str)
+    account = look_up(root_fd, spec.process.user)
     environment = spec.process.env
     if not any(item.startswith("HOME=") for item in environment):
         environment = (*environment, f"HOME={account.home}")

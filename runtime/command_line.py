@@ -58,7 +58,8 @@ BUNDLE_HELP = """\
 usage: pyrun bundle [OPTIONS] IMAGE DIR [COMMAND...]
 
 Write an image as an OCI bundle, for any runtime: DIR/rootfs and DIR/config.json. The options are
-those of `pyrun IMAGE`; DIR must not exist.
+those of `pyrun IMAGE`; DIR must not exist. With --rootfs=inplace no file is copied: DIR/rootfs is
+empty, and `pyrun oci`, no other runtime, mounts the image there where it lies.
 """
 
 _TABLE = OptionTable(

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
     from runtime.cgroup.group import Group
     from runtime.oci.spec import Spec
     from runtime.sandbox.landlock import Ruleset
+    from runtime.sandbox.rootfs import RootFilesystem
 
 LANDLOCK_ANNOTATION = "org.pybuild.landlock"
 INIT_ANNOTATION = "org.pybuild.init"
+IMAGE_ANNOTATION = "org.pybuild.image"  # what is mounted at root.path, if anything
+STORE_ANNOTATION = "org.pybuild.store"
 
 
 class CreateOptions(Record):
@@ -103,14 +106,16 @@ def _create(
             console = connect_console_socket(options.console_socket)
         if waits:
             pipes = _make_pipes(directory)
+        root, scratch = _root(spec, rootfs)
         placement = Placement(
+            scratch=scratch,
             group=group,
             console=console,
             state=lambda pid, status: to_text(report(state, status, pid)).encode(),
             record=lambda pid: directory.write(_with_process(state, pid, group)),
             resume=_waiter(*pipes) if waits else None,
         )
-        container = start(spec, Unpacked(path=rootfs), placement, entry)
+        container = start(spec, root, placement, entry)
         state = _with_process(state, container.pid, group)
         write_pid_file(options.pid_file, container.pid)
         if not waits:
@@ -143,6 +148,17 @@ def _rootfs(spec: Spec, bundle: str) -> str:
     if path == "/":
         raise ContainerError("root.path: the machine's own root cannot be a container's")
     return path
+
+
+def _root(spec: Spec, path: str) -> tuple[RootFilesystem, str]:
+    """The root filesystem, and a directory to mount things on."""
+    annotations = dict(spec.annotations)
+    image = annotations.get(IMAGE_ANNOTATION)
+    if image is None:
+        return Unpacked(path=path), ""
+    from runtime.lifecycle.image_root import image_root
+
+    return image_root(spec, image, annotations.get(STORE_ANNOTATION, ""))
 
 
 def _check_terminal(spec: Spec, options: CreateOptions, *, waits: bool) -> None:

@@ -14,7 +14,12 @@ from runtime.sandbox.namespaces import FLAGS
 def features() -> dict[str, object]:
     """The document; what depends on the machine was looked at now."""
     from runtime.cgroup.layout import find_layout
-    from runtime.lifecycle.create import INIT_ANNOTATION, LANDLOCK_ANNOTATION
+    from runtime.lifecycle.create import (
+        IMAGE_ANNOTATION,
+        INIT_ANNOTATION,
+        LANDLOCK_ANNOTATION,
+        STORE_ANNOTATION,
+    )
     from runtime.sandbox import landlock
     from runtime.seccomp import constants as seccomp
 
@@ -54,5 +59,10 @@ def features() -> dict[str, object]:
             "org.pybuild.version": VERSION,
             "org.pybuild.landlock.abi": str(landlock.abi_version()),
         },
-        "potentiallyUnsafeConfigAnnotations": [INIT_ANNOTATION, LANDLOCK_ANNOTATION],
+        "potentiallyUnsafeConfigAnnotations": [
+            IMAGE_ANNOTATION,
+            INIT_ANNOTATION,
+            LANDLOCK_ANNOTATION,
+            STORE_ANNOTATION,
+        ],
     }

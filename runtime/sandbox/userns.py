@@ -12,13 +12,14 @@ import os
 from runtime.errors import ContainerError
 from runtime.sandbox import syscalls
 
-_INITIAL = ["0", "0", "4294967295"]
+_INITIAL = [b"0", b"0", b"4294967295"]
 
 
 def in_user_namespace() -> bool:
     """Whether the caller is in another user namespace than the initial one."""
     try:
-        with open("/proc/self/uid_map", encoding="ascii") as uid_map:
+        # As bytes: a container's process asks as well, which loads no codec any more.
+        with open("/proc/self/uid_map", "rb") as uid_map:
             return uid_map.read().split() != _INITIAL
     except FileNotFoundError:  # a kernel without user namespaces
         return False

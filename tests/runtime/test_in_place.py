@@ -215,19 +215,30 @@ class TestAsRoot:
         assert pyrun(archive).status == 125
         assert pyrun(archive).stdout == first.stdout
 
-    def test_a_store_that_an_index_cannot_be_mounted_from_unpacks(
+    def test_on_a_tmpfs_loop_devices_stand_for_the_files(
         self, pyrun: Pyrun, archive: Path, store: Path
     ) -> None:
         subprocess.run(["mount", "-t", "tmpfs", "none", store], check=True)
         try:
             ended = pyrun(archive)
             assert ended.status == 0, ended.stderr
-            assert _count(store, "layers") == 3
-            ended = pyrun("--rootfs=inplace", archive)
-            assert ended.status == 125
-            assert "cannot be mounted in place: " in ended.stderr
+            assert (_count(store, "layers"), _count(store, "indexes")) == (0, 1)
         finally:
             subprocess.run(["umount", store], check=True)
+
+    def test_a_store_that_an_index_cannot_be_mounted_from_unpacks(
+        self, archive: Path, store: Path
+    ) -> None:
+        mounts = f"mount -t tmpfs none {store} && mount --bind /dev/null /dev/loop-control"
+        argv = ["unshare", "--mount", "sh", "-c", f'{mounts} && "$@" && ls {store}/layers', "sh"]
+        argv += command("pyrun")
+        env = environment(PYBUILD_ROOT=str(store))
+        ended = run([*argv, archive], env=env)
+        assert ended.status == 0, ended.stderr
+        assert ended.stdout.count("\n") == 6 + 3, "what the image prints, and three layers"
+        ended = run([*argv, "--rootfs=inplace", archive], env=env)
+        assert ended.status == 125
+        assert "cannot be mounted in place: " in ended.stderr
 
     def test_a_store_without_room_for_an_index_says_so(
         self, pyrun: Pyrun, public: Path, store: Path
@@ -243,14 +254,24 @@ class TestAsRoot:
         finally:
             subprocess.run(["umount", store], check=True)
 
-    @pytest.mark.parametrize("option", ["--rootfs=inplace", "--verify=always", "--verify=never"])
-    def test_a_bundle_takes_no_choice_that_it_would_not_obey(
-        self, pyrun: Pyrun, archive: Path, public: Path, option: str
+    def test_a_bundle_is_copied_from_where_the_archive_lies(
+        self, pyrun: Pyrun, archive: Path, public: Path, store: Path
     ) -> None:
-        ended = pyrun("bundle", option, archive, public / "bundle")
-        assert ended.status == 125
-        assert "the image is unpacked, not mounted" in ended.stderr
-        assert not (public / "bundle").exists()
+        assert pyrun("bundle", archive, public / "bundle").status == 0
+        assert (_count(store, "layers"), _count(store, "indexes")) == (0, 1)
+        assert (public / "bundle/rootfs/greeting").read_text() == "hello\n"
+        assert pyrun("bundle", "--rootfs=unpack", archive, public / "other").status == 0
+        assert _count(store, "layers") == 3
+
+    def test_no_bundle_is_made_of_a_damaged_archive(
+        self, pyrun: Pyrun, archive: Path, public: Path
+    ) -> None:
+        content = archive.read_bytes()
+        archive.write_bytes(content.replace(b"hello", b"jello"))
+        for option in ("--rootfs=auto", "--rootfs=inplace", "--verify=always"):
+            ended = pyrun("bundle", option, archive, public / "bundle")
+            assert (ended.status, ended.stderr.count("digest is sha256:")) == (125, 1)
+            assert not (public / "bundle").exists()
 
     def test_the_archive_may_be_on_a_tmpfs_and_go_while_it_runs(
         self, archive: Path, store: Path

@@ -214,3 +214,75 @@ def test_two_at_once_do_not_meet(oci: Runtime, image: Path) -> None:
     assert sorted(call.returncode for call in calls) == [0, 125, 125]
     assert all("exists already" in text or "is at work there" in text for text in said if text)
     assert oci.run(path).status == 3
+
+
+@as_root
+class TestInPlace:
+    """A bundle without files: the annotation names the image, which our runtime mounts."""
+
+    @pytest.fixture
+    def in_place(self, oci: Runtime, image: Path) -> Path:
+        """The image's bundle, without its files."""
+        path = oci.room.place / "made"
+        result = _bundle(oci, "--rootfs=inplace", "-u", "alice", image, path)
+        assert (result.status, result.stderr) == (0, ""), result
+        return path
+
+    def test_no_file_is_copied_and_the_container_sees_them_all(
+        self, in_place: Path, oci: Runtime
+    ) -> None:
+        assert os.listdir(in_place / "rootfs") == []
+        result = oci.run(in_place)
+        assert (result.status, result.stdout) == (3, "hello from 1000 in /tmp\n"), result
+        layers = oci.room.place / "store/layers"
+        assert os.listdir(layers) == []
+
+    def test_what_it_writes_is_gone_when_it_ends(self, in_place: Path, oci: Runtime) -> None:
+        config = json.loads((in_place / "config.json").read_text())
+        config["process"]["args"] = ["sh", "-c", "cat /tmp/x 2>&1; echo 1 >/tmp/x; cat /tmp/x"]
+        (in_place / "config.json").write_text(json.dumps(config))
+        for _ in range(2):
+            assert oci.run(in_place).stdout.endswith("No such file or directory\n1\n")
+        assert os.listdir(in_place / "rootfs") == []
+
+    def test_a_name_of_the_store_is_another_image_once_it_names_one(
+        self, oci: Runtime, image: Path
+    ) -> None:
+        (oci.room.place / "Containerfile").write_text(f"FROM {image}\nENV GREETING=named\n")
+        argv = [*command("pybuild"), "-q", "-t", "greeter", str(oci.room.place)]
+        env = environment(oci.caller, PYBUILD_ROOT=str(oci.room.place / "store"))
+        assert run(argv, env=env).status == 0
+        path = oci.room.place / "made"
+        assert _bundle(oci, "--rootfs=inplace", "greeter", path).status == 0
+        assert oci.run(path).stdout == "named from 0 in /tmp\n"
+
+    @pytest.mark.parametrize("kind", ["user", "mount"])
+    def test_where_it_could_not_be_mounted_it_is_refused(
+        self, in_place: Path, oci: Runtime, kind: str
+    ) -> None:
+        config = json.loads((in_place / "config.json").read_text())
+        namespaces = config["linux"]["namespaces"]
+        if kind == "user":
+            namespaces.append({"type": "user"})
+            ids = [{"containerID": 0, "hostID": 100000, "size": 65536}]
+            config["linux"] |= {"uidMappings": ids, "gidMappings": ids}
+        else:
+            config["linux"] = {"namespaces": [n for n in namespaces if n["type"] != "mount"]}
+            config["mounts"] = []
+        (in_place / "config.json").write_text(json.dumps(config))
+        assert "in a mount namespace of its own" in complaint(oci.run(in_place))
+
+    def test_an_image_that_is_gone_is_named(self, oci: Runtime, image: Path) -> None:
+        copy = oci.room.place / "copy.tar"
+        copy.write_bytes(image.read_bytes())
+        path = oci.room.place / "made"
+        assert _bundle(oci, "--rootfs=inplace", copy, path).status == 0
+        copy.unlink()
+        assert f"{copy}" in complaint(oci.run(path))
+
+
+@pytest.mark.parametrize("caller", ["user"], indirect=True)
+def test_a_user_cannot_have_a_bundle_without_files(oci: Runtime, image: Path) -> None:
+    said = complaint(_bundle(oci, "--rootfs=inplace", image, oci.room.place / "made"))
+    assert "cannot be mounted in place: only root" in said
+    assert not (oci.room.place / "made").exists()

@@ -102,7 +102,9 @@ def test_features_are_those_of_the_specification(oci: Runtime) -> None:
     for name in ("cgroup", "apparmor", "selinux", "intelRdt"):
         assert isinstance(linux_part[name], dict)
     assert isinstance(found["annotations"], dict)
-    assert "org.pybuild.landlock" in found["potentiallyUnsafeConfigAnnotations"]
+    assert {"org.pybuild.landlock", "org.pybuild.image"} <= {
+        *found["potentiallyUnsafeConfigAnnotations"]
+    }
 
 
 @as_root_and_user
