@@ -12,23 +12,27 @@ from collections.abc import Iterator
 
 from buildkit.images import image_names
 from runtime.errors import ImageError
+from runtime.image.archive import Image
 from runtime.image.source import stored_image, stored_manifests
 from runtime.oci.digest import chain_ids, digest_of
 from runtime.oci.image import Descriptor
 from runtime.oci.reader import parse_json
 from runtime.record import Record
+from runtime.store.identity import identity_of
+from runtime.store.known import MADE, place_of
 from runtime.store.store import Store
 
-IMAGES, STEPS, LAYERS, INDEXES, DOWNLOADS, PACKAGES, MOUNTS = (
+IMAGES, STEPS, LAYERS, INDEXES, STARTS, DOWNLOADS, PACKAGES, MOUNTS = (
     "images",
     "build cache",
     "unpacked layers",
     "indexes",
+    "records of starts",
     "downloads",
     "packages",
     "cache mounts",
 )
-KINDS = (IMAGES, STEPS, LAYERS, INDEXES, DOWNLOADS, PACKAGES, MOUNTS)
+KINDS = (IMAGES, STEPS, LAYERS, INDEXES, STARTS, DOWNLOADS, PACKAGES, MOUNTS)
 _SHA256 = 64  # characters
 
 
@@ -53,6 +57,7 @@ def inventory(store: Store) -> list[Item]:
         (STEPS, "cache"),
         (LAYERS, "layers"),
         (INDEXES, "indexes"),
+        (STARTS, "known"),
         (DOWNLOADS, "downloads"),
         (PACKAGES, "dnf"),
         (MOUNTS, "mounts"),
@@ -116,9 +121,21 @@ def _held(store: Store) -> set[str]:
                 held.add(image.manifest.config.digest.hex)
                 held.update(layer.digest.hex for layer in image.manifest.layers)
                 held.update(chain.hex for chain in chain_ids(image.config.diff_ids))
+                held.update(_records(store, image, name))
         except ImageError:  # verify-store says so; what is left of it is kept
             continue
     return held
+
+
+def _records(store: Store, image: Image, name: str) -> Iterator[str]:
+    """What a start of an image that has a name finds of it and of its layers."""
+    for path in (store.image_name(name), *(blob.path for blob in image.blobs)):
+        try:
+            record = os.path.basename(place_of(store, identity_of(path)))
+        except OSError:  # a blob that is missing
+            continue
+        yield record
+        yield f"{record}{MADE}"
 
 
 def named_images(store: Store) -> Iterator[tuple[str, Descriptor]]:

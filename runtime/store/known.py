@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 AUTO, INPLACE, UNPACK = "auto", "inplace", "unpack"  # how a root filesystem comes to be
 ALWAYS, NEVER = "always", "never"  # when digests are checked, beside auto
+MADE = "-made"
 _FORMAT = 2
 _FRESH_NS = 50_000_000  # the kernel's file times move on every 10 ms at the slowest
 
@@ -100,14 +101,14 @@ def _identity(path: str) -> tuple[int, ...] | None:
 def trust(store: Store, path: str) -> None:
     """Remember that what is in an archive or a blob is what its digest says: it was made here."""
     identity = identity_of(path)
-    _write(store, f"{_place(store, identity)}-made", (_FORMAT, identity))
+    _write(store, f"{place_of(store, identity)}{MADE}", (_FORMAT, identity))
 
 
 def is_trusted(store: Store, path: str) -> bool:
     """Whether `trust` was told of a file, and nothing has changed since."""
     try:
         identity = identity_of(path)
-        with open(f"{_place(store, identity)}-made", "rb") as file:
+        with open(f"{place_of(store, identity)}{MADE}", "rb") as file:
             return bool(marshal.loads(file.read()) == (_FORMAT, identity))
     except (OSError, ValueError, TypeError, EOFError):
         return False
@@ -134,7 +135,8 @@ def forget(image: KnownImage) -> None:
                 pass
 
 
-def _place(store: Store, identity: tuple[int, ...]) -> str:
+def place_of(store: Store, identity: tuple[int, ...]) -> str:
+    """The record of a file, there or not; with `MADE` behind it, that of its origin."""
     return f"{store.root}/known/{identity[0]:x}-{identity[1]:x}"
 
 
@@ -143,7 +145,7 @@ def _recall(store: Store, path: str) -> KnownImage | None:
     if identity is None:
         return None
     try:
-        with open(_place(store, identity), "rb") as file:
+        with open(place_of(store, identity), "rb") as file:
             version, known, values = marshal.loads(file.read())
     except (OSError, ValueError, TypeError, EOFError):
         return None
@@ -176,7 +178,7 @@ def _lower_values(lower: str | Index) -> object:
 
 def _remember(store: Store, path: str, identity: tuple[int, ...], image: KnownImage) -> None:
     values = (tuple(map(_lower_values, image.lowers)), *image.values()[1:])
-    _write(store, _place(store, identity), (_FORMAT, identity, values))
+    _write(store, place_of(store, identity), (_FORMAT, identity, values))
 
 
 def _write(store: Store, place: str, record: tuple[Any, ...]) -> None:

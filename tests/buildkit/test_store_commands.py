@@ -89,6 +89,24 @@ def _age(store: Path, days: float) -> None:
                 os.utime(path / "about", (then, then))
 
 
+@pytest.mark.parametrize("anybody", ["root", "user"], indirect=True)
+def test_what_starts_have_found_goes_with_a_prune_unless_a_name_needs_it(
+    built: Pybuild,
+) -> None:
+    time.sleep(0.1)  # what was changed just now is not remembered
+    for image in ("kept", built.output):
+        assert _pyrun(built, image, "true").status == 0
+    known = built.store / "known"
+    before = set(os.listdir(known))
+    assert _use(built)["records of starts"]["count"] == len(before)
+    assert built.run("prune", "--all").status == 0
+    left = set(os.listdir(known))
+    archive = built.output.stat()
+    name = (built.store / "images/kept:latest").stat()
+    assert f"{archive.st_dev:x}-{archive.st_ino:x}" in before - left
+    assert f"{name.st_dev:x}-{name.st_ino:x}" in left
+
+
 def test_prune_by_age_removes_what_was_not_used(built: Pybuild) -> None:
     _age(built.store, 3)
     built.add({"f": "3"})
