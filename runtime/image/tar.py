@@ -39,6 +39,10 @@ REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = "0123456"
 _END = bytes(BLOCK)
 _OCTAL = b"01234567 \0"  # what a field of digits is made of
 _KINDS = frozenset("0123456")
+_PLAIN_KINDS = {ord(kind): kind for kind in (REGULAR, HARDLINK, SYMLINK, DIRECTORY)}
+_RIGHTS: dict[bytes, tuple[int, int, int]] = {}  # mode, uid and gid of header fields
+_TIMES: dict[bytes, int] = {}
+_MOST_KNOWN = 4096
 _MAX_EXTENSION = 1 << 20  # bytes of one PAX header or GNU long name
 _MAX_PATH = 4096  # PATH_MAX
 _MAX_ID = (1 << 32) - 1
@@ -88,6 +92,11 @@ def members(stream: Stream, where: str, *, sparse: bool = False) -> Iterator[Val
         header = stream.read(BLOCK)
         if len(header) < BLOCK:
             raise ImageError(f"{where}: the tar ends without its end marker: truncated")
+        if not (pax or long_name or long_link):
+            values = _plain(header)
+            if values is not None:
+                yield values
+                continue
         if header == _END:
             return
         numbers = _numbers(header, where)
@@ -127,8 +136,11 @@ class FileStream:
 
     def read(self, size: int) -> bytes:
         """Return exactly `size` bytes, or fewer at the end."""
-        content = os.pread(self._fd, min(size, self._end - self.position), self.position)
-        self.position += len(content)
+        position = self.position
+        if size > self._end - position:
+            size = self._end - position
+        content = os.pread(self._fd, size, position)
+        self.position = position + len(content)
         return content
 
     def skip(self, size: int) -> None:
@@ -141,6 +153,8 @@ class FileStream:
 
 def inside_root(name: str, where: str) -> str:
     """A member's path, without `.` and double slashes; ImageError if it leaves the root."""
+    if "//" not in name and "/." not in name and name[:1] not in "./" and name[-1] != "/":
+        return name  # nearly all are written like this
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if ".." in parts:
         raise ImageError(f"{where}: {name}: leaves the image root")
@@ -170,32 +184,51 @@ def _check(header: bytes, where: str) -> tuple[str, int]:
     return kind, size
 
 
+def _plain(header: bytes) -> Values | None:
+    """A member of which the header says everything, in octal digits, but for devices.
+
+    Nearly all are such, and have their owners, modes and times in common.
+    """
+    kind = _PLAIN_KINDS.get(header[156])
+    size, checksum = header[124:135], header[148:154]
+    if kind is None or header[345] or not size.isdigit() or not checksum.isdigit():
+        return None
+    owned, times = header[100:124], header[136:148]
+    rights, mtime = _RIGHTS.get(owned), _TIMES.get(times)
+    if rights is None or mtime is None:
+        if len(_RIGHTS) + len(_TIMES) > _MOST_KNOWN:
+            _RIGHTS.clear()
+            _TIMES.clear()
+        if owned.translate(None, _OCTAL) or times.translate(None, _OCTAL):
+            return None
+        try:
+            mode, uid, gid = (int(owned[at : at + 7], 8) for at in (0, 8, 16))
+            rights, mtime = (mode & 0o7777, uid, gid), int(times[:11], 8)
+        except ValueError:
+            return None
+        if (owned[7] | owned[15] | owned[23] | times[11]) not in (0, 32):
+            return None
+        _RIGHTS[owned], _TIMES[times] = rights, mtime
+    # The sum is over the header with its own field (8 bytes) taken as blanks. The lower half of
+    # Adler-32 is one more than a sum of bytes, modulo 65521 (RFC 1950).
+    found = (zlib.adler32(header) & 0xFFFF) - 1 - sum(header[148:156]) + 8 * 0x20
+    try:
+        if found != int(checksum, 8) or header[135] not in (0, 32):
+            return None
+        length = int(size, 8) if kind == REGULAR else 0
+    except ValueError:
+        return None
+    mode, uid, gid = rights
+    name = header[: header.find(0, 0, 100) % 101].decode("utf-8", "surrogateescape")
+    link = _text(header[157:257]) if header[157] else ""
+    return name, kind, mode, uid, gid, length, mtime, link, (0, 0), (), None
+
+
 def _numbers(header: bytes, where: str) -> tuple[str, int, int, int, int, int]:
     """The type flag of a header whose checksum is right, then mode, uid, gid, size and mtime."""
     kind = chr(header[156])
     if kind in "\x007":
         kind = "0"
-    # Nearly all headers have nothing but octal digits there, each field with its end: one look.
-    ends = header[107] | header[115] | header[123] | header[135] | header[147]
-    if ends in (0, 32) and not header[100:156].translate(None, _OCTAL):
-        try:
-            numbers = (
-                kind,
-                int(header[100:107], 8),
-                int(header[108:115], 8),
-                int(header[116:123], 8),
-                int(header[124:135], 8),
-                int(header[136:147], 8),
-            )
-            expected = int(header[148:154], 8)
-        except ValueError:  # an empty field, or one with a gap
-            pass
-        else:
-            # The sum is over the header with its own field (8 bytes) taken as blanks. The lower
-            # half of Adler-32 is one more than a sum of bytes, modulo 65521 (RFC 1950).
-            found = zlib.adler32(header[156:], zlib.adler32(header[:148])) - 1 + 8 * 0x20
-            if (found - expected) & 0xFFFF == 0:
-                return numbers
     expected = sum(header) - sum(header[148:156]) + 8 * 0x20
     if _number(header[148:156], where) != expected:
         raise ImageError(f"{where}: not a tar (a header has a wrong checksum)")
