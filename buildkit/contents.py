@@ -6,6 +6,7 @@ import marshal
 import os
 import stat
 import time
+from itertools import islice
 
 from buildkit.excluding import NOTHING_EXCLUDED, kept_parents
 from buildkit.ignoring import ALL_VISIBLE
@@ -22,13 +23,20 @@ if TYPE_CHECKING:
     from buildkit.ignoring import Visible
     from runtime.store.store import Store
 
+    Found = tuple[str, str, os.stat_result]  # name, place, status
     Stamp = tuple[int, int, int]  # size in bytes, mtime and ctime in nanoseconds
 
 # As git's "racy" entries: a file that changed this shortly before it was read could change again
 # without its times showing it, so it is not remembered. Two seconds is the grain of FAT.
 _GRAIN_NS = 2_000_000_000
 _FORMAT = 1
+_BATCH = 8192  # files that are held in memory at once
+_MANY, _MUCH = 1000, 16 << 20  # files, or bytes in them, that several processes read
 _CHUNK = 1 << 16  # most files of a context fit; a larger buffer costs more than it saves
+
+
+class GoneError(OSError):
+    """A file was there when its directory was listed, and not any more when it was read."""
 
 
 class StatCache:
@@ -101,7 +109,7 @@ def digest(
     try:
         for above in kept_parents(path):
             _add_directory(sha, root_fd, above)
-        for name, place, status in _walk(real, path, visible, excluded):
+        for (name, place, status), content in _read(_walk(real, path, visible, excluded), known):
             line = f"{name}\0{stat.S_IFMT(status.st_mode):o}\0{status.st_mode & 0o7777:o}\0"
             sha.update(os.fsencode(line))
             _add_xattrs(sha, place, status)
@@ -109,7 +117,7 @@ def digest(
             if first != name and not stat.S_ISDIR(status.st_mode):
                 sha.update(os.fsencode(first) + b"\0")
             if stat.S_ISREG(status.st_mode):
-                sha.update(_file_digest(place, status, known))
+                sha.update(content)
             elif stat.S_ISLNK(status.st_mode):
                 sha.update(os.fsencode(os.readlink(place)) + b"\0")
             elif stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
@@ -117,15 +125,15 @@ def digest(
     except OSError as error:
         inside = os.fsdecode(error.filename or "").removeprefix(real).strip("/")
         named = os.path.join(path, inside) if inside else path
+        if isinstance(error, FileNotFoundError) and inside:
+            raise GoneError(error.errno, "is gone", named) from error
         raise OSError(error.errno, error.strerror, named) from error
     finally:
         os.close(fd)
     return sha.hexdigest()
 
 
-def _walk(
-    real: str, path: str, visible: Visible, excluded: Excluded
-) -> Iterator[tuple[str, str, os.stat_result]]:
+def _walk(real: str, path: str, visible: Visible, excluded: Excluded) -> Iterator[Found]:
     """Name, place and status of what is visible below `real`, in a fixed order, itself first."""
     status = os.stat(real)
     yield ".", real, status
@@ -154,26 +162,50 @@ def _add_directory(sha: Hash, root_fd: int, path: str) -> None:
         os.close(fd)
 
 
-def _file_digest(path: str, status: os.stat_result, known: StatCache | None) -> bytes:
-    found = None if known is None else known.look_up(status)
-    if found is None:
-        import hashlib  # OpenSSL: worth its loading where there is much to read
+def _read(found: Iterator[Found], known: StatCache | None) -> Iterator[tuple[Found, bytes]]:
+    """With the digest of each file, which nothing else has."""
+    while batch := list(islice(found, _BATCH)):
+        digests = [b""] * len(batch)
+        unknown = []
+        for number, (_, _, status) in enumerate(batch):
+            if stat.S_ISREG(status.st_mode):
+                digest = None if known is None else known.look_up(status)
+                if digest is None:
+                    unknown.append(number)
+                else:
+                    digests[number] = digest
+        for number, digest in zip(unknown, _read_all(batch, unknown), strict=True):
+            digests[number] = digest
+            if known is not None:
+                known.add(batch[number][2], digest)
+        yield from zip(batch, digests, strict=True)
 
-        sha = hashlib.sha256()
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            left = status.st_size
-            while chunk := os.read(fd, _CHUNK):
-                sha.update(chunk)
-                left -= len(chunk)
-                if left == 0:
-                    break  # most often saves a call
-        finally:
-            os.close(fd)
-        found = sha.digest()
-        if known is not None:
-            known.add(status, found)
-    return found
+
+def _read_all(batch: list[Found], numbers: list[int]) -> list[bytes]:
+    files = [(batch[number][1], batch[number][2].st_size) for number in numbers]
+    if len(files) > 1 and (len(files) >= _MANY or sum(size for _, size in files) >= _MUCH):
+        from buildkit.reading import file_digests
+
+        return file_digests(files)
+    return [file_digest(path, size) for path, size in files]
+
+
+def file_digest(path: str, size: int) -> bytes:
+    """The sha256 of a file that is thought to have so many bytes. Raises OSError."""
+    import hashlib  # OpenSSL: worth its loading where there is much to read
+
+    sha = hashlib.sha256()
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        left = size
+        while chunk := os.read(fd, _CHUNK):
+            sha.update(chunk)
+            left -= len(chunk)
+            if left == 0:
+                break  # most often saves a call
+    finally:
+        os.close(fd)
+    return sha.digest()
 
 
 def _add_xattrs(sha: Hash, place: str, status: os.stat_result) -> None:

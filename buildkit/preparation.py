@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING, assert_never
 
 from buildkit.cache import Parts
+from buildkit.contents import GoneError
 from buildkit.counting import Count
 from buildkit.errors import BuildError, LocatedError
 from buildkit.inputs import HiddenError, Input, context_input, find_program, is_same_context
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # A file's times come from a clock that is read a hundred times a second, or more often.
 _GRAIN_NS = 20_000_000
+_CHANGED = "the context changed while it was copied"
+_QUIET = "run the build again when nothing writes to it"
 
 # What a COPY takes files from if it is not the context; of a RUN one for each of its mounts.
 Origins = tuple[State | None, ...]
@@ -92,8 +95,7 @@ def refuse_changes(prepared: Prepared, newest_change: int, settings: Settings) -
         return
     for item in prepared.inputs:
         if item[0] == "context" and not is_same_context(item, settings.known):
-            hint = "run the build again when nothing writes to it"
-            raise BuildError("the context changed while it was copied", hint=hint)
+            raise BuildError(_CHANGED, hint=_QUIET)
 
 
 def _prepared(
@@ -264,6 +266,8 @@ def _select(
         )
     except HiddenError as hidden:
         error = BuildError(f"{source.path}: excluded from the context", hint=f"by {hidden}")
+    except GoneError as gone:
+        error = BuildError(f"{_CHANGED}: {gone.filename} is gone", hint=_QUIET)
     except (FileNotFoundError, NotADirectoryError):
         near = _near(source.path, settings.context)
         hint = f"did you mean {near}?" if near else None
