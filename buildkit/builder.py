@@ -18,7 +18,7 @@ from buildkit.errors import BuildError, LocatedError
 from buildkit.execution import execute, execute_on_tree
 from buildkit.explain import Explanations
 from buildkit.history import COMMENT
-from buildkit.images import import_layers
+from buildkit.images import are_there, import_layers
 from buildkit.inputs import Input, image_input
 from buildkit.platforms import parts_of
 from buildkit.preparation import Origins, Prepared, prepare
@@ -159,7 +159,13 @@ class Builder:
     def _image_state(self, base: ImageBase) -> Steps[State]:
         image = self._images[base]
         self._inputs.append(image_input(image, image.name, base.platform))
-        layers = yield from value_of(Work(lambda _: self._import(image), _no_output))
+        if are_there(self._store, image):
+            layers = yield from value_of(Work(lambda _: self._import(image), _no_output))
+        else:
+            title = f"[internal] load layers of {base.name}"
+            with self._progress.step(title, once=True) as step:
+                work = Work(lambda _: self._import(image, step.count), _no_output)
+                layers = yield from value_of(work)
         return State(
             layers=layers,
             based=len(layers),
@@ -167,7 +173,7 @@ class Builder:
             epoch=self._settings.clamped(max(LEAST_EPOCH, _seconds(image.config.created))),
         )
 
-    def _import(self, image: Image) -> tuple[Layer, ...]:
+    def _import(self, image: Image, count: Count | None = None) -> tuple[Layer, ...]:
         if self._trees is not None:
             from buildkit.copied_snapshot import verify_new_layers
 
@@ -175,7 +181,7 @@ class Builder:
         elif refusal():  # what cannot be mounted in place
             self._store.layers_of(image)
         with Workspace(self._store) as work:
-            return import_layers(self._store, work, image)
+            return import_layers(self._store, work, image, count)
 
     def _do(self, step: AnyStep, state: State, stage: PlannedStage, title: str) -> Steps[State]:
         if isinstance(step, ConfigureStep):

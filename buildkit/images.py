@@ -6,6 +6,7 @@ import hashlib
 import os
 
 from buildkit.cache import Layer
+from buildkit.counting import Count
 from buildkit.errors import BuildError
 from buildkit.file_copy import copy_bytes
 from runtime.errors import ImageError
@@ -16,6 +17,8 @@ from runtime.oci.image import LAYER, Descriptor, canonical_media_type
 from runtime.store.known import trust
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
+
+_PIECE = 16 << 20  # bytes that are copied before somebody may see it
 
 
 def find_image(store: Store, name: str, context: str, platform: str = "") -> Image:
@@ -47,9 +50,17 @@ def find_image(store: Store, name: str, context: str, platform: str = "") -> Ima
     )
 
 
-def import_layers(store: Store, work: Workspace, image: Image) -> tuple[Layer, ...]:
+def are_there(store: Store, image: Image) -> bool:
+    """Whether all layer blobs of an image are in the store."""
+    return all(os.path.exists(store.blob(la.digest)) for la in image.manifest.layers)
+
+
+def import_layers(
+    store: Store, work: Workspace, image: Image, count: Count | None = None
+) -> tuple[Layer, ...]:
     """Bring an image's layer blobs into the store, verified; returns the layers, lowest first."""
     layers = []
+    counted = _Counted(count, sum(layer.size for layer in image.manifest.layers))
     for blob, descriptor, diff_id in zip(
         image.blobs, image.manifest.layers, image.config.diff_ids, strict=True
     ):
@@ -60,19 +71,42 @@ def import_layers(store: Store, work: Workspace, image: Image) -> tuple[Layer, .
                 f"config says {diff_id}"
             )
         if not os.path.exists(store.blob(descriptor.digest)):
-            _import_blob(store, work, blob, descriptor, image.name)
+            _import_blob(store, work, blob, descriptor, image.name, counted)
         layers.append(Layer(descriptor=descriptor, diff_id=diff_id))
     return tuple(layers)
 
 
+class _Counted:
+    """How many bytes of all are there."""
+
+    def __init__(self, count: Count | None, total: int) -> None:
+        self._count = count
+        self._total = total
+        self._done = 0
+
+    def add(self, size: int) -> None:
+        """So many more."""
+        self._done += size
+        if self._count is not None:
+            self._count.set(self._done, of=self._total)
+
+
 def _import_blob(
-    store: Store, work: Workspace, blob: BlobRange, descriptor: Descriptor, name: str
+    store: Store,
+    work: Workspace,
+    blob: BlobRange,
+    descriptor: Descriptor,
+    name: str,
+    counted: _Counted,
 ) -> None:
     aside = f"{work.path}/blob-{descriptor.digest.hex}"
     with open(blob.path, "rb", buffering=0) as source, open(aside, "x+b", buffering=0) as target:
         source.seek(blob.offset)
-        if copy_bytes(source.fileno(), target.fileno(), blob.size) < blob.size:
-            raise BuildError(f"{name}: layer {descriptor.digest}: truncated")
+        for left in range(blob.size, 0, -_PIECE):
+            piece = min(left, _PIECE)
+            if copy_bytes(source.fileno(), target.fileno(), piece) < piece:
+                raise BuildError(f"{name}: layer {descriptor.digest}: truncated")
+            counted.add(piece)
         target.seek(0)  # of the copy: whatever becomes of the archive, this is in the store
         found = f"sha256:{hashlib.file_digest(target, 'sha256').hexdigest()}"
         os.fsync(target.fileno())

@@ -84,7 +84,8 @@ class Progress:
     def __init__(self, kind: str = PLAIN, total: int = 0) -> None:
         """`total` is the number of steps that there may be."""
         self._view, self.tick = make_view(kind, total)
-        self.titles: list[str] = []  # of all steps so far
+        self.titles: list[str] = []  # of the steps so far that a build has each time
+        self._steps = 0
         self.last_log = b""  # the end of the output of the step that ran last
 
     def __enter__(self) -> Progress:
@@ -98,11 +99,13 @@ class Progress:
         self._view.close()
 
     @contextmanager
-    def step(self, title: str) -> Iterator[StepProgress]:
-        """Announce a step and how it ended."""
-        self.titles.append(title)
-        count = self._view.begin(len(self.titles), title)
-        step = StepProgress(len(self.titles), self._view, count)
+    def step(self, title: str, *, once: bool = False) -> Iterator[StepProgress]:
+        """Announce a step and how it ended; `once`: it is not there when the build is repeated."""
+        if not once:
+            self.titles.append(title)
+        self._steps += 1
+        count = self._view.begin(self._steps, title)
+        step = StepProgress(self._steps, self._view, count)
         try:
             yield step
         except GeneratorExit:  # the scheduler ends what another step's failure left

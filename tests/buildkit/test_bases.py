@@ -117,3 +117,15 @@ def test_nothing_stays_mounted_after_a_step_that_failed(as_root: Pybuild) -> Non
     assert os.listdir(as_root.store / "tmp") == []
     with open("/proc/self/mountinfo", encoding="utf-8") as mounts:
         assert mounts.read() == before
+
+
+def test_layers_of_a_base_are_loaded_in_a_step_of_their_own_once(
+    pybuild: Pybuild, busybox: Path
+) -> None:
+    shutil.copy(busybox, pybuild.context / "base.tar")
+    text = "FROM base.tar\nRUN true\n"
+    said = pybuild.try_build(text).stderr
+    assert said.startswith("#1 [internal] load layers of base.tar\n#1 DONE ")
+    assert "#2 [stage-0 1/1] RUN true\n" in said
+    assert pybuild.try_build(text).stderr.startswith("#1 [stage-0 1/1] RUN true\n#1 CACHED\n")
+    assert "load layers" not in pybuild.try_build(f"{text}ENV A=1\n").stderr
