@@ -81,6 +81,10 @@ def _main(arguments: list[str]) -> int:
         from runtime.bundle_cli import main as bundle
 
         return bundle(arguments[1:])
+    if arguments[:1] == ["info"]:
+        from runtime.info_cli import main as info
+
+        return info(arguments[1:])
     from runtime.command_line import HELP, CommandLine
 
     line = CommandLine(arguments)

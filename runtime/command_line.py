@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 HELP = """\
 usage: pyrun [OPTIONS] IMAGE [COMMAND...]
+       pyrun info [IMAGE]                      what is possible here, and how an image starts
+       pyrun bundle [OPTIONS] IMAGE DIR        an image as an OCI bundle
+       pyrun oci VERB...                       an OCI runtime, also as pyrun-oci
 
 Run an image in fresh namespaces. IMAGE is an image archive (image.tar) or a name
 that `pybuild -t NAME` gave. What the container writes is thrown away when it ends.
@@ -60,6 +63,13 @@ usage: pyrun bundle [OPTIONS] IMAGE DIR [COMMAND...]
 Write an image as an OCI bundle, for any runtime: DIR/rootfs and DIR/config.json. The options are
 those of `pyrun IMAGE`; DIR must not exist. With --rootfs=inplace no file is copied: DIR/rootfs is
 empty, and `pyrun oci`, no other runtime, mounts the image there where it lies.
+"""
+
+INFO_HELP = """\
+usage: pyrun info [--root DIR] [--platform linux/ARCH] [--rootfs HOW] [--format json] [IMAGE]
+
+What this machine lets pyrun do; of an image, how its next start comes by its root filesystem,
+and why.
 """
 
 _TABLE = OptionTable(

@@ -55,7 +55,7 @@ def know(
     path = name if os.path.exists(name) else store.image_name(name)
     found = None
     if not platform and verify != ALWAYS:
-        found = _recall(store, path)
+        found = recall(store, path)
     if found is not None and (rootfs == AUTO or (rootfs == INPLACE) == _is_in_place(found)):
         return found
     from runtime.image.source import open_image
@@ -140,7 +140,8 @@ def place_of(store: Store, identity: tuple[int, ...]) -> str:
     return f"{store.root}/known/{identity[0]:x}-{identity[1]:x}"
 
 
-def _recall(store: Store, path: str) -> KnownImage | None:
+def recall(store: Store, path: str) -> KnownImage | None:
+    """What an earlier start found of an archive or a name's file, if it is as it was."""
     identity = _identity(path)
     if identity is None:
         return None

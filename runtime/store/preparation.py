@@ -26,10 +26,11 @@ def prepare(store: Store, image: Image, *, rootfs: str, verify: str) -> tuple[st
     In place by choice or, with `auto`, where this machine can and the layers are not unpacked yet.
     Raises ImageError or StoreError.
     """
-    if rootfs == UNPACK or (rootfs == AUTO and (refusal() or _is_unpacked(store, image))):
-        return store.layers_of(image)
-    if why := refusal():
+    kind, why = choose(store, image, rootfs)
+    if kind == UNPACK and rootfs == INPLACE:
         raise ImageError(f"{image.name}: cannot be mounted in place: {why}")
+    if kind == UNPACK:
+        return store.layers_of(image)
     try:
         return (_mounted(store, image, verify),)
     except ImageError as error:
@@ -41,6 +42,17 @@ def prepare(store: Store, image: Image, *, rootfs: str, verify: str) -> tuple[st
         return store.layers_of(image)
     except ImageError:
         raise reason from None
+
+
+def choose(store: Store, image: Image, rootfs: str) -> tuple[str, str]:
+    """INPLACE or UNPACK, and why: what a start will try first. Nothing is done."""
+    if rootfs == UNPACK:
+        return UNPACK, "--rootfs=unpack"
+    if why := refusal():
+        return UNPACK, why
+    if rootfs == AUTO and _is_unpacked(store, image):
+        return UNPACK, "its layers are in the store, unpacked"
+    return INPLACE, "root, and a kernel that mounts it without unpacking"
 
 
 def _is_unpacked(store: Store, image: Image) -> bool:
