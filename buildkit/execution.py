@@ -27,7 +27,7 @@ from buildkit.state import Settings, State
 from buildkit.steps import AnyStep, BootstrapStep, ConfigureStep, CopyStep, RunStep, WorkdirStep
 from buildkit.worker import Output
 from runtime.sandbox.rootfs import Overlay
-from runtime.sandbox.rootpath import make_directories
+from runtime.sandbox.rootpath import MAX_LINKS, make_directories
 from runtime.sandbox.users import look_up
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -291,5 +291,5 @@ def _make_workdir(step: WorkdirStep, root: str) -> None:
     if step.user:
         user = look_up(root_fd, step.user).user
         owner = (user.uid, user.gid)
-    os.close(make_directories(root_fd, step.path, owner=owner))
+    os.close(make_directories(root_fd, step.path, owner=owner, links=MAX_LINKS))
     os.close(root_fd)
