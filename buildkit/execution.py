@@ -290,6 +290,7 @@ def _make_workdir(step: WorkdirStep, root: str) -> None:
     owner = (0, 0)
     if step.user:
         user = look_up(root_fd, step.user).user
-        owner = (user.uid, user.gid)
+        # A number alone is the group as well, as for --chown and other than for processes.
+        owner = (user.uid, user.uid if step.user.isdigit() else user.gid)
     os.close(make_directories(root_fd, step.path, owner=owner, links=MAX_LINKS))
     os.close(root_fd)
