@@ -175,6 +175,11 @@ def test_files_and_configuration_are_those_of_buildah(
     assert allowed - differ.keys() == set(), "the table says more than there is"
 
 
+def test_every_build_has_its_place_in_the_table_of_what_is_covered() -> None:
+    covered = (FOLDER / "README.md").read_text().partition("## Where we differ")[0]
+    assert [build for build in BUILDS if f"`{build}`" not in covered] == []
+
+
 # What makes an archive of the base image in buildah's storage, or of the archive of it.
 FOREIGN = {
     "buildah": "buildah {storage} push localhost/busybox oci-archive:{to}",
