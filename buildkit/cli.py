@@ -236,7 +236,8 @@ def _write_metadata(path: str, found: Recorded, tags: tuple[str, ...]) -> None:
 def _epoch(line: CommandLine) -> int | None:
     name, text = "--timestamp", line.timestamp
     if not text:
-        name, text = "SOURCE_DATE_EPOCH", os.environ.get("SOURCE_DATE_EPOCH", "")
+        name = "SOURCE_DATE_EPOCH"
+        text = build_arguments(line.build_args).get(name, "")
     if not text:
         return None
     if not (text.isascii() and text.isdigit()) or int(text) > _LAST_SECOND:

@@ -36,7 +36,8 @@ takes files from. Without -o and -t the image is written to image.tar.
                              of the image's configuration; of its manifest
       --format oci|docker    media types (default: oci)
       --timestamp SECONDS    the latest time of anything in the image (default:
-                             $SOURCE_DATE_EPOCH, else that of the newest input)
+                             SOURCE_DATE_EPOCH, a build argument or else your variable;
+                             else that of the newest input)
       --build-arg NAME[=VALUE]
                              value of an ARG; without =VALUE the caller's variable
       --build-context NAME=DIR|ARCHIVE|docker-image://NAME|oci-layout://DIR[:TAG]
@@ -317,8 +318,11 @@ def store_limit() -> int:
 
 
 def build_arguments(items: tuple[str, ...]) -> dict[str, str]:
-    """The --build-arg options as a mapping; one without a value is the caller's variable."""
-    values: dict[str, str] = {}
+    """The --build-arg options as a mapping; one without a value is the caller's variable.
+
+    The caller's SOURCE_DATE_EPOCH is one without being named, as with docker buildx.
+    """
+    values = {name: os.environ[name] for name in ("SOURCE_DATE_EPOCH",) if os.environ.get(name)}
     for item in items:
         name, equals, value = item.partition("=")
         if not name:

@@ -11,7 +11,7 @@ import os
 import stat
 
 from buildkit.copying import Attributes, over_directory, over_file, strange_owner
-from runtime.sandbox.rootpath import make_directories, open_in_root
+from runtime.sandbox.rootpath import MAX_LINKS, make_directories, open_in_root
 from runtime.sandbox.users import Account, look_up
 
 _CHUNK = 1 << 30
@@ -35,7 +35,7 @@ class DirectoryTarget:
 
     def make(self, path: str, mode: int, owner: tuple[int, int]) -> int:
         """The same, what is missing being made."""
-        return make_directories(self.root_fd, path, mode, owner)
+        return make_directories(self.root_fd, path, mode, owner, links=MAX_LINKS)
 
     def close(self, folder: int) -> None:
         """Close the descriptor."""

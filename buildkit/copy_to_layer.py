@@ -124,7 +124,7 @@ class LayerTarget:
         return self._walk(path, None)
 
     def make(self, path: str, mode: int, owner: tuple[int, int]) -> Folder:
-        """The same, what is missing being made; not what a link leads to."""
+        """The same, what is missing being made."""
         self._check(path, owner)
         return self._walk(path, Attributes(owner, mode, self._epoch))
 
@@ -211,12 +211,12 @@ class LayerTarget:
         return found
 
     def _walk(self, path: str, made: Attributes | None) -> Folder:
-        """The directory at a path; with `made`, what it names itself is made if it is missing."""
+        """The directory at a path; with `made`, what is missing is made, also where links lead."""
         here = self._root
-        waiting = [(part, made) for part in _parts(path)]
+        waiting = _parts(path)
         links = 0
         while waiting:
-            name, made = waiting.pop()
+            name = waiting.pop()
             if name == "..":
                 here = here.above or here
                 continue
@@ -238,7 +238,7 @@ class LayerTarget:
                 raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
             if target.startswith("/"):
                 here = self._root
-            waiting += [(part, None) for part in _parts(target)]
+            waiting += _parts(target)
         return here
 
     def _place(self, folder: Folder, name: str, file: File) -> None:

@@ -27,7 +27,7 @@ from buildkit.state import Settings, State
 from buildkit.steps import AnyStep, BootstrapStep, ConfigureStep, CopyStep, RunStep, WorkdirStep
 from buildkit.worker import Output
 from runtime.sandbox.rootfs import Overlay
-from runtime.sandbox.rootpath import make_directories
+from runtime.sandbox.rootpath import MAX_LINKS, make_directories
 from runtime.sandbox.users import look_up
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -290,6 +290,7 @@ def _make_workdir(step: WorkdirStep, root: str) -> None:
     owner = (0, 0)
     if step.user:
         user = look_up(root_fd, step.user).user
-        owner = (user.uid, user.gid)
-    os.close(make_directories(root_fd, step.path, owner=owner))
+        # A number alone is the group as well, as for --chown and other than for processes.
+        owner = (user.uid, user.uid if step.user.isdigit() else user.gid)
+    os.close(make_directories(root_fd, step.path, owner=owner, links=MAX_LINKS))
     os.close(root_fd)

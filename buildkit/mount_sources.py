@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -37,12 +38,24 @@ def copy_context(
 
 
 def copy_tree(step: RunStep, root: str, source: str, place: str) -> None:
-    """Copy from a root filesystem to `place`/files, owners and times too; in a child."""
+    """Copy from a root filesystem to `place`/files, owners and times too; in a child.
+
+    A directory is itself like the one that it is copied from, which COPY's destination is not.
+    """
     copier = Copier(_copy_step(step, Scratch()), DirectoryTarget(place), epoch=0)
     try:
         copier.copy(root, (source,))
     except FileNotFoundError:
         raise missing(source) from None
+    root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = open_in_root(root_fd, source)
+    status, copied = os.fstat(fd), f"{place}/files"
+    os.close(fd)
+    os.close(root_fd)
+    if stat.S_ISDIR(status.st_mode):
+        os.chown(copied, status.st_uid, status.st_gid)
+        os.chmod(copied, stat.S_IMODE(status.st_mode))
+        os.utime(copied, ns=(status.st_mtime_ns, status.st_mtime_ns))
 
 
 def missing(source: str) -> BuildError:

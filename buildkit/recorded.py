@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from buildkit.inputs import Input
     from runtime.store.store import Store
 
-FORMAT = "5"  # part of every key: raised when the same input would give other bytes
+FORMAT = "6"  # part of every key: raised when the same input would give other bytes
 
 
 class Recorded(Record):

@@ -89,12 +89,25 @@ def _times(image: Image) -> set[float]:
     return {info.mtime for info in image.files.values()}
 
 
-def test_source_date_epoch_is_the_time_of_everything(pybuild: Pybuild) -> None:
+@pytest.mark.parametrize("given", ["variable", "build argument"])
+def test_source_date_epoch_is_the_time_of_everything(pybuild: Pybuild, given: str) -> None:
     pybuild.add(FILES)
-    image = pybuild.build(TEXT, env={"SOURCE_DATE_EPOCH": "1000000000"})
+    variable = "SOURCE_DATE_EPOCH"
+    if given == "variable":
+        image = pybuild.build(TEXT, env={variable: "1000000000"})
+    else:
+        argument = f"--build-arg={variable}=1000000000"
+        image = pybuild.build(TEXT, argument, env={variable: "1"})
     assert _times(image) == {1_000_000_000}
     created = {image.config["created"], *(e["created"] for e in image.config["history"])}
     assert created == {"2001-09-09T01:46:40Z"}
+
+
+def test_a_step_can_ask_for_source_date_epoch(pybuild: Pybuild) -> None:
+    text = f"{SHELL}RUN echo [$SOURCE_DATE_EPOCH] > /a\nARG SOURCE_DATE_EPOCH\n"
+    text += "RUN echo $SOURCE_DATE_EPOCH > /b\n"
+    image = pybuild.build(text, env={"SOURCE_DATE_EPOCH": "1000000000"})
+    assert (image.read("a"), image.read("b")) == (b"[]\n", b"1000000000\n")
 
 
 def test_without_it_nothing_is_younger_than_1980(pybuild: Pybuild) -> None:

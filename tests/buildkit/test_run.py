@@ -81,10 +81,12 @@ def test_workdir_belongs_to_the_user_and_an_existing_one_stays_as_it_is(
 ) -> None:
     anybody.add({"accounts/passwd": PASSWD, "old/x": ""})
     text = (
-        f"FROM scratch\n{ACCOUNTS}COPY --chmod=700 old /old/\nUSER alice\nWORKDIR /old\nWORKDIR /n"
+        f"FROM scratch\n{ACCOUNTS}COPY --chmod=700 old /old/\n"
+        "USER alice\nWORKDIR /old\nWORKDIR /n\nUSER 7\nWORKDIR /number\n"
     )
     found = modes(anybody.build(text))
     assert (found["old"], found["n"]) == ("0:0 700", "1000:1000 755")
+    assert found["number"] == "7:7 755", "a number alone is the group as well, as for --chown"
 
 
 def test_a_heredoc_is_the_script(pybuild: Pybuild) -> None:

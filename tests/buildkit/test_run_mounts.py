@@ -206,10 +206,12 @@ def test_a_new_cache_has_the_mode_and_the_owner_that_are_asked_for(pybuild: Pybu
 def test_a_cache_starts_with_what_from_has(anybody: Pybuild) -> None:
     anybody.add({"d/f": "1"})
     text = (
-        f"FROM scratch AS other\nCOPY d /d\n{SHELL}"
-        "RUN --mount=type=cache,from=other,source=/d,target=/c cat /c/f > /n; echo 2 > /c/f\n"
+        f"FROM scratch AS other\nCOPY --chown=5:6 --chmod=701 d /seed/d\n{SHELL}"
+        "RUN --mount=type=cache,from=other,source=/seed,target=/c cat /c/d/f > /n; "
+        "stat -c '%u:%g %a' /c > /who; echo 2 > /c/d/f\n"
     )
-    assert anybody.build(text).read("n") == b"1"
+    image = anybody.build(text)
+    assert (image.read("n"), image.read("who")) == (b"1", b"5:6 701\n")
     assert anybody.build(text, "--no-cache").read("n") == b"2\n"
 
 

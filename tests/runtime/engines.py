@@ -131,15 +131,20 @@ class Buildah:
         self.directory = directory
         conf = directory / "containers.conf"
         conf.write_text('[containers]\ndefault_ulimits=["nofile=1024:4096", "nproc=1024:2048"]\n')
-        self._env = {
+        self.env = {
             "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
             "HOME": str(directory),
             "CONTAINERS_CONF": str(conf),
         }
 
-    def __call__(self, *arguments: str | Path) -> Result:
-        storage = ("--root", self.directory / "root", "--runroot", self.directory / "run")
-        return run(["buildah", *storage, "--storage-driver", "vfs", *arguments], env=self._env)
+    def __call__(self, *arguments: str | Path, cwd: Path | None = None) -> Result:
+        return run(["buildah", *self.storage, *arguments], env=self.env, cwd=cwd)
+
+    @property
+    def storage(self) -> tuple[str, ...]:
+        """The options that name its storage, which podman has as well."""
+        places = (f"--root={self.directory}/root", f"--runroot={self.directory}/run")
+        return (*places, "--storage-driver=vfs")
 
 
 def our_runtime() -> str:
