@@ -216,7 +216,10 @@ def _run(command: Command) -> tuple[Sample, bytes]:
         # vfork inside: a large harness costs the command nothing. The rusage of wait4 is the
         # child's with the children that it waited for in turn.
         begin = time.perf_counter()
-        pid = os.posix_spawnp(command.argv[0], command.argv, env, file_actions=actions)
+        try:
+            pid = os.posix_spawnp(command.argv[0], command.argv, env, file_actions=actions)
+        except OSError as error:
+            raise BenchmarkError(f"{command.name}: {command.argv[0]}: {error.strerror}") from error
         _, wait_status, usage = os.wait4(pid, 0)
         wall_s = time.perf_counter() - begin
         stdout.seek(0)

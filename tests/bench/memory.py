@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import sys
 
-from tests.bench.harness import BenchmarkError, environment, parse_options
-from tests.bench.peers import Place, cgroups, import_root, our_image, place
+from tests.bench.harness import BenchmarkError, environment, machine, parse_options
+from tests.bench.peers import Place, cgroups, import_root, our_image, place, versions
 
 SIZES = (("1 MB", 1_000_000), ("1 GB", 1_000_000_000))
 
@@ -23,7 +23,9 @@ def main() -> int:
             our_image(options, here)
             import_root(here, "buildah")
             import_root(here, "podman")
-            print("## memory\n\n| command | a file of | MB |\n| --- | --- | --: |")
+            facts = machine() | dict(versions(options, "buildah", "podman"))
+            print("\n".join(f"- {name}: {value}" for name, value in facts.items()), end="\n\n")
+            print("| command | a file of | MB |\n| --- | --- | --: |")
             for title, size in SIZES:
                 context = f"{here.path}/{size}"
                 os.mkdir(context)
