@@ -183,7 +183,7 @@ def _chart(growth: Growth, curves: Sequence[Benchmark], facts: dict[str, object]
         series.append(Series(name=_said(curve), points=points))
     where = f"{facts['cpu']}, Linux {facts['kernel']}"
     return Chart(
-        title=f"Time in milliseconds by {growth.unit} (medians)",
+        title=f"Growth with {growth.name}: medians in milliseconds",
         note=f"{where}; {facts['date']}; commit {facts['commit']}",
         x=growth.axis,
         y=Axis(label="milliseconds", logarithmic=growth.axis.logarithmic),

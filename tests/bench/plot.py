@@ -1,7 +1,6 @@
 """Curves as SVG: the same text for the same figures, legible on light paper and on dark.
 
-Two axes, linear or logarithmic, a legend and a line below about where the figures are from. No
-more than the benchmarks need.
+Two axes, a legend, and a line about where the figures are from. No more than benchmarks need.
 """
 
 from __future__ import annotations
@@ -13,20 +12,18 @@ from xml.sax.saxutils import escape
 
 WIDTH, HEIGHT = 800, 440
 LEFT, RIGHT, TOP, BOTTOM = 80, 560, 50, 360  # of the plot; the legend is to its right
-# Distinguishable without colours too: each has dashes of its own.
-DASHES = ("", "7 4", "2 3", "9 3 2 3", "14 4")
+# One for each of four curves: they differ without colours too.
+DASHES = ("", "7 4", "2 3", "9 3 2 3")
 STYLE = """\
-text { font: 12px sans-serif; fill: #1f2328 }
+text { font-family: sans-serif; font-size: 12px; fill: #1f2328 }
 .paper { fill: #ffffff } .frame { fill: none; stroke: #59636e } .grid { stroke: #d1d9e0 }
 .title { font-size: 15px; font-weight: bold } .note { font-size: 11px; fill: #59636e }
 .line { fill: none; stroke-width: 2 } .end { text-anchor: end } .middle { text-anchor: middle }
 .c0 { stroke: #0969da } .c1 { stroke: #bc4c00 } .c2 { stroke: #1a7f37 } .c3 { stroke: #8250df }
-.c4 { stroke: #bf3989 }
 @media (prefers-color-scheme: dark) {
 text { fill: #f0f6fc } .note { fill: #9198a1 } .paper { fill: #0d1117 }
 .frame { stroke: #9198a1 } .grid { stroke: #3d444d }
 .c0 { stroke: #4493f8 } .c1 { stroke: #f0883e } .c2 { stroke: #3fb950 } .c3 { stroke: #ab7df8 }
-.c4 { stroke: #db61a2 }
 }"""
 
 
@@ -81,11 +78,12 @@ def svg(chart: Chart) -> str:
     y_ticks = ticks([y for _, y in points], logarithmic=chart.y.logarithmic)
     x = _Scale(x_ticks[0], x_ticks[-1], LEFT, RIGHT, chart.x.logarithmic)
     y = _Scale(y_ticks[0], y_ticks[-1], BOTTOM, TOP, chart.y.logarithmic)
+    size = f'width="{WIDTH}" height="{HEIGHT}"'
     lines = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} viewBox="0 0 {WIDTH} {HEIGHT}">',
         f"<title>{escape(chart.title)}</title>",
         f"<style>\n{STYLE}\n</style>",
-        f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',
+        f'<rect class="paper" {size}/>',
         _text(LEFT, TOP - 20, chart.title, "title"),
         *(_line((x.place(tick), TOP), (x.place(tick), BOTTOM)) for tick in x_ticks),
         *(_line((LEFT, y.place(tick)), (RIGHT, y.place(tick))) for tick in y_ticks),
