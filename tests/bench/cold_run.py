@@ -19,7 +19,7 @@ from tests.bench.harness import (
     parse_options,
     publish,
 )
-from tests.bench.peers import Place, anew, cgroups, place, versions
+from tests.bench.peers import CGROUP_PARENT, Place, anew, cgroups, place, versions
 from tests.bench.trees import FILE_SIZE, FILES, make_tree
 
 
@@ -103,7 +103,7 @@ def peer_starts(here: Place, archive: str) -> list[Command]:
     podman = (
         "podman --root=$new/root --runroot=$new/run --tmpdir=$new/tmp --cgroup-manager=cgroupfs"
     )
-    run = f"{podman} run --rm --network=none --runtime=runc"
+    run = f"{podman} run --rm --network=none --runtime=runc --cgroup-parent=/{CGROUP_PARENT}"
     return [
         anew(
             here,
