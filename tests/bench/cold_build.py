@@ -45,7 +45,7 @@ def run_builds(description: str | None, measures: Sequence[Measure]) -> int:
     try:
         with place() as here:
             our_image(options, here)
-            missing = _set_up_engines(here)
+            missing = set_up_engines(here)
             benchmarks = [each(options, here, missing) for each in measures]
     except BenchmarkError as error:
         sys.stderr.write(f"builds: {error}\n")
@@ -54,7 +54,7 @@ def run_builds(description: str | None, measures: Sequence[Measure]) -> int:
     return 0
 
 
-def _set_up_engines(here: Place) -> list[str]:
+def set_up_engines(here: Place) -> list[str]:
     """Give each peer the base image; returns why some cannot have it."""
     missing = []
     for engine in ("buildah", "podman"):
@@ -109,21 +109,33 @@ def _layers(count: int) -> Measure:
 
 
 def builds(
-    options: Options, here: Place, name: str, text: str, *, jobs: int = 0, fresh: bool = False
+    options: Options,
+    here: Place,
+    name: str,
+    text: str,
+    *,
+    jobs: int = 0,
+    fresh: bool = False,
+    cached: bool = False,
 ) -> list[Command]:
     """Ours first; each builds the same file without its cache, or we with an empty store.
+
+    `cached`: each with what a build before has left.
 
     A layer that the store has already is made again and thrown away. That costs what deleting its
     files costs, and on ext4 more: it does not give their inodes out again for a minute or more,
     and passes over them one by one (fs/ext4/ialloc.c, recently_deleted). Peers keep all they make.
     """
     base = f"{here.path}/base.tar" if fresh else "base"
-    ours = here.write(f"{name}.ours", text.format(base=base))
+    ours = here.write(f"{name}.{'fresh' if fresh else 'ours'}", text.format(base=base))
     theirs = here.write(f"{name}.theirs", text.format(base="localhost/base"))
     context = f"{here.path}/{name}"
-    ours_jobs = (f"--jobs={jobs}",) if jobs else ()
+    choices = (
+        *(() if cached else ("--no-cache",)),
+        *((f"--jobs={jobs}",) if jobs else ()),
+    )
     argv = (
-        *(options.pybuild, "-q", "--no-cache", *ours_jobs, "-f", ours),
+        *(options.pybuild, "-q", *choices, "-f", ours),
         *("-o", f"{here.path}/{name}.tar", context),
     )
     if fresh:
@@ -132,7 +144,7 @@ def builds(
     omits = "writes an archive; imports the base image first" if fresh else "writes an archive"
     commands = [Command(name="pybuild", argv=argv, omits=omits, env=here.env)]
     build = (
-        *("--no-cache", "--layers", "--isolation=chroot", "--quiet", *ours_jobs),
+        *(*choices, "--layers", "--isolation=chroot", "--quiet"),
         *(f"--tag=localhost/{name}", f"--file={theirs}", context),
     )
     for peer, verb in (("buildah", "bud"), ("podman", "build")):

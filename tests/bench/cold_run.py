@@ -19,8 +19,8 @@ from tests.bench.harness import (
     parse_options,
     publish,
 )
-from tests.bench.peers import Place, cgroups, place, versions
-from tests.bench.trees import make_tree
+from tests.bench.peers import CGROUP_PARENT, Place, anew, cgroups, place, versions
+from tests.bench.trees import FILE_SIZE, FILES, make_tree
 
 
 def main() -> int:
@@ -29,7 +29,7 @@ def main() -> int:
     before = machine()
     try:
         with place() as here, cgroups():
-            archive = _image(options, here)
+            archive = image(options, here)
             measured = [
                 _measure(options, here, archive, *variant)
                 for variant in (
@@ -45,8 +45,9 @@ def main() -> int:
     return 0
 
 
-def _image(options: Options, here: Place) -> str:
-    make_tree(here, "tree")
+def image(options: Options, here: Place, files: int = FILES, size: int = FILE_SIZE) -> str:
+    """An archive of busybox and of so many files, each of `size` bytes; starts `true`."""
+    make_tree(here, "tree", files, size)
     text = 'FROM scratch\nCOPY rootfs/ /\nCOPY tree/ /srv/\nCMD ["true"]\n'
     containerfile = here.write("cold.Containerfile", text)
     archive = f"{here.path}/cold.tar"
@@ -57,10 +58,10 @@ def _image(options: Options, here: Place) -> str:
 def _measure(
     options: Options, here: Place, archive: str, title: str, words: tuple[str, ...], goal: float
 ) -> Benchmark:
-    peers = _peers(here, archive)
+    peers = peer_starts(here, archive)
     return measure(
         f"cold-run, {title}: an archive that was never seen, until its command has ended",
-        [_ours(options, here, archive, words), *peers],
+        [first_start(options, here, archive, words), *peers],
         options,
         goals=tuple(Goal(peer=peer.name, at_most=goal) for peer in peers),
     )
@@ -68,23 +69,18 @@ def _measure(
 
 def _cached(options: Options, here: Place, archive: str) -> Benchmark:
     """With the index that a start before has made; each peer begins anew as above."""
-    peers = _peers(here, archive)[:1]
-    ours = Command(
-        name="pyrun image.tar, second start",
-        argv=(options.pyrun, archive),
-        omits="has the index of a start before",
-        env=here.env,
-    )
+    peers = peer_starts(here, archive)[:1]
     return measure(
         "cold-run, with a cached index",
-        [ours, *peers],
+        [second_start(options, here, archive), *peers],
         options,
         goals=tuple(Goal(peer=peer.name, at_most=1 / 150) for peer in peers),
     )
 
 
-def _ours(options: Options, here: Place, archive: str, words: tuple[str, ...]) -> Command:
-    return _anew(
+def first_start(options: Options, here: Place, archive: str, words: tuple[str, ...]) -> Command:
+    """Ours, with a store of its own."""
+    return anew(
         here,
         f"pyrun {' '.join(words)} image.tar",
         f"PYBUILD_ROOT=$new exec {options.pyrun} {' '.join(words)} {archive}",
@@ -92,25 +88,36 @@ def _ours(options: Options, here: Place, archive: str, words: tuple[str, ...]) -
     )
 
 
-def _peers(here: Place, archive: str) -> list[Command]:
+def second_start(options: Options, here: Place, archive: str) -> Command:
+    """Ours, with the store that all its runs have."""
+    return Command(
+        name="pyrun image.tar, second start",
+        argv=(options.pyrun, archive),
+        omits="has the index of a start before",
+        env=here.env,
+    )
+
+
+def peer_starts(here: Place, archive: str) -> list[Command]:
+    """Theirs, with storage of their own."""
     podman = (
         "podman --root=$new/root --runroot=$new/run --tmpdir=$new/tmp --cgroup-manager=cgroupfs"
     )
-    run = f"{podman} run --rm --network=none --runtime=runc"
+    run = f"{podman} run --rm --network=none --runtime=runc --cgroup-parent=/{CGROUP_PARENT}"
     return [
-        _anew(
+        anew(
             here,
             "podman load, run",
             f"image=$({podman} load -q -i {archive}) && {run} ${{image##* }}",
             "compares digests; overlay storage",
         ),
-        _anew(
+        anew(
             here,
             "podman run docker-archive:",
             f"{run} docker-archive:{archive}",
             "the same in one command",
         ),
-        _anew(
+        anew(
             here,
             "skopeo, umoci, runc",
             f"skopeo copy -q docker-archive:{archive} oci:$new/layout:x && "
@@ -120,12 +127,6 @@ def _peers(here: Place, archive: str) -> list[Command]:
             "compresses the layers on the way",
         ),
     ]
-
-
-def _anew(here: Place, name: str, script: str, omits: str) -> Command:
-    new = f"new=$(mktemp -d {here.path}/anew-XXXXXX)"
-    words = f"{new}; {{ {script}; }} > /dev/null"
-    return Command(name=name, argv=("sh", "-c", words), omits=omits, env=here.env)
 
 
 if __name__ == "__main__":

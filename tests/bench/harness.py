@@ -15,8 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 
 FAST_S = 0.1  # below this median a command is measured FAST_ROUNDS times at least
 FAST_ROUNDS, SLOW_ROUNDS = 15, 5
@@ -35,6 +35,7 @@ class Command:
     omits: str = ""  # what it does not do, or what it does beyond the others
     env: Mapping[str, str] = field(default_factory=dict)
     settle_s: float = 0.0  # rest afterwards: it leaves work behind in the background
+    rounds: int = 0  # if not 0: run this often and no more, after one run that is not counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +74,7 @@ class Options:
     slow_rounds: int
     json: str | None
     only: str
+    plots: str | None = None
 
     @property
     def pybuild(self) -> str:
@@ -114,6 +116,7 @@ def parse_options(description: str) -> Options:
     parser.add_argument("--slow-rounds", type=int, default=15, help="of what takes longer")
     parser.add_argument("--json", metavar="FILE", help="write every sample as well")
     parser.add_argument("--only", default="", metavar="TEXT", help="peers with TEXT in their name")
+    parser.add_argument("--plots", metavar="DIR", help="draw curves there, if there are any")
     parsed = parser.parse_args()
     return Options(
         venv=os.path.abspath(parsed.venv),
@@ -121,6 +124,7 @@ def parse_options(description: str) -> Options:
         slow_rounds=max(SLOW_ROUNDS, parsed.slow_rounds),
         json=parsed.json,
         only=parsed.only,
+        plots=parsed.plots,
     )
 
 
@@ -131,32 +135,41 @@ def measure(
     *,
     goals: tuple[Goal, ...] = (),
     missing: Sequence[str] = (),
+    ours: int = 1,
+    after: Callable[[], None] = lambda: None,
 ) -> Benchmark:
-    """Run the commands in turn, round after round.
+    """Run the commands in turn, round after round; `after` each run, what is not measured.
 
-    A peer that fails at first is left out, and said to be. Everything that takes part must succeed
-    every time and say the same on standard output: the digest of an image, as a rule.
+    The first so many are `ours`: they must work, and no choice of peers leaves them out. A peer
+    that fails at first is left out, and said to be. Everything that takes part must succeed every
+    time and say the same on standard output: the digest of an image, as a rule.
     """
-    commands = [commands[0], *(c for c in commands[1:] if options.only in c.name)]
+    required = list(commands[:ours])
+    commands = [*required, *(c for c in commands[ours:] if options.only in c.name)]
     left_out = list(missing)
     expected: dict[str, bytes] = {}
     for command in list(commands):
         try:
-            for _ in range(2):  # the second time with everything in the page cache
+            # The second time with everything in the page cache.
+            for _ in range(1 if command.rounds else 2):
                 expected[command.name] = _run(command)[1]
+                after()
         except BenchmarkError as error:
-            if command is commands[0]:
+            if command in required:
                 raise
             commands.remove(command)
             left_out.append(str(error))
+            after()
     samples: dict[str, list[Sample]] = {command.name: [] for command in commands}
     for number in range(options.fast_rounds):
         for command in commands:
             taken = samples[command.name]
             slow = len(taken) >= SLOW_ROUNDS and _median(s.wall_s for s in taken) >= FAST_S
-            if slow and number >= options.slow_rounds:
+            most = options.slow_rounds if slow else options.fast_rounds
+            if number >= (command.rounds or most):
                 continue
             sample, output = _run(command)
+            after()
             if output != expected[command.name]:
                 raise BenchmarkError(f"{command.name}: printed {output!r} for once")
             taken.append(sample)
@@ -167,6 +180,16 @@ def measure(
         goals=goals,
         missing=tuple(left_out),
     )
+
+
+def seen_from(
+    measured: Benchmark, title: str, names: Sequence[str], goals: tuple[Goal, ...] = ()
+) -> Benchmark:
+    """The same samples of some commands, in that order: the first is what goals are about."""
+    by_name = {command.name: command for command in measured.commands}
+    commands = tuple(by_name[name] for name in names if name in by_name)
+    samples = {command.name: measured.samples[command.name] for command in commands}
+    return replace(measured, title=title, commands=commands, samples=samples, goals=goals)
 
 
 def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -193,7 +216,10 @@ def _run(command: Command) -> tuple[Sample, bytes]:
         # vfork inside: a large harness costs the command nothing. The rusage of wait4 is the
         # child's with the children that it waited for in turn.
         begin = time.perf_counter()
-        pid = os.posix_spawnp(command.argv[0], command.argv, env, file_actions=actions)
+        try:
+            pid = os.posix_spawnp(command.argv[0], command.argv, env, file_actions=actions)
+        except OSError as error:
+            raise BenchmarkError(f"{command.name}: {command.argv[0]}: {error.strerror}") from error
         _, wait_status, usage = os.wait4(pid, 0)
         wall_s = time.perf_counter() - begin
         stdout.seek(0)
@@ -248,7 +274,7 @@ def report(benchmark: Benchmark) -> str:
         if goal.peer not in benchmark.samples
     ]
     blocks = ["\n".join(lines) for lines in (times, ratios, notes + absent)]
-    return "\n\n".join([f"### {benchmark.title}", *blocks]) + "\n"
+    return "\n\n".join([f"### {benchmark.title}", *filter(None, blocks)]) + "\n"
 
 
 def ratios_to(benchmark: Benchmark, peer: str) -> dict[str, float]:
@@ -279,6 +305,12 @@ def _number(ratio: float) -> str:
 
 # --- Where and when
 
+# Of this checkout; the wheel is taken to be made of it. It may belong to somebody else.
+_REVISION = (
+    *("git", "-c", "safe.directory=*", "-C", os.path.dirname(os.path.abspath(__file__))),
+    *("rev-parse", "--short", "HEAD"),
+)
+
 
 def machine() -> dict[str, object]:
     """What the figures depend on beside the programs."""
@@ -292,6 +324,7 @@ def machine() -> dict[str, object]:
         "cpu": f"{os.cpu_count()} x {models[0] if models else os.uname().machine}",
         "load average": " ".join(f"{load:.2f}" for load in os.getloadavg()),
         "mounts": mount_count,
+        "commit": version_of(*_REVISION),
     }
 
 

@@ -26,6 +26,11 @@ from buildkit.changeset import pack
 fd = os.open(sys.argv[2], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 pack(sys.argv[1], None, fd)
 """
+TARFILE = """\
+import sys, tarfile
+with tarfile.open(sys.argv[2], "w") as archive:
+    archive.add(sys.argv[1], ".")
+"""
 
 
 def main() -> int:
@@ -56,6 +61,16 @@ def main() -> int:
                         argv=("tar", "-C", tree, "-cf", out, "."),
                         omits="no digest",
                     ),
+                    Command(
+                        name="bsdtar",
+                        argv=("bsdtar", "-C", tree, "-cf", out, "."),
+                        omits="no digest",
+                    ),
+                    Command(
+                        name="Python's tarfile",
+                        argv=(python, "-c", TARFILE, tree, out),
+                        omits="no digest",
+                    ),
                 ],
                 options,
                 goals=(Goal(peer="tar, tee, sha256sum", at_most=0.5),),
@@ -63,7 +78,7 @@ def main() -> int:
     except BenchmarkError as error:
         sys.stderr.write(f"pack: {error}\n")
         return 1
-    publish(options, before, versions(options, "tar"), [benchmark])
+    publish(options, before, versions(options, "tar", "bsdtar"), [benchmark])
     return 0
 
 
