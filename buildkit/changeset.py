@@ -184,18 +184,9 @@ def _entry(
     device: tuple[int, int] = (0, 0),
     xattrs: tuple[tuple[str, bytes], ...] = (),
 ) -> tar.Entry:
-    return tar.Entry(
-        name=name,
-        kind=kind,
-        mode=status.st_mode & 0o7777,
-        uid=status.st_uid,
-        gid=status.st_gid,
-        size=size,
-        mtime=int(status.st_mtime),
-        link=link,
-        device=device,
-        xattrs=xattrs,
-    )
+    owner = (status.st_uid, status.st_gid)
+    mode, mtime = status.st_mode & 0o7777, int(status.st_mtime)
+    return tar.Entry.restore((name, kind, mode, *owner, size, mtime, link, device, xattrs, None))
 
 
 def marker(name: str, owner: tuple[int, int] = (0, 0)) -> tar.Entry:

@@ -318,18 +318,10 @@ class LayerTarget:
         link: str = "",
         device: tuple[int, int] = (0, 0),
     ) -> tar.Entry:
-        uid, gid = attributes.owner
-        return tar.Entry(
-            name=name,
-            kind=kind,
-            mode=attributes.mode,
-            uid=uid,
-            gid=gid,
-            size=size,
-            mtime=min(attributes.mtime, self._epoch),
-            link=link,
-            device=device,
-            xattrs=tuple(sorted(attributes.xattrs)),
+        mode, owner, mtime = attributes.mode, attributes.owner, min(attributes.mtime, self._epoch)
+        xattrs = tuple(sorted(attributes.xattrs)) if attributes.xattrs else ()
+        return tar.Entry.restore(
+            (name, kind, mode, *owner, size, mtime, link, device, xattrs, None)
         )
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import functools
 import os
+import struct
 from collections.abc import Callable
+from zlib import adler32
 
 from buildkit.hashing import Hasher
 from runtime.image.tar import BLOCK, DIRECTORY, REGULAR, SYMLINK, Entry, padding
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
 _CHUNK = 1 << 20
 _LARGE = 1 << 16  # bytes that are not worth copying to save a call
 _ZEROS = bytes(BLOCK)
+# The fields of POSIX ustar: name; mode, uid and gid; size; mtime; checksum; type flag; what a link
+# leads to; magic and version, and the names of owners, which are left empty; device; prefix.
+_HEADER = struct.Struct("100s24s12s12s8sc100s8s64x16s155s12x")
 _NAME, _PREFIX, _LINK = 100, 155, 100  # bytes of the ustar fields
 _OCTAL_8 = 1 << 21  # first value that seven octal digits cannot hold
 _OCTAL_12 = 1 << 33
@@ -49,8 +54,14 @@ class TarWriter:
     def add_file(self, entry: Entry, fd: int) -> None:
         """Write a regular file from a descriptor; EndedError if it is shorter than its entry."""
         self._entries += 1
-        self._write(header(entry))
         left = entry.size
+        if left <= _LARGE:
+            content = os.read(fd, left)
+            if len(content) == left:
+                self._write(b"".join((header(entry), content, _ZEROS[: padding(left)])))
+                return
+            os.lseek(fd, -len(content), os.SEEK_CUR)
+        self._write(header(entry))
         while left:
             chunk = os.read(fd, min(left, _CHUNK))
             if not chunk:
@@ -100,18 +111,21 @@ def header(entry: Entry) -> bytes:
     if len(link) > _LINK:
         records["linkpath"] = link
     # A reader must not guess the encoding of a name: what is not ASCII is said to be UTF-8.
-    for key, text in (("path", name), ("linkpath", link)):
-        if not text.isascii():
-            records[key] = text
+    if not name.isascii():
+        records["path"] = name
+    if not link.isascii():
+        records["linkpath"] = link
     mode = 0o777 if entry.kind == SYMLINK else entry.mode
-    for key, value, limit in (
-        ("uid", entry.uid, _OCTAL_8),
-        ("gid", entry.gid, _OCTAL_8),
-        ("size", entry.size, _OCTAL_12),
-        ("mtime", entry.mtime, _OCTAL_12),
-    ):
-        if not 0 <= value < limit:
-            records[key] = str(value).encode()
+    uid, gid, size, mtime = entry.uid, entry.gid, entry.size, entry.mtime
+    if not (0 <= uid | gid < _OCTAL_8 and 0 <= size | mtime < _OCTAL_12):
+        for key, value, limit in (
+            ("uid", uid, _OCTAL_8),
+            ("gid", gid, _OCTAL_8),
+            ("size", size, _OCTAL_12),
+            ("mtime", mtime, _OCTAL_12),
+        ):
+            if not 0 <= value < limit:
+                records[key] = str(value).encode()
     for key, content in entry.xattrs:
         records[f"SCHILY.xattr.{key}"] = content
     main = _block(split, entry, link[:_LINK], mode)
@@ -159,29 +173,32 @@ def _record(key: str, value: bytes) -> bytes:
 def _block(split: tuple[bytes, bytes], entry: Entry, link: bytes, mode: int) -> bytes:
     prefix, name = split
     major, minor = entry.device
-    block = b"".join(
-        (
-            name.ljust(_NAME, b"\0"),
-            _owned(mode, entry.uid, entry.gid),
-            _octal(entry.size if entry.kind in (REGULAR, "x") else 0, 12, _OCTAL_12),
-            _octal(entry.mtime, 12, _OCTAL_12),
-            b" " * 8,
-            entry.kind.encode(),
-            link.ljust(_LINK, b"\0"),
-            b"ustar\00000",
-            bytes(64),
-            _octal(major, 8, _OCTAL_8),
-            _octal(minor, 8, _OCTAL_8),
-            prefix.ljust(_PREFIX, b"\0"),
-            bytes(12),
-        )
+    block = _HEADER.pack(
+        name,
+        _owned(mode, entry.uid, entry.gid),
+        _octal(entry.size if entry.kind in (REGULAR, "x") else 0, 12, _OCTAL_12),
+        _octal(entry.mtime, 12, _OCTAL_12),
+        b" " * 8,
+        entry.kind.encode(),
+        link,
+        b"ustar\00000",
+        _device(major, minor),
+        prefix,
     )
-    return block[:148] + f"{sum(block):06o}\0 ".encode() + block[156:]
+    # The lower half of Adler-32 is one more than a sum of bytes, modulo 65521 (RFC 1950), which
+    # half a block cannot reach.
+    checksum = (adler32(block[:256]) & 0xFFFF) + (adler32(block[256:]) & 0xFFFF) - 2
+    return b"%b%06o\0 %b" % (block[:148], checksum, block[156:])
 
 
 @functools.lru_cache(256)  # most files of a layer are alike
 def _owned(mode: int, uid: int, gid: int) -> bytes:
     return b"".join(_octal(value, 8, _OCTAL_8) for value in (mode, uid, gid))
+
+
+@functools.lru_cache(16)
+def _device(major: int, minor: int) -> bytes:
+    return _octal(major, 8, _OCTAL_8) + _octal(minor, 8, _OCTAL_8)
 
 
 @functools.lru_cache(4096)
