@@ -10,7 +10,7 @@ import functools
 import os
 from collections.abc import Callable
 
-from buildkit.hashing import Hasher
+from runtime.image.hashing import Hasher
 from runtime.image.tar import BLOCK, DIRECTORY, REGULAR, SYMLINK, Entry, padding
 
 TYPE_CHECKING = False
