@@ -1,7 +1,8 @@
 """cold-run: an image.tar that was never seen, until its command has ended.
 
 The image is made for the purpose: busybox, and 8,700 files in 290 directories, 172 MB. Each run
-has an empty store, and its peers empty storage. Run it as tests/bench/run cold_run.
+has an empty store, and its peers empty storage. The same without root is `rootless`. Run it as
+tests/bench/run cold_run.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from tests.bench.harness import (
     parse_options,
     publish,
 )
-from tests.bench.peers import Place, cgroups, place, versions
+from tests.bench.peers import Place, anew, cgroups, place, versions
 from tests.bench.trees import make_tree
 
 
@@ -29,7 +30,7 @@ def main() -> int:
     before = machine()
     try:
         with place() as here, cgroups():
-            archive = _image(options, here)
+            archive = make_image(options, here)
             measured = [
                 _measure(options, here, archive, *variant)
                 for variant in (
@@ -45,7 +46,8 @@ def main() -> int:
     return 0
 
 
-def _image(options: Options, here: Place) -> str:
+def make_image(options: Options, here: Place) -> str:
+    """Such an archive."""
     make_tree(here, "tree")
     text = 'FROM scratch\nCOPY rootfs/ /\nCOPY tree/ /srv/\nCMD ["true"]\n'
     containerfile = here.write("cold.Containerfile", text)
@@ -84,7 +86,7 @@ def _cached(options: Options, here: Place, archive: str) -> Benchmark:
 
 
 def _ours(options: Options, here: Place, archive: str, words: tuple[str, ...]) -> Command:
-    return _anew(
+    return anew(
         here,
         f"pyrun {' '.join(words)} image.tar",
         f"PYBUILD_ROOT=$new exec {options.pyrun} {' '.join(words)} {archive}",
@@ -98,19 +100,19 @@ def _peers(here: Place, archive: str) -> list[Command]:
     )
     run = f"{podman} run --rm --network=none --runtime=runc"
     return [
-        _anew(
+        anew(
             here,
             "podman load, run",
             f"image=$({podman} load -q -i {archive}) && {run} ${{image##* }}",
             "compares digests; overlay storage",
         ),
-        _anew(
+        anew(
             here,
             "podman run docker-archive:",
             f"{run} docker-archive:{archive}",
             "the same in one command",
         ),
-        _anew(
+        anew(
             here,
             "skopeo, umoci, runc",
             f"skopeo copy -q docker-archive:{archive} oci:$new/layout:x && "
@@ -120,12 +122,6 @@ def _peers(here: Place, archive: str) -> list[Command]:
             "compresses the layers on the way",
         ),
     ]
-
-
-def _anew(here: Place, name: str, script: str, omits: str) -> Command:
-    new = f"new=$(mktemp -d {here.path}/anew-XXXXXX)"
-    words = f"{new}; {{ {script}; }} > /dev/null"
-    return Command(name=name, argv=("sh", "-c", words), omits=omits, env=here.env)
 
 
 if __name__ == "__main__":

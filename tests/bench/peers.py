@@ -15,7 +15,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from tests.bench.harness import BenchmarkError, Options, environment, last_words, version_of
+from tests.bench.harness import (
+    BenchmarkError,
+    Command,
+    Options,
+    environment,
+    last_words,
+    version_of,
+)
 
 CGROUPS = "/sys/fs/cgroup"
 CGROUP_PARENT = "pybuild-bench"
@@ -73,6 +80,13 @@ class Place:
         with open(path, "w", encoding="utf-8") as file:
             file.write(text)
         return path
+
+
+def anew(here: Place, name: str, script: str, omits: str) -> Command:
+    """A command line of a shell's in which `$new` is a directory that nobody has used."""
+    new = f"new=$(mktemp -d {here.path}/anew-XXXXXX)"
+    words = f"{new}; {{ {script}; }} > /dev/null"
+    return Command(name=name, argv=("sh", "-c", words), omits=omits, env=here.env)
 
 
 @contextlib.contextmanager
