@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from zlib import adler32
 
-from buildkit.hashing import Hasher
+from runtime.image.hashing import Hasher
 from runtime.image.tar import BLOCK, DIRECTORY, REGULAR, SYMLINK, Entry, padding
 
 TYPE_CHECKING = False

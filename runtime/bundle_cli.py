@@ -29,6 +29,8 @@ def main(arguments: list[str]) -> int:
         os.write(1, BUNDLE_HELP.encode())
         return 0
     command = line.options.command
+    if line.rootfs == "tmpfs":
+        raise UsageError("bundle: --rootfs=tmpfs: what is in memory ends with pyrun")
     if not command:
         raise UsageError("bundle: IMAGE and DIR expected", hint="pyrun bundle --help")
     target = command[0]

@@ -6,7 +6,7 @@ import gc
 import os
 import sys
 
-from runtime.errors import CommandError, ContainerError, PyrunError, UsageError
+from runtime.errors import CommandError, ContainerError, PyrunError, StoreError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,13 +106,12 @@ def run(line: CommandLine) -> int:
     from runtime.sandbox.foreground import attend, hold_signals
     from runtime.sandbox.rootfs import Overlay
     from runtime.sandbox.userns import become_root, refuse_plain_container
-    from runtime.store.known import forget, know
-    from runtime.store.store import Store, default_root
+    from runtime.store.known import forget
+    from runtime.store.store import default_root
 
     root = line.root or default_root()
     become_root()
-    store = Store(root)
-    image = know(store, line.image, line.platform, rootfs=line.rootfs, verify=line.verify)
+    store, image = _prepared(line, root)
     spec = to_spec(image, line.options)
     if spec.process.terminal and line.options.interactive and not os.isatty(0):
         raise UsageError("-i and -t: standard input is not a terminal", hint="leave -t out")
@@ -137,6 +136,29 @@ def run(line: CommandLine) -> int:
             from runtime.cgroup.unasked import remove_group
 
             remove_group(group)
+
+
+def _prepared(line: CommandLine, root: str) -> tuple[Store, KnownImage]:
+    """The image with its layers, in the store or in memory."""
+    from runtime.store.known import AUTO, TMPFS, know
+    from runtime.store.store import Store
+
+    asked = (root, line.image, line.platform, line.options.volumes)
+    if line.rootfs == TMPFS:
+        from runtime.store.memory import unpack_to_memory
+
+        return unpack_to_memory(*asked)
+    try:
+        store = Store(root)
+        found = know(store, line.image, line.platform, rootfs=line.rootfs, verify=line.verify)
+    except StoreError as error:
+        # A store that somebody named is the one that is meant.
+        if line.rootfs != AUTO or line.root or os.environ.get("PYBUILD_ROOT"):
+            raise
+        from runtime.store.memory import unpack_instead
+
+        return unpack_instead(error, *asked)
+    return store, found
 
 
 def _watch(image: KnownImage, store: Store, container: Container) -> None:

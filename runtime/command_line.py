@@ -27,9 +27,10 @@ that `pybuild -t NAME` gave. What the container writes is thrown away when it en
       --entrypoint PROGRAM   instead of the image's; "" for none
       --platform linux/ARCH  of an image for several platforms, the one for this
       --read-only            make the root filesystem read-only
-      --rootfs auto|inplace|unpack
+      --rootfs auto|inplace|unpack|tmpfs
                              mount the archive where it lies (as root, Linux 6.4), or
-                             unpack its layers into the store; auto does what can be
+                             unpack its layers into the store, or to memory; auto does
+                             what can be
       --verify auto|always|never
                              check the layers' digests before an archive's first start,
                              before each start, or not at all
@@ -71,6 +72,8 @@ usage: pyrun info [--root DIR] [--platform linux/ARCH] [--rootfs HOW] [--format 
 What this machine lets pyrun do; of an image, how its next start comes by its root filesystem,
 and why.
 """
+
+ROOTFS = ("auto", "inplace", "unpack", "tmpfs")  # how a root filesystem comes to be
 
 _TABLE = OptionTable(
     "pyrun",
@@ -133,7 +136,7 @@ class CommandLine:
         self.version: bool = fields.pop("version", False)
         self.root: str | None = fields.pop("root", None)
         self.platform = _platform(fields.pop("platform", ""))
-        self.rootfs = _one_of(fields, "rootfs", ("auto", "inplace", "unpack"))
+        self.rootfs = _one_of(fields, "rootfs", ROOTFS)
         self.verify = _one_of(fields, "verify", ("auto", "always", "never"))
         fields.pop("rm", None)  # nothing is ever kept
         self.image = operands[0] if operands else ""

@@ -12,7 +12,7 @@ from runtime.erofs.writer import write_index
 from runtime.errors import ImageError
 from runtime.oci.image import LAYER, canonical_media_type
 from runtime.sandbox.userns import mapped_ids
-from runtime.store.known import INPLACE, UNPACK, is_trusted, recall
+from runtime.store.known import INPLACE, TMPFS, UNPACK, is_trusted, recall
 from runtime.store.preparation import choose
 from runtime.store.workspace import Workspace
 
@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
     Facts = dict[str, str | int | list[str]]
 
-_WORDS = {INPLACE: "mounted in place", UNPACK: "unpacked into the store"}
+_WORDS = {
+    INPLACE: "mounted in place",
+    UNPACK: "unpacked into the store",
+    TMPFS: "unpacked to memory",
+}
 
 
 def machine_facts(store: Store, uid: int) -> Facts:
@@ -95,6 +99,8 @@ def image_facts(store: Store, image: Image, path: str, rootfs: str) -> Facts:
 
 
 def _choice(store: Store, image: Image, rootfs: str) -> tuple[str, str]:
+    if rootfs == TMPFS:
+        return TMPFS, "--rootfs=tmpfs"
     kind, why = choose(store, image, rootfs)
     if kind == INPLACE:
         try:  # what is compressed is made plain, and then can be

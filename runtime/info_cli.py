@@ -26,7 +26,7 @@ _TABLE = OptionTable(
 
 def main(arguments: list[str]) -> int:
     """Print it; returns the exit status."""
-    from runtime.command_line import INFO_HELP
+    from runtime.command_line import INFO_HELP, ROOTFS
 
     fields, operands = _TABLE.parse(arguments, operands_end_options=False)
     if fields.get("help"):
@@ -35,8 +35,8 @@ def main(arguments: list[str]) -> int:
     form, rootfs = fields.get("format", "text"), fields.get("rootfs", "auto")
     if form not in ("text", "json"):
         raise UsageError(f"--format {form}: text or json")
-    if rootfs not in ("auto", "inplace", "unpack"):
-        raise UsageError(f"--rootfs {rootfs}: auto, inplace or unpack")
+    if rootfs not in ROOTFS:
+        raise UsageError(f"--rootfs {rootfs}: {', '.join(ROOTFS[:-1])} or {ROOTFS[-1]}")
     if len(operands) > 1:
         raise UsageError("info: one image, or none", hint="pyrun info --help")
     facts = _facts(operands, fields.get("root"), fields.get("platform", ""), rootfs)

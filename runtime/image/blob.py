@@ -13,12 +13,13 @@ from runtime.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from runtime.oci.digest import DiffID
 
 _CHUNK = 1 << 20
+_CHUNK_COMPRESSED = 1 << 18
 
 
 class BlobRange(Record):
@@ -37,9 +38,10 @@ class StoredLayer(Record):
     diff_id: DiffID
     where: str  # how errors call it
 
-    def reader(self) -> LayerReader:
+    def reader(self, *, threads: bool = False) -> LayerReader:
         """Read it from its beginning; see `LayerReader`."""
-        return LayerReader(self.blob, self.descriptor, self.diff_id, self.where)
+        found = (self.blob, self.descriptor, self.diff_id, self.where)
+        return LayerReader(*found, threads=threads)
 
     def verify(self) -> None:
         """Read all of it; raises ImageError unless it is what was promised."""
@@ -107,9 +109,21 @@ class LayerReader(PieceReader):
     digest and diff_id are the promised ones. Until then nothing that was read is trusted.
     """
 
-    def __init__(self, blob: BlobRange, descriptor: Descriptor, diff_id: DiffID, where: str):
+    def __init__(
+        self,
+        blob: BlobRange,
+        descriptor: Descriptor,
+        diff_id: DiffID,
+        where: str,
+        *,
+        threads: bool = False,
+    ):
+        """With `threads` it is hashed beside the reading, for who only reads."""
         import hashlib  # OpenSSL: only a layer that is not applied yet is worth its loading
 
+        new: Callable[[], Any] = hashlib.sha256
+        if threads:
+            from runtime.image.hashing import Hasher as new
         self._descriptor = descriptor
         self._diff_id = diff_id
         if blob.size != descriptor.size:
@@ -117,9 +131,11 @@ class LayerReader(PieceReader):
                 f"{where}: size is {blob.size} bytes, manifest says {descriptor.size}"
             )
         self._left = blob.size
-        self._stored = hashlib.sha256()
+        self._stored = new()
         kind = canonical_media_type(descriptor.media_type)
-        self._content = self._stored if kind == LAYER else hashlib.sha256()
+        self._content = self._stored if kind == LAYER else new()
+        # zlib copies what it was given and has no use for yet.
+        self._chunk = _CHUNK if kind == LAYER else _CHUNK_COMPRESSED
         super().__init__(_decompressed(kind, self._chunks(), where), where)
         try:
             self._fd = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -152,7 +168,7 @@ class LayerReader(PieceReader):
     def _chunks(self) -> Iterator[bytes]:
         """The blob as it is stored."""
         while self._left:
-            chunk = os.read(self._fd, min(self._left, _CHUNK))
+            chunk = os.read(self._fd, min(self._left, self._chunk))
             if not chunk:
                 raise ImageError(f"{self._where}: truncated: {self._left} bytes are missing")
             self._left -= len(chunk)

@@ -17,16 +17,12 @@ from runtime.sandbox.capabilities import holds
 from runtime.sandbox.rootpath import open_in_root
 from runtime.sandbox.userns import in_user_namespace, mapped_ids
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from runtime.image.blob import LayerReader
-
 _CHUNK = 1 << 20
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 
 
 def apply_layer(
-    layer: LayerReader,
+    layer: tar.Stream,
     root: str,
     lowers: tuple[str, ...],
     where: str,
@@ -39,46 +35,91 @@ def apply_layer(
     ids that a user namespace does not have belongs to its root, without set-id bits.
     Raises ImageError; what came before the error stays extracted.
     """
-    root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    before = os.umask(0)
-    try:
-        _Extraction(layer, root_fd, lowers, where, form or OverlayForm()).run()
-    finally:
-        os.umask(before)
-        os.close(root_fd)
+    with LayerRoot(root) as root_fd:
+        extraction = Extraction(layer, root_fd, lowers, where, form or OverlayForm())
+        for entry in tar.entries(layer, where):
+            extraction.take(entry)
+        extraction.finish()
 
 
-class _Extraction:
+def failure(error: OSError, where: str) -> Exception:
+    """An error as what it is: the image's, or that there is no room."""
+    if error.errno in (28, 122):  # ENOSPC, EDQUOT
+        return error
+    return ImageError(f"{where}: {error.strerror}")
+
+
+class LayerRoot:
+    """The directory of a layer as a descriptor, with umask 0, and without the host's ACLs."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+
+    def __enter__(self) -> int:
+        self._fd = os.open(self._path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._umask = os.umask(0)
+        for key in ("system.posix_acl_default", "system.posix_acl_access"):
+            try:
+                os.removexattr(self._fd, key)
+            except OSError:  # it has none, or there are none here
+                pass
+        return self._fd
+
+    def __exit__(self, *_: object) -> None:
+        os.umask(self._umask)
+        os.close(self._fd)
+
+
+class Owners:
+    """The pairs of ids that files can have in this user namespace."""
+
+    def __init__(self) -> None:
+        self._uids, self._gids = mapped_ids("uid"), mapped_ids("gid")
+        self._found: dict[tuple[int, int], bool] = {}
+
+    def known(self, uid: int, gid: int) -> bool:
+        """Whether both ids mean anything."""
+        found = self._found.get((uid, gid))
+        if found is None:
+            found = any(uid in ids for ids in self._uids) and any(gid in ids for ids in self._gids)
+            self._found[uid, gid] = found
+        return found
+
+
+class Extraction:
+    """A layer on its way into a directory: its members in their order, then what comes last."""
+
     def __init__(
         self,
-        layer: LayerReader,
+        layer: tar.Stream,
         root_fd: int,
         lowers: tuple[str, ...],
         where: str,
         form: OverlayForm,
     ):
+        """`layer` is where the contents of files are read from."""
         self._layer = layer
         self._form = form
         self._root_fd = root_fd
         self._lowers = lowers
         self._where = where
-        self._uids = mapped_ids("uid")
-        self._gids = mapped_ids("gid")
+        self._owners = Owners()
         self._directory_times: dict[str, int] = {}
         self._whiteouts: list[str] = []
         self._hidden: set[str] = set()  # directories that show nothing of the layers below
         self._parent = ""
         self._parent_fd = os.dup(root_fd)
+        self._inherit(root_fd, "")  # a layer need not say what its root is
 
-    def run(self) -> None:
-        self._inherit(self._root_fd, "")  # a layer need not say what its root is
-        for entry in tar.entries(self._layer, self._where):
-            try:
-                self._extract(self._with_known_owner(entry))
-            except OSError as error:
-                if error.errno in (28, 122):  # ENOSPC, EDQUOT
-                    raise
-                raise ImageError(f"{self._where}: {entry.name}: {error.strerror}") from error
+    def take(self, entry: tar.Entry) -> None:
+        """Make what a member says."""
+        try:
+            self._extract(self._with_known_owner(entry))
+        except OSError as error:
+            raise failure(error, f"{self._where}: {entry.name}") from error
+
+    def finish(self) -> None:
+        """Do what has to wait for the last member: whiteouts, and the times of directories."""
         os.close(self._parent_fd)
         if "" in self._hidden:  # overlayfs merges the roots of layers, whatever is said of them
             self._whiteouts += {n for lower in self._lowers for n in os.listdir(lower)}
@@ -97,9 +138,7 @@ class _Extraction:
             os.close(fd)
 
     def _with_known_owner(self, entry: tar.Entry) -> tar.Entry:
-        if any(entry.uid in ids for ids in self._uids) and any(
-            entry.gid in ids for ids in self._gids
-        ):
+        if self._owners.known(entry.uid, entry.gid):
             return entry
         return entry.replace(uid=0, gid=0, mode=entry.mode & 0o1777)
 
@@ -115,9 +154,10 @@ class _Extraction:
             self._note_whiteout(parent, name)
             self._layer.skip(entry.size + tar.padding(entry.size))
         else:
-            self._make(self._open_parent(parent), name, path, entry)
+            self._make(self.open_parent(parent), name, path, entry)
 
-    def _open_parent(self, parent: str) -> int:
+    def open_parent(self, parent: str) -> int:
+        """Open a directory, which is made if the layer only implies it."""
         # Entries of one directory follow each other: one remembered descriptor serves nearly all.
         if parent != self._parent:
             fd = self._open_directory(parent)
@@ -264,7 +304,7 @@ class _Extraction:
 
     def _note_whiteout(self, parent: str, name: str) -> None:
         if name == OPAQUE:
-            self._form.make_opaque(self._open_parent(parent))
+            self._form.make_opaque(self.open_parent(parent))
             self._hidden.add(parent)
         elif name == WHITEOUT or name in (".wh..", ".wh..."):
             raise ImageError(f"{self._where}: {parent}/{name}: whiteout without a name")

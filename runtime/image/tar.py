@@ -130,7 +130,7 @@ class FileStream:
 
     def __init__(self, fd: int, where: str, *, start: int = 0, size: int | None = None):
         """Of `size` bytes from `start` on, or of all."""
-        self._fd, self._where = fd, where
+        self.fd, self._where = fd, where
         self._end = os.fstat(fd).st_size if size is None else start + size
         self.position = start
 
@@ -139,7 +139,7 @@ class FileStream:
         position = self.position
         if size > self._end - position:
             size = self._end - position
-        content = os.pread(self._fd, size, position)
+        content = os.pread(self.fd, size, position)
         self.position = position + len(content)
         return content
 

@@ -49,7 +49,8 @@ def become_root() -> None:
     if os.geteuid() == 0:
         return
     uid, gid = os.geteuid(), os.getegid()
-    uid_range, gid_range = _subordinate("/etc/subuid", uid), _subordinate("/etc/subgid", uid)
+    names = _names(uid)
+    uid_range, gid_range = _subordinate("/etc/subuid", names), _subordinate("/etc/subgid", names)
     # The helper stays outside: a process may not map ids that it does not own into itself.
     ready_read, ready_write = os.pipe2(os.O_CLOEXEC)
     caller = os.getpid()
@@ -94,14 +95,18 @@ def refuse_plain_container() -> None:
         )
 
 
-def _subordinate(path: str, uid: int) -> tuple[int, int] | None:
-    """The caller's first range (start, count) in subuid(5) or subgid(5)."""
+def _names(uid: int) -> set[str]:
+    """What subuid(5) may call a user."""
     import pwd
 
     try:
-        names = {str(uid), pwd.getpwuid(uid).pw_name}
+        return {str(uid), pwd.getpwuid(uid).pw_name}
     except KeyError:
-        names = {str(uid)}
+        return {str(uid)}
+
+
+def _subordinate(path: str, names: set[str]) -> tuple[int, int] | None:
+    """The first range (start, count) of a user in subuid(5) or subgid(5)."""
     try:
         with open(path, encoding="utf-8") as file:
             for line in file:
@@ -119,16 +124,22 @@ def _map_ids(
     groups: tuple[int, tuple[int, int] | None],
 ) -> int:
     """Map the caller's id to 0 and its range from 1 on, by the set-uid helpers; 0 if it worked."""
+    calls, started = [], []
+    failed = False
     for program, (own, subordinate) in (("newuidmap", users), ("newgidmap", groups)):
         if subordinate is None:
             return 1
         numbers = (pid, 0, own, 1, 1, *subordinate)
+        calls.append((program, [program, *map(str, numbers)]))
+    for program, argv in calls:
         try:
-            if os.spawnvp(os.P_WAIT, program, [program, *map(str, numbers)]) != 0:
-                return 1
+            started.append(os.posix_spawnp(program, argv, os.environ))
         except OSError:
-            return 1
-    return 0
+            failed = True
+            break
+    for helper in started:  # beside each other: each takes a tenth of a start
+        failed |= os.waitpid(helper, 0)[1] != 0
+    return int(failed)
 
 
 def _map_own_id(uid: int, gid: int) -> None:

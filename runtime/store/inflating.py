@@ -29,7 +29,11 @@ def plain_layer(store: Store, layer: StoredLayer) -> StoredLayer:
     if not os.path.exists(path):
         with Workspace(store) as work:
             aside = f"{work.path}/plain"
-            _inflate(layer, aside)
+            try:
+                inflate(layer, aside)
+                _sync(aside)
+            except OSError as error:
+                raise StoreError(f"{layer.where}: {error.strerror}") from error
             os.rename(aside, path)
         trust(store, path)
     size = os.stat(path).st_size
@@ -39,12 +43,17 @@ def plain_layer(store: Store, layer: StoredLayer) -> StoredLayer:
     )
 
 
-def _inflate(layer: StoredLayer, path: str) -> None:
+def inflate(layer: StoredLayer, path: str) -> None:
+    """Write the uncompressed form of a layer to a new file, and verify it; raises OSError too."""
+    with layer.reader(threads=True) as reader, open(path, "xb", buffering=0) as file:
+        while piece := reader.read(_CHUNK):
+            file.write(piece)
+        reader.finish()
+
+
+def _sync(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        with layer.reader() as reader, open(path, "xb", buffering=0) as file:
-            while piece := reader.read(_CHUNK):
-                file.write(piece)
-            reader.finish()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise StoreError(f"{layer.where}: {error.strerror}") from error
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from runtime.image.archive import Image
     from runtime.store.store import Store
 
-AUTO, INPLACE, UNPACK = "auto", "inplace", "unpack"  # how a root filesystem comes to be
+AUTO, INPLACE, UNPACK, TMPFS = "auto", "inplace", "unpack", "tmpfs"  # whence a root filesystem
 ALWAYS, NEVER = "always", "never"  # when digests are checked, beside auto
 MADE = "-made"
 _FORMAT = 2
@@ -63,7 +63,7 @@ def know(
 
     before = _identity(path)
     image = open_image(store, name, platform)
-    found = _of(image, prepare(store, image, rootfs=rootfs, verify=verify))
+    found = known_image(image, prepare(store, image, rootfs=rootfs, verify=verify))
     # What nobody has verified must not be taken for verified the next time.
     if not platform and verify != NEVER and before is not None and before == _identity(path):
         _remember(store, path, before, found)
@@ -74,7 +74,8 @@ def _is_in_place(image: KnownImage) -> bool:
     return any(not isinstance(lower, str) for lower in image.lowers)
 
 
-def _of(image: Image, lowers: tuple[str | Index, ...]) -> KnownImage:
+def known_image(image: Image, lowers: tuple[str | Index, ...]) -> KnownImage:
+    """What a start needs of an image, with its layers as they were made."""
     parameters = image.config.config
     return KnownImage(
         lowers=lowers,

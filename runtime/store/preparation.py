@@ -7,6 +7,7 @@ import os
 from runtime.erofs.inplace import find_index, places_of, refusal
 from runtime.errors import ImageError
 from runtime.oci.digest import chain_ids
+from runtime.store.checking import Checking
 from runtime.store.inflating import plain_layer
 from runtime.store.known import ALWAYS, AUTO, INPLACE, UNPACK, is_trusted
 
@@ -67,7 +68,7 @@ def _mounted(store: Store, image: Image, verify: str) -> Index:
         unsure = image.layers
     elif verify == AUTO:
         unsure = [layer for layer in plain if not is_trusted(store, layer.blob.path)]
-    checking = _Checking(unsure) if unsure else None
+    checking = Checking(unsure) if unsure else None
     try:
         index = find_index(store, plain, places)
         try:
@@ -79,41 +80,3 @@ def _mounted(store: Store, image: Image, verify: str) -> Index:
         if checking is not None:
             checking.finish()
     return index
-
-
-class _Checking:
-    """Another process that reads layers and compares their digests."""
-
-    def __init__(self, layers: Sequence[StoredLayer]) -> None:
-        self._report, write_end = os.pipe2(os.O_CLOEXEC)
-        self._pid = os.fork()
-        if self._pid == 0:
-            message = "internal error"
-            try:
-                message = _first_fault(layers)
-            finally:
-                os.write(write_end, message.encode("utf-8", "surrogateescape"))
-                os._exit(0)
-        os.close(write_end)
-
-    def finish(self) -> None:
-        """Wait for its end; raises ImageError for a layer that is not what was promised."""
-        message = b""
-        while chunk := os.read(self._report, 1 << 16):
-            message += chunk
-        os.close(self._report)
-        _, status = os.waitpid(self._pid, 0)
-        if message or status:
-            said = message.decode("utf-8", "surrogateescape")
-            raise ImageError(said or "the process that verifies the layers was killed")
-
-
-def _first_fault(layers: Sequence[StoredLayer]) -> str:
-    for layer in layers:
-        try:
-            layer.verify()
-        except ImageError as error:
-            return error.message
-        except OSError as error:
-            return f"{layer.where}: {error.strerror}"
-    return ""

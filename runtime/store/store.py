@@ -59,6 +59,7 @@ class Store:
     def __init__(self, root: str):
         """Open the store at `root`, making it if it is missing; raises StoreError."""
         self.root = os.path.realpath(root)
+        self.has_room = True  # for what is needed only as long as work goes on
         self.lock = -1  # of its file `version`, shared; open as long as this process
         found = self._format()
         if found is None:
@@ -126,33 +127,22 @@ class Store:
         """
         from runtime.oci.digest import chain_ids
 
-        lowers: tuple[str, ...] = ()
-        for layer, chain_id in zip(image.layers, chain_ids(image.config.diff_ids), strict=True):
-            if not os.path.isdir(self.layer(chain_id)):
-                self.apply(layer, chain_id, lowers)
-            lowers = (self.layer(chain_id), *lowers)
-        return lowers
+        chains = chain_ids(image.config.diff_ids)
+        directories = [self.layer(chain_id) for chain_id in chains]
+        if not all(map(os.path.isdir, directories)):
+            from runtime.store.unpacking import unpack
+
+            unpack(self, tuple(zip(image.layers, chains, strict=True)), ())
+        return tuple(reversed(directories))
 
     def apply(self, layer: StoredLayer, chain_id: ChainID, lowers: tuple[str, ...]) -> None:
         """Make the directory of a layer out of its blob, over the directories below it.
 
         Raises ImageError for one that is not what was promised.
         """
-        from runtime.image.layer import apply_layer
-        from runtime.sandbox.userns import refuse_plain_container
-        from runtime.store.workspace import Workspace
+        from runtime.store.unpacking import unpack
 
-        # Who cannot mount may not write overlayfs's form of a layer either.
-        refuse_plain_container()
-        with Workspace(self) as work, layer.reader() as reader:
-            made = work.directory("layer")
-            os.mkdir(f"{made}/fs", 0o755)
-            try:
-                apply_layer(reader, f"{made}/fs", lowers, layer.where)
-                reader.finish()
-            except OSError as error:
-                raise StoreError(f"{layer.where}: {error.strerror}") from error
-            self.commit_layer(made, chain_id)
+        unpack(self, ((layer, chain_id),), lowers)
 
     def commit_layer(self, made: str, chain_id: ChainID) -> None:
         """Give a finished layer directory (holding `fs`) its name, unless it has been given."""

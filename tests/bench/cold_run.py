@@ -1,7 +1,8 @@
 """cold-run: an image.tar that was never seen, until its command has ended.
 
 The image is made for the purpose: busybox, and 8,700 files in 290 directories, 172 MB. Each run
-has an empty store, and its peers empty storage. Run it as tests/bench/run cold_run.
+has an empty store, and its peers empty storage. The same without root is `rootless`. Run it as
+tests/bench/run cold_run.
 """
 
 from __future__ import annotations

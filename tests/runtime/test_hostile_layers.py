@@ -245,6 +245,27 @@ def test_is_refused_by_name(
     assert os.listdir(store / "tmp") == []
 
 
+def _large(attack: Attack) -> Attack:
+    """The same in a layer that several processes extract, where its order allows that."""
+    return lambda decoy: [file("filler", bytes(1 << 20)), *attack(decoy)]
+
+
+@pytest.mark.parametrize("caller", ["user"], indirect=True)
+@pytest.mark.parametrize(("attack", "message"), REFUSED.values(), ids=REFUSED)
+def test_is_refused_by_name_in_a_large_layer(
+    attack: Attack, message: str, decoy: Path, store: Path, caller: Caller
+) -> None:
+    test_is_refused_by_name(_large(attack), message, decoy, store, caller)
+
+
+@pytest.mark.parametrize("caller", ["user"], indirect=True)
+@pytest.mark.parametrize(("attack", "script"), CONTAINED.values(), ids=CONTAINED)
+def test_stays_inside_in_a_large_layer(
+    attack: Attack, script: str, decoy: Path, store: Path, caller: Caller
+) -> None:
+    test_stays_inside(_large(attack), script, decoy, store, caller)
+
+
 @pytest.mark.parametrize(("attack", "script"), CONTAINED.values(), ids=CONTAINED)
 def test_stays_inside(
     attack: Attack, script: str, decoy: Path, store: Path, caller: Caller

@@ -92,7 +92,7 @@ def test_without_root_it_cannot_be_asked_for(pyrun: Pyrun, archive: Path, caller
         assert "cannot be mounted in place: only root" in ended.stderr
 
 
-@pytest.mark.parametrize("option", ["--rootfs=tmpfs", "--verify=yes"])
+@pytest.mark.parametrize("option", ["--rootfs=nowhere", "--verify=yes"])
 def test_what_is_no_choice_is_status_125(pyrun: Pyrun, archive: Path, option: str) -> None:
     ended = pyrun(option, archive)
     assert ended.status == 125

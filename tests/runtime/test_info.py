@@ -88,6 +88,10 @@ class TestAsRoot:
             "--rootfs=unpack",
         )
 
+    def test_memory_is_named_where_it_is_asked_for(self, pyrun: Pyrun, archive: Path) -> None:
+        facts = _facts(pyrun, "--rootfs=tmpfs", archive)
+        assert facts["rootFilesystem"] == "unpacked to memory"
+
     def test_layers_that_are_unpacked_are_the_reason(self, pyrun: Pyrun, archive: Path) -> None:
         assert pyrun("--rootfs=unpack", archive).status == 0
         facts = _facts(pyrun, archive)
@@ -100,7 +104,7 @@ class TestAsRoot:
         (("nothing",), "nothing: no such file, and no image of that name"),
         (("a", "b"), "one image, or none"),
         (("--format=yaml",), "--format yaml: text or json"),
-        (("--rootfs=x",), "--rootfs x: auto, inplace or unpack"),
+        (("--rootfs=x",), "--rootfs x: auto, inplace, unpack or tmpfs"),
         (("--privileged",), "unknown option --privileged"),
     ],
 )

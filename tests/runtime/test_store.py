@@ -205,7 +205,7 @@ def test_a_full_disk_gives_one_line_and_leaves_no_work_behind(
     argv = ["unshare", "--mount", "sh", "-c", script, limit, str(public)]
     image = busybox  # lies on another filesystem, outside of `public`
     env = environment(None, PYBUILD_ROOT=str(public / "store"))
-    result = run([*argv, *command("pyrun"), image, "true"], env=env)
+    result = run([*argv, *command("pyrun"), "--rootfs=unpack", image, "true"], env=env)
     assert (result.status, result.stdout) == (125, "")
     assert "No space left on device" in result.stderr
     assert result.stderr.startswith("pyrun: ")

@@ -18,13 +18,51 @@ from runtime.oci.digest import DiffID, Digest
 from runtime.oci.image import LAYER, Descriptor
 from runtime.sandbox.rootfs import Overlay
 from runtime.sandbox.syscalls import move_mount
-from tests.support import digest_of, tar_of
+from tests.support import digest_of, directory, file, tar_of
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
 Listing = dict[str, tuple[Any, ...]]
+
+
+def random_layer(seed: random.Random) -> list[bytes]:
+    """Members with few names, so that they meet: in one layer and across layers."""
+
+    def path() -> str:
+        return "/".join(seed.choice("abc") for _ in range(seed.randint(1, 3)))
+
+    made: list[bytes] = []
+    kinds: dict[str, str] = {}
+    for _ in range(seed.randint(1, 12)):
+        name = path()
+        above = [name.rpartition("/")[0]]
+        while above[-1]:
+            above.append(above[-1].rpartition("/")[0])
+        if any(kinds.get(folder) == "file" for folder in above):
+            continue  # below a file there is nothing
+        kind = seed.choice(("file", "file", "directory", "whiteout", "opaque"))
+        folder, _, last = name.rpartition("/")
+        prefix = f"{folder}/" if folder else ""
+        if kind == "file":
+            if kinds.get(name) == "directory" or any(k.startswith(f"{name}/") for k in kinds):
+                continue  # it would replace a directory of the same layer
+            made.append(file(name, seed.randbytes(seed.randint(0, 1500)), uid=seed.randint(0, 9)))
+        elif kind == "directory":
+            if kinds.get(name) == "file":
+                continue
+            made.append(directory(name, mode=seed.choice((0o755, 0o700, 0o1777)), mtime=4))
+        elif kind == "whiteout":
+            made.append(file(f"{prefix}.wh.{last}"))
+        else:
+            made.append(file(f"{prefix}.wh..wh..opq"))
+        for folder in above:
+            kinds.setdefault(folder, "directory")
+        if kind in ("file", "directory"):
+            kinds[name] = kind
+    return made
 
 
 def write_layers(folder: Path, layers: Sequence[Sequence[bytes]]) -> list[Path]:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from runtime.errors import ImageError
-from tests.runtime.erofs.support import extracted, index_of, indexed, write_layers
+from tests.runtime.erofs.support import (
+    extracted,
+    index_of,
+    indexed,
+    random_layer,
+    write_layers,
+)
 from tests.support import (
     character,
     directory,
@@ -147,47 +153,10 @@ def test_an_index_shows_what_extracting_gives(public: Path, name: str) -> None:
     assert indexed(paths, public) == extracted(paths, public)
 
 
-def _random_layer(seed: random.Random) -> list[bytes]:
-    """Members with few names, so that they meet: in one layer and across layers."""
-
-    def path() -> str:
-        return "/".join(seed.choice("abc") for _ in range(seed.randint(1, 3)))
-
-    made: list[bytes] = []
-    kinds: dict[str, str] = {}
-    for _ in range(seed.randint(1, 12)):
-        name = path()
-        above = [name.rpartition("/")[0]]
-        while above[-1]:
-            above.append(above[-1].rpartition("/")[0])
-        if any(kinds.get(folder) == "file" for folder in above):
-            continue  # below a file there is nothing
-        kind = seed.choice(("file", "file", "directory", "whiteout", "opaque"))
-        folder, _, last = name.rpartition("/")
-        prefix = f"{folder}/" if folder else ""
-        if kind == "file":
-            if kinds.get(name) == "directory" or any(k.startswith(f"{name}/") for k in kinds):
-                continue  # it would replace a directory of the same layer
-            made.append(file(name, seed.randbytes(seed.randint(0, 1500)), uid=seed.randint(0, 9)))
-        elif kind == "directory":
-            if kinds.get(name) == "file":
-                continue
-            made.append(directory(name, mode=seed.choice((0o755, 0o700, 0o1777)), mtime=4))
-        elif kind == "whiteout":
-            made.append(file(f"{prefix}.wh.{last}"))
-        else:
-            made.append(file(f"{prefix}.wh..wh..opq"))
-        for folder in above:
-            kinds.setdefault(folder, "directory")
-        if kind in ("file", "directory"):
-            kinds[name] = kind
-    return made
-
-
 @pytest.mark.parametrize("seed", range(40))
 def test_random_layers_are_the_same_both_ways(public: Path, seed: int) -> None:
     source = random.Random(seed)
-    paths = write_layers(public, [_random_layer(source) for _ in range(source.randint(1, 6))])
+    paths = write_layers(public, [random_layer(source) for _ in range(source.randint(1, 6))])
     try:
         expected = extracted(paths, public)
     except ImageError:

@@ -39,7 +39,7 @@ class Hasher:
         """The digest of everything; nothing may come after it."""
         if self._waiting is not None:
             self._waiting.put(b"")
-            self._waiting.join()
+            self._thread.join()
         return self._hash.hexdigest()
 
     def _begin(self, data: bytes) -> None:
@@ -51,9 +51,8 @@ class Hasher:
         def work() -> None:
             while piece := waiting.get():
                 self._hash.update(piece)
-                waiting.task_done()
-            waiting.task_done()
 
         self._waiting = waiting
-        Thread(target=work, daemon=True).start()
+        self._thread = Thread(target=work, daemon=True)
+        self._thread.start()
         waiting.put(data)
