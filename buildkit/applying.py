@@ -19,6 +19,7 @@ from runtime.oci.digest import ChainID, chain_ids
 from runtime.sandbox import syscalls
 from runtime.sandbox.rootfs import attach, make_private
 from runtime.store.inflating import plain_layer
+from runtime.store.known import is_trusted, trust
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
@@ -63,6 +64,10 @@ def _base(
         return (place,)
     try:
         layers = [plain_layer(store, _stored(store, layer)) for layer in base]
+        for layer in layers:
+            if not is_trusted(store, layer.blob.path):  # changed since it came into the store
+                layer.verify()
+                trust(store, layer.blob.path)
         mounted = find_index(store, layers, places_of(layers)).open()
     except (ImageError, OSError):  # a kernel or filesystem that cannot; or unpacking will say it
         return ()

@@ -129,3 +129,17 @@ def test_layers_of_a_base_are_loaded_in_a_step_of_their_own_once(
     assert "#2 [stage-0 1/1] RUN true\n" in said
     assert pybuild.try_build(text).stderr.startswith("#1 [stage-0 1/1] RUN true\n#1 CACHED\n")
     assert "load layers" not in pybuild.try_build(f"{text}ENV A=1\n").stderr
+
+
+def test_a_base_that_was_damaged_in_the_store_is_named(pybuild: Pybuild) -> None:
+    _base(pybuild)
+    pybuild.build("FROM base.tar\nRUN true\n")
+    blobs = [path for path in (pybuild.store / "blobs/sha256").iterdir()]
+    [damaged] = [path for path in blobs if b"busybox" in path.read_bytes()[:2000]]
+    content = bytearray(damaged.read_bytes())
+    content[len(content) // 2] ^= 1
+    damaged.write_bytes(content)
+    ended = pybuild.try_build("FROM base.tar\nRUN echo > /f\n")
+    assert ended.status == 1
+    assert f"layer sha256:{damaged.name}: digest is sha256:" in ended.stderr
+    assert "hint: pybuild verify-store --repair" in ended.stderr
