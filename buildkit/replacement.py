@@ -32,7 +32,10 @@ class Replacement:
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             if kind is None:
-                os.fsync(self._fd)
+                # A power cut may take a new file, whose size then says so to the next build; it
+                # must not take what was there before.
+                if os.path.lexists(self._path):
+                    os.fsync(self._fd)
                 if not self._named:
                     # linkat(2): how a file without a name gets one; it cannot replace another.
                     # Given a descriptor (which an absolute path ignores) os.link follows links.
