@@ -23,7 +23,6 @@ from buildkit.outputs import DOCKER, LOCAL, ROOTFS, STDOUT, TAR, Output
 from buildkit.plan import Planner, joined
 from buildkit.platforms import check_programs
 from buildkit.printing import complain
-from buildkit.processes import stop_on_signals
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
 from buildkit.reproducing import first_difference
@@ -113,7 +112,6 @@ def _plan(request: Request, store: Store) -> _Planned:
             for platform in request.platforms or ("",)
         ]
         refuse_findings(containerfile, request.build_args)
-        stop_on_signals()
         images: dict[ImageBase, Image] = {}
         warnings = list(containerfile.warnings)
         for planner in planners:

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from buildkit.recorded import Recorded
+    from runtime.store.store import Store
 
 _INTERNAL = 125
+_DESCRIPTORS = 1024  # as many as this process may have, most often
 _LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
 
 
@@ -154,19 +156,25 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         known.save()
     else:
         from buildkit.build import build, verify_reproducible
+        from buildkit.processes import stop_on_signals
         from buildkit.request import read_request
 
-        request = read_request(
-            line, store, name=name, text=text, context=context, outputs=outputs, epoch=epoch
-        )
-        if line.verify:
-            sys.stdout.write(f"{verify_reproducible(request, store, known)}\n")
-            return 0
-        found = build(request, store, known)
-        if found is None:
-            return 0
-        recorded.write(store, key, found)
-        known.save()
+        stop_on_signals()
+        try:
+            request = read_request(
+                line, store, name=name, text=text, context=context, outputs=outputs, epoch=epoch
+            )
+            if line.verify:
+                sys.stdout.write(f"{verify_reproducible(request, store, known)}\n")
+                return 0
+            found = build(request, store, known)
+            if found is None:
+                return 0
+            recorded.write(store, key, found)
+            known.save()
+        except Cancelled:
+            _sweep(store)
+            raise
         if limit:
             from buildkit.pruning import prune_to_limit
 
@@ -175,6 +183,18 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     if all(output.dest != STDOUT for output in outputs):
         sys.stdout.write(f"{found.digest}\n")
     return 0
+
+
+def _sweep(store: Store) -> None:
+    """Remove what was being made when a signal came, as the last thing that this process does.
+
+    It can come where nothing can catch it: between the making of a directory and the `try` that
+    removes it, or in the first moment of a `finally`.
+    """
+    from runtime.store.workspace import sweep
+
+    os.closerange(3, _DESCRIPTORS)  # what they lock is nobody's any more
+    sweep(store)
 
 
 def _report(line: CommandLine, found: Recorded) -> None:

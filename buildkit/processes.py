@@ -11,6 +11,7 @@ import os
 import pickle
 import select
 import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _CHUNK = 1 << 16
 _TICK_MS = 100
+_AGAIN_S = 0.002
 _Value = TypeVar("_Value")
 _woken = -1  # readable once a signal came
 
@@ -52,6 +54,7 @@ def hear_signals(numbers: Iterable[int], *, ignored: Iterable[int] = ()) -> None
             signal.signal(other, signal.SIG_IGN)
         raise Cancelled(number)
 
+    sys.unraisablehook = _unraisable
     _woken, write_end = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     signal.set_wakeup_fd(write_end, warn_on_full_buffer=False)
     for number in ignored:
@@ -59,6 +62,23 @@ def hear_signals(numbers: Iterable[int], *, ignored: Iterable[int] = ()) -> None
     for number in numbers:
         signal.signal(number, cancel)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
+
+
+def _unraisable(problem: sys.UnraisableHookArgs) -> None:
+    """Raise Cancelled again, a little later, if it came where it goes no further than a message.
+
+    Python calls handlers of signals also in callbacks, of a fork or the collector of garbage.
+    """
+    if not isinstance(problem.exc_value, Cancelled):
+        sys.__unraisablehook__(problem)
+        return
+    number = problem.exc_value.signal_number
+
+    def again(_number: int, _frame: object) -> None:
+        raise Cancelled(number)
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
 
 
 def await_any(fds: Sequence[int], tick: Callable[[], None] | None = None) -> list[int]:

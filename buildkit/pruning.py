@@ -10,7 +10,7 @@ from buildkit.errors import DiskError
 from buildkit.inventory import Item, inventory
 from buildkit.locks import try_lock
 from runtime.store.store import Store
-from runtime.store.workspace import Workspace, remove_tree
+from runtime.store.workspace import remove_tree, sweep
 
 _ROOM = 0.9  # of an automatic limit is what is left, so that not every build has to prune
 
@@ -38,8 +38,7 @@ def prune(
     `room` times `keep_bytes` is what is left where that was exceeded. Returns what was removed.
     The caller has the store alone. Raises OSError.
     """
-    with Workspace(store):  # sweeps what killed processes left
-        pass
+    sweep(store)
     items = inventory(store)
     # A layer goes before what lies below it: who finds one trusts that those are there.
     loose = [item for item in items if not item.held]

@@ -41,11 +41,17 @@ def follow(directory: ContainerDirectory, interval_s: int) -> Iterator[str]:
     poll.register(pidfd, select.POLLIN)
     waited = 0
     while not poll.poll(1000):
-        count = group.oom_count()
+        waited += 1
+        try:
+            count = group.oom_count()
+            figures = stats_event(directory) if waited >= interval_s else ""
+        except (ContainerError, OSError):
+            if poll.poll(0):  # it has just ended, and its control group is gone
+                return
+            raise
         if count > killed:
             yield to_text({"type": "oom", "id": directory.id})
             killed = count
-        waited += 1
-        if waited >= interval_s:
+        if figures:
             waited = 0
-            yield stats_event(directory)
+            yield figures

@@ -51,6 +51,12 @@ class Workspace:
         return path
 
 
+def sweep(store: Store) -> None:
+    """Remove what processes that no longer live left behind."""
+    with Workspace(store):
+        pass
+
+
 def _abandoned(tmp: str) -> list[tuple[str, int]]:
     """What processes that no longer live left behind: paths, and descriptors that lock them."""
     found = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ def pyrun(store: Path, caller: Caller) -> Pyrun:
 @pytest.fixture
 def archive(public: Path) -> Path:
     """An archive that nobody has started."""
-    return make_image(public / "image.tar", [busybox_layer()], {"Cmd": ["true"]})
+    path = make_image(public / "image.tar", [busybox_layer()], {"Cmd": ["true"]})
+    time.sleep(0.1)  # what was written just now is not remembered
+    return path
 
 
 def _facts(pyrun: Pyrun, *words: str | Path) -> dict[str, Any]:

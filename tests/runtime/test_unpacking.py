@@ -389,7 +389,7 @@ HOLD = """
 import os, sys, time
 from runtime.image.workers import share_out
 def work(number):
-    print(os.getpid(), flush=True)
+    os.write(1, b"%d\\n" % os.getpid())
     time.sleep(60)
 share_out(work, 2, 2)
 """
