@@ -25,7 +25,11 @@ from tests.bench.peers import Place, import_root, our_image, place, versions
 
 FEW_LAYERS = 10
 Measure = Callable[[Options, Place, list[str]], Benchmark]
-COLD_GOALS = (Goal(peer="buildah bud, push", at_most=1 / 4),)
+COLD_GOALS = (
+    Goal(peer="buildah bud, push", at_most=0.12),
+    Goal(peer="BuildKit", at_most=0.6),
+    Goal(peer="BuildKit, docker save", at_most=0.2),
+)
 
 
 def main() -> int:
@@ -50,14 +54,14 @@ def run_builds(description: str | None, measures: Sequence[Measure]) -> int:
     except BenchmarkError as error:
         sys.stderr.write(f"builds: {error}\n")
         return 1
-    publish(options, before, versions(options, "buildah", "podman"), benchmarks)
+    publish(options, before, versions(options, "buildah", "podman", "docker"), benchmarks)
     return 0
 
 
 def set_up_engines(here: Place) -> list[str]:
     """Give each peer the base image; returns why some cannot have it."""
     missing = []
-    for engine in ("buildah", "podman"):
+    for engine in ("buildah", "podman", "docker"):
         try:
             import_root(here, engine)
         except BenchmarkError as error:
@@ -70,10 +74,10 @@ def _ten(options: Options, here: Place, missing: list[str]) -> Benchmark:
     for number in range(100):
         here.write(f"ten/many/{number}", f"file {number}\n" * 80)
     us, *peers = builds(options, here, "ten", CONTAINERFILE)
-    exported = _exported(here, peers[0])
+    exported = [_exported(here, peers[0]), _saved(here, peers[-1])]
     return measure(
         "cold-10: ten instructions, four of them RUN, to an archive",
-        [us, exported, *peers, *options.interpreters()],
+        [us, *exported, *peers, *options.interpreters()],
         options,
         goals=COLD_GOALS,
         missing=missing,
@@ -158,7 +162,22 @@ def builds(
                 env=here.env,
             )
         )
+    commands.append(_buildkit(name, theirs, context, cached=cached))
     return commands
+
+
+def _buildkit(name: str, containerfile: str, context: str, *, cached: bool) -> Command:
+    """Docker's builder, through the daemon that answers."""
+    words = (
+        *("docker", "build", "--quiet", "--network=host", *(() if cached else ("--no-cache",))),
+        *(f"--tag=localhost/{name}", f"--file={containerfile}", context),
+    )
+    return Command(
+        name="BuildKit",
+        argv=("sh", "-c", f"{' '.join(words)} > /dev/null"),
+        omits="writes no archive; CPU time is the client's only",
+        env={"DOCKER_BUILDKIT": "1"},
+    )
 
 
 def _exported(here: Place, peer: Command) -> Command:
@@ -170,6 +189,17 @@ def _exported(here: Place, peer: Command) -> Command:
         argv=("sh", "-c", f"{peer.argv[2]} && rm -f {here.path}/t.tar && {push} > /dev/null"),
         omits="writes an archive with compressed layers, its only kind",
         env=here.env,
+    )
+
+
+def _saved(here: Place, peer: Command) -> Command:
+    """BuildKit's build, and the archive of `docker save`."""
+    archive = f"{here.path}/saved.tar"
+    return Command(
+        name="BuildKit, docker save",
+        argv=("sh", "-c", f"{peer.argv[2]} && docker save -o {archive} localhost/ten"),
+        omits="writes an archive; CPU time is the client's only",
+        env=peer.env,
     )
 
 

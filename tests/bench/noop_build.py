@@ -20,7 +20,7 @@ from tests.bench.harness import (
     parse_options,
     publish,
 )
-from tests.bench.peers import Place, docker_answers, import_root, our_image, place, versions
+from tests.bench.peers import Place, import_root, our_image, place, versions
 
 CONTAINERFILE = """\
 FROM {base}
@@ -92,18 +92,11 @@ def _measure(options: Options, here: Place, count: int, missing: dict[str, str])
 def _set_up_peers(here: Place) -> dict[str, str]:
     """Give each peer the base image; returns for those that can't have it the reason."""
     missing = {}
-    for engine in ("buildah", "podman"):
+    for engine in ("buildah", "podman", "docker"):
         try:
             import_root(here, engine)
         except BenchmarkError as error:
             missing[engine] = str(error)
-    reason = docker_answers()
-    if reason:
-        missing["docker"] = reason
-    else:
-        archive = f"{here.path}/rootfs.tar"
-        here.call("tar", "--create", f"--file={archive}", f"--directory={here.rootfs}", ".")
-        here.call("docker", "import", archive, "localhost/base")
     return missing
 
 
@@ -114,7 +107,10 @@ def _peers(here: Place, count: int, containerfile: str, context: str) -> list[Co
         "--layers", "--isolation=chroot", "--quiet", f"--tag={image}",
         f"--file={containerfile}", context,
     )  # fmt: skip
-    docker = ("docker", "build", "--quiet", f"--tag={image}", f"--file={containerfile}", context)
+    docker = (
+        *("docker", "build", "--quiet", "--network=host", f"--tag={image}"),
+        *(f"--file={containerfile}", context),
+    )
     return [
         Command(
             name="buildah bud",

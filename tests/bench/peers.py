@@ -151,9 +151,14 @@ def our_image(options: Options, here: Place) -> str:
 
 
 def import_root(here: Place, engine: str) -> None:
-    """The root as the image localhost/base in podman's or buildah's storage."""
-    command = here.engine(engine)
-    if engine == "podman":
+    """The root as the image localhost/base in podman's, buildah's or docker's storage.
+
+    Raises BenchmarkError for one that cannot have it.
+    """
+    if engine == "docker" and (reason := docker_answers()):
+        raise BenchmarkError(reason)
+    command = ("docker",) if engine == "docker" else here.engine(engine)
+    if engine in ("podman", "docker"):
         archive = f"{here.path}/rootfs.tar"
         here.call("tar", "--create", f"--file={archive}", f"--directory={here.rootfs}", ".")
         here.call(*command, "import", archive, "localhost/base")
