@@ -7,6 +7,7 @@ capabilities, seccomp filter, the filesystem below the store all have a say.
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 from buildkit.errors import BuildError, DiskError, HostError
 from buildkit.printing import complain
@@ -21,6 +22,17 @@ from runtime.sandbox.userns import become_root, refuse_plain_container
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
+_CIRCUMSTANCES = (
+    "/proc/sys/kernel/random/boot_id",
+    "/proc/self/status",
+    "/proc/self/uid_map",
+    "/proc/self/attr/current",
+    "/proc/sys/user/max_user_namespaces",
+    "/proc/sys/user/max_mnt_namespaces",
+    "/proc/sys/user/max_pid_namespaces",
+)
+_RIGHTS = (b"Cap", b"NoNewPrivs", b"Seccomp", b"Uid", b"Gid")  # lines of /proc/PID/status
+
 
 def settle_isolation(asked: str, store: Store, *, quiet: bool) -> str:
     """What the steps of this build get, for what was asked for; says so if it is less.
@@ -32,8 +44,9 @@ def settle_isolation(asked: str, store: Store, *, quiet: bool) -> str:
         if asked != CHROOT:
             refuse_plain_container()
         become_root()
-        if asked == "auto":
+        if asked == "auto" and not _is_known(store):
             _try_container(store)
+            _remember(store)
     except (ContainerError, HostError) as error:
         if asked == "auto" and os.geteuid() == 0 and holds("SYS_CHROOT"):
             if not quiet:
@@ -41,6 +54,41 @@ def settle_isolation(asked: str, store: Store, *, quiet: bool) -> str:
             return CHROOT
         raise HostError(error.message, hint=error.hint) from error
     return CHROOT if asked == CHROOT else NAMESPACES
+
+
+def _is_known(store: Store) -> bool:
+    """Whether a container was started in this store under the same circumstances before."""
+    try:
+        with open(_record(store), "rb") as file:
+            return file.read() == _circumstances(store)
+    except OSError:
+        return False
+
+
+def _remember(store: Store) -> None:
+    # A full disk: it is tried again next time.
+    with suppress(OSError), open(_record(store), "wb") as file:
+        file.write(_circumstances(store))
+
+
+def _record(store: Store) -> str:
+    return f"{store.root}/known/sandbox"
+
+
+def _circumstances(store: Store) -> bytes:
+    """What has a say in it, of this boot of the machine: rights, filters, ids, mounts, limits."""
+    said = [str(os.stat(store.root).st_dev).encode()]
+    for path in _CIRCUMSTANCES:
+        try:
+            with open(path, "rb") as file:
+                content = file.read()
+        except OSError as error:
+            content = str(error.errno).encode()
+        if path.endswith("status"):
+            lines = content.splitlines()
+            content = b"\n".join(line for line in lines if line.startswith(_RIGHTS))
+        said.append(content)
+    return b"\0".join((*said, os.readlink("/proc/self/ns/mnt").encode()))
 
 
 def _warning(reason: str) -> str:

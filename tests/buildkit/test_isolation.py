@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -190,6 +191,24 @@ def test_auto_says_once_that_it_is_chroot_why_and_how_to_silence_it(plain: Pybui
     assert len(lines) == 1
     for word in (WARNING, "without CAP_SYS_ADMIN", "--isolation=chroot", "/proc"):
         assert word in lines[0]
+
+
+def test_the_sandbox_is_tried_once_and_again_where_something_else_has_a_say(
+    as_root: Pybuild,
+) -> None:
+    text = f"{SHELL}RUN true\n"
+    record = as_root.store / "known/sandbox"
+    as_root.build(text)
+    first = record.stat()
+    assert WARNING not in as_root.try_build(text, "--no-cache").stderr
+    assert record.stat().st_mtime_ns == first.st_mtime_ns
+    confined = replace(as_root, launcher=PLAIN_CONTAINER)
+    ended = confined.try_build(text, "--no-cache")
+    assert ended.status == 0, ended.stderr
+    assert WARNING in ended.stderr, "what was found out with other rights does not count"
+    fewer = replace(as_root, launcher=("setpriv", "--bounding-set=-sys_time"))
+    assert fewer.try_build(text, "--no-cache").status == 0
+    assert record.stat().st_mtime_ns != first.st_mtime_ns
 
 
 @pytest.mark.parametrize("how", ["option", "variable"])
