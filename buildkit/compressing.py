@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from buildkit.cache import Layer
 from buildkit.errors import UsageError
 from runtime.oci.digest import Digest, digest_of
-from runtime.oci.image import LAYER, LAYER_GZIP, LAYER_ZSTD, Descriptor, canonical_media_type
+from runtime.oci.image import LAYER_GZIP, LAYER_ZSTD, Descriptor
 from runtime.record import Record
 from runtime.store.store import Store, write_atomically
 from runtime.store.workspace import Workspace
@@ -56,7 +56,7 @@ def compressed(store: Store, layer: Layer, how: Compression) -> Layer:
 
     Raises OSError.
     """
-    if how.kind == "none" or canonical_media_type(layer.descriptor.media_type) != LAYER:
+    if how.kind == "none" or not layer.descriptor.is_plain_layer:
         return layer
     about = json.dumps([layer.diff_id, how.kind, how.level]).encode()
     record = f"{store.root}/cache/compressed-{digest_of(about).hex}"

@@ -13,7 +13,7 @@ from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.image.blob import BlobRange
 from runtime.image.source import LAYOUT, named_image, open_image
-from runtime.oci.image import LAYER, Descriptor, canonical_media_type
+from runtime.oci.image import Descriptor
 from runtime.store.known import trust
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -64,8 +64,7 @@ def import_layers(
     for blob, descriptor, diff_id in zip(
         image.blobs, image.manifest.layers, image.config.diff_ids, strict=True
     ):
-        plain = canonical_media_type(descriptor.media_type) == LAYER
-        if plain and descriptor.digest != diff_id:
+        if descriptor.is_plain_layer and descriptor.digest != diff_id:
             raise BuildError(
                 f"{image.name}: layer {descriptor.digest}: diff_id is {descriptor.digest}, "
                 f"config says {diff_id}"

@@ -11,7 +11,7 @@ from contextlib import suppress
 
 from buildkit.errors import BuildError, DiskError, HostError
 from buildkit.printing import complain
-from buildkit.processes import run_container, stop_on_signals
+from buildkit.processes import run_container
 from buildkit.run import to_spec
 from buildkit.state import CHROOT, NAMESPACES
 from runtime.errors import ContainerError
@@ -103,7 +103,6 @@ def _try_container(store: Store) -> None:
     """Start a container with a command that it has not got; raises HostError if it ends before it
     gets that far.
     """
-    stop_on_signals()
     try:
         with Workspace(store) as work:
             names = ("lower", "upper", "work")

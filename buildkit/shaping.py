@@ -13,7 +13,7 @@ from buildkit.merging import LayerTree, merge_layers
 from buildkit.tarwriter import write_file
 from runtime.image.blob import BlobRange, LayerReader
 from runtime.oci.digest import DiffID, Digest
-from runtime.oci.image import LAYER, Descriptor, canonical_media_type
+from runtime.oci.image import LAYER, Descriptor
 from runtime.record import Record
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
@@ -87,7 +87,7 @@ def _plain(store: Store, layer: Layer, path: str) -> str:
     """The path of the layer's uncompressed tar: its blob, or a new file at `path`."""
     descriptor = layer.descriptor
     blob = store.blob(descriptor.digest)
-    if canonical_media_type(descriptor.media_type) == LAYER:
+    if descriptor.is_plain_layer:
         return blob
     where = f"layer {descriptor.digest}"
     whole = BlobRange(path=blob, offset=0, size=descriptor.size)

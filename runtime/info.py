@@ -10,7 +10,6 @@ from runtime.erofs.mount import mount_index
 from runtime.erofs.tree import Tree
 from runtime.erofs.writer import write_index
 from runtime.errors import ImageError
-from runtime.oci.image import LAYER, canonical_media_type
 from runtime.sandbox.userns import mapped_ids
 from runtime.store.known import INPLACE, TMPFS, UNPACK, is_trusted, recall
 from runtime.store.preparation import choose
@@ -19,10 +18,9 @@ from runtime.store.workspace import Workspace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.image.archive import Image
-    from runtime.image.blob import StoredLayer
     from runtime.store.store import Store
 
-    Facts = dict[str, str | int | list[str]]
+    Facts = dict[str, str | int]
 
 _WORDS = {
     INPLACE: "mounted in place",
@@ -74,10 +72,10 @@ def _caller(uid: int) -> str:
 
 def image_facts(store: Store, image: Image, path: str, rootfs: str) -> Facts:
     """What the next start of an image does; `path` is its archive, or its name's file in the
-    store.
+    store, or "" for one whose last start is not remembered: that for another platform.
     """
     layers = image.layers
-    known = recall(store, path)
+    known = recall(store, path) if path else None
     lowers = () if known is None else known.lowers
     index = next((lower for lower in lowers if not isinstance(lower, str)), None)
     kind, why = _choice(store, image, rootfs)
@@ -86,7 +84,7 @@ def image_facts(store: Store, image: Image, path: str, rootfs: str) -> Facts:
         "platform": image.platform or "not said",
         "layers": len(layers),
         "bytes": sum(layer.descriptor.size for layer in layers),
-        "root filesystem": _WORDS[kind],
+        "root filesystem": _WORDS.get(kind, "none: it cannot be mounted in place"),
         "reason": why,
     }
     if kind == INPLACE and index is not None:
@@ -99,16 +97,13 @@ def image_facts(store: Store, image: Image, path: str, rootfs: str) -> Facts:
 
 
 def _choice(store: Store, image: Image, rootfs: str) -> tuple[str, str]:
+    """How a root filesystem comes to be, "" for not at all, and why."""
     if rootfs == TMPFS:
         return TMPFS, "--rootfs=tmpfs"
     kind, why = choose(store, image, rootfs)
     if kind == INPLACE:
         try:  # what is compressed is made plain, and then can be
-            places_of([layer for layer in image.layers if _is_plain(layer)])
+            places_of([layer for layer in image.layers if layer.descriptor.is_plain_layer])
         except ImageError as error:
-            return UNPACK, error.message
-    return kind, why
-
-
-def _is_plain(layer: StoredLayer) -> bool:
-    return canonical_media_type(layer.descriptor.media_type) == LAYER
+            kind, why = UNPACK, error.message
+    return ("" if rootfs == INPLACE and kind == UNPACK else kind), why

@@ -66,7 +66,7 @@ def _facts(operands: list[str], root: str | None, platform: str, rootfs: str) ->
     [name] = operands
     image = open_image(store, name, asked_platform(platform) if platform else "")
     path = name if os.path.exists(name) else store.image_name(name)
-    return image_facts(store, image, path, rootfs)
+    return image_facts(store, image, "" if platform else path, rootfs)
 
 
 def _key(name: str) -> str:

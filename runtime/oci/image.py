@@ -56,6 +56,11 @@ class Descriptor(Record):
     size: int  # bytes as stored, i.e. compressed
     annotations: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def is_plain_layer(self) -> bool:
+        """Whether it is a layer that is not compressed."""
+        return canonical_media_type(self.media_type) == LAYER
+
     @classmethod
     def from_json(cls, table: Mapping[str, Any], where: str) -> Descriptor:
         """Check one descriptor; raises ImageError naming `where`."""

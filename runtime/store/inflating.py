@@ -6,7 +6,7 @@ import os
 
 from runtime.errors import StoreError
 from runtime.image.blob import BlobRange
-from runtime.oci.image import LAYER, Descriptor, canonical_media_type
+from runtime.oci.image import LAYER, Descriptor
 from runtime.store.known import trust
 from runtime.store.workspace import Workspace
 
@@ -23,7 +23,7 @@ def plain_layer(store: Store, layer: StoredLayer) -> StoredLayer:
 
     What is made is verified. Raises ImageError or StoreError.
     """
-    if canonical_media_type(layer.descriptor.media_type) == LAYER:
+    if layer.descriptor.is_plain_layer:
         return layer
     path = store.blob(layer.diff_id)
     if not os.path.exists(path):

@@ -17,7 +17,6 @@ from runtime.image.distribution import apply_distributed
 from runtime.image.layer import apply_layer
 from runtime.image.tar import FileStream
 from runtime.image.workers import processors, share_out
-from runtime.oci.image import LAYER, canonical_media_type
 from runtime.sandbox.userns import refuse_plain_container
 from runtime.store.checking import Checking
 from runtime.store.inflating import inflate
@@ -75,16 +74,12 @@ def _unpack(store: Store, layers: Links, lowers: tuple[str, ...], processes: int
                 os.unlink(copy)
 
 
-def _is_compressed(layer: StoredLayer) -> bool:
-    return canonical_media_type(layer.descriptor.media_type) != LAYER
-
-
 def _copies(work: Workspace, links: Links, processes: int) -> dict[ChainID, str]:
     """Plain and verified copies of compressed layers, made at the same time."""
     compressed = [
         (layer, chain_id, f"{work.path}/plain-{chain_id.hex}")
         for layer, chain_id in links
-        if layer.descriptor.size >= _LARGE and _is_compressed(layer)
+        if layer.descriptor.size >= _LARGE and not layer.descriptor.is_plain_layer
     ]
     if not compressed:
         return {}
@@ -114,7 +109,7 @@ def _apply_copy(
 
 
 def _apply(layer: StoredLayer, root: str, lowers: tuple[str, ...], processes: int) -> None:
-    if processes > 1 and layer.descriptor.size >= _LARGE and not _is_compressed(layer):
+    if processes > 1 and layer.descriptor.size >= _LARGE and layer.descriptor.is_plain_layer:
         fd = _leased(layer)
         if fd >= 0:
             try:

@@ -50,17 +50,6 @@ def archive(public: Path) -> Path:
     return make_image(public / "image.tar", _layers(), {"Cmd": ["sh", "-c", SCRIPT]})
 
 
-@pytest.fixture
-def pyrun(store: Path, caller: Caller) -> Pyrun:
-    """Run `pyrun` with a store of its own."""
-
-    def call(*words: str | Path) -> Result:
-        env = environment(caller, PYBUILD_ROOT=str(store))
-        return run([*command("pyrun"), *words], caller=caller, env=env)
-
-    return call
-
-
 def _count(store: Path, folder: str) -> int:
     return len(os.listdir(store / folder)) if (store / folder).exists() else 0
 

@@ -11,20 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.support import Caller, Result, busybox_layer, command, environment, make_image, run
+from tests.support import Caller, Result, busybox_layer, make_image
 
 Pyrun = Callable[..., Result]
-
-
-@pytest.fixture
-def pyrun(store: Path, caller: Caller) -> Pyrun:
-    """Run `pyrun` with a store of its own."""
-
-    def call(*words: str | Path) -> Result:
-        env = environment(caller, PYBUILD_ROOT=str(store))
-        return run([*command("pyrun"), *words], caller=caller, env=env)
-
-    return call
 
 
 @pytest.fixture
@@ -95,10 +84,25 @@ class TestAsRoot:
         facts = _facts(pyrun, "--rootfs=tmpfs", archive)
         assert facts["rootFilesystem"] == "unpacked to memory"
 
+    def test_what_is_remembered_of_this_machines_image_is_not_said_of_another_platforms(
+        self, pyrun: Pyrun, archive: Path
+    ) -> None:
+        assert pyrun(archive).status == 0
+        here = _facts(pyrun, archive)
+        asked = _facts(pyrun, f"--platform={here['platform']}", archive)
+        assert here["index"] != "made at the next start" == asked["index"]
+
     def test_layers_that_are_unpacked_are_the_reason(self, pyrun: Pyrun, archive: Path) -> None:
         assert pyrun("--rootfs=unpack", archive).status == 0
         facts = _facts(pyrun, archive)
         assert facts["reason"] == "its layers are in the store, unpacked"
+
+
+@pytest.mark.parametrize("caller", ["user"], indirect=True)
+def test_a_start_that_would_fail_is_said_to(pyrun: Pyrun, archive: Path) -> None:
+    facts = _facts(pyrun, "--rootfs=inplace", archive)
+    assert facts["rootFilesystem"] == "none: it cannot be mounted in place"
+    assert facts["reason"] in pyrun("--rootfs=inplace", archive).stderr
 
 
 @pytest.mark.parametrize(
