@@ -11,17 +11,19 @@ from collections.abc import Callable, Sequence
 
 from tests.bench.harness import (
     Benchmark,
-    BenchmarkError,
     Command,
     Goal,
     Options,
-    machine,
     measure,
-    parse_options,
-    publish,
 )
 from tests.bench.noop_build import CONTAINERFILE
-from tests.bench.peers import Place, import_root, our_image, place, versions
+from tests.bench.peers import (
+    Place,
+    our_image,
+    reasons,
+    run,
+    set_up_engines,
+)
 
 FEW_LAYERS = 10
 Measure = Callable[[Options, Place, list[str]], Benchmark]
@@ -44,29 +46,13 @@ def main() -> int:
 
 def run_builds(description: str | None, measures: Sequence[Measure]) -> int:
     """Give us and each peer the base image, measure, print; returns the exit status."""
-    options = parse_options(description or "")
-    before = machine()
-    try:
-        with place() as here:
-            our_image(options, here)
-            missing = set_up_engines(here)
-            benchmarks = [each(options, here, missing) for each in measures]
-    except BenchmarkError as error:
-        sys.stderr.write(f"builds: {error}\n")
-        return 1
-    publish(options, before, versions(options, "buildah", "podman", "docker"), benchmarks)
-    return 0
 
+    def measured(options: Options, here: Place) -> list[Benchmark]:
+        our_image(options, here)
+        missing = reasons(set_up_engines(here))
+        return [each(options, here, missing) for each in measures]
 
-def set_up_engines(here: Place) -> list[str]:
-    """Give each peer the base image; returns why some cannot have it."""
-    missing = []
-    for engine in ("buildah", "podman", "docker"):
-        try:
-            import_root(here, engine)
-        except BenchmarkError as error:
-            missing.append(f"{engine}: {error}")
-    return missing
+    return run(description, ("buildah", "podman", "docker"), measured)
 
 
 def _ten(options: Options, here: Place, missing: list[str]) -> Benchmark:

@@ -11,39 +11,27 @@ import sys
 
 from tests.bench.harness import (
     Benchmark,
-    BenchmarkError,
     Command,
     Goal,
     Options,
-    machine,
     measure,
-    parse_options,
-    publish,
 )
-from tests.bench.peers import CGROUP_PARENT, Place, anew, cgroups, place, versions
+from tests.bench.peers import CGROUP_PARENT, Place, anew, run
 from tests.bench.trees import FILE_SIZE, FILES, make_tree
 
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
-    before = machine()
-    try:
-        with place() as here, cgroups():
-            archive = image(options, here)
-            measured = [
-                _measure(options, here, archive, *variant)
-                for variant in (
-                    ("verified", ("--verify=auto",), 1 / 12),
-                    ("not verified", ("--verify=never",), 1 / 30),
-                )
-            ]
-            measured.append(_cached(options, here, archive))
-    except BenchmarkError as error:
-        sys.stderr.write(f"cold_run: {error}\n")
-        return 1
-    publish(options, before, versions(options, "podman", "skopeo", "umoci", "runc"), measured)
-    return 0
+    return run(__doc__, ("podman", "skopeo", "umoci", "runc"), _measured, groups=True)
+
+
+def _measured(options: Options, here: Place) -> list[Benchmark]:
+    archive = image(options, here)
+    return [
+        _measure(options, here, archive, "verified", ("--verify=auto",), 1 / 12),
+        _measure(options, here, archive, "not verified", ("--verify=never",), 1 / 30),
+        _cached(options, here, archive),
+    ]
 
 
 def image(options: Options, here: Place, files: int = FILES, size: int = FILE_SIZE) -> str:

@@ -13,16 +13,12 @@ from dataclasses import replace
 from tests.bench.cold_run import first_start, image, peer_starts, second_start
 from tests.bench.harness import (
     Benchmark,
-    BenchmarkError,
     Goal,
     Options,
-    machine,
     measure,
-    parse_options,
-    publish,
     seen_from,
 )
-from tests.bench.peers import Place, cgroups, place, versions
+from tests.bench.peers import Place, run
 
 FILES, FILE_SIZE = 48_000, 10_000
 FEW_ROUNDS = 3  # of a peer
@@ -30,20 +26,12 @@ FEW_ROUNDS = 3  # of a peer
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
-    before = machine()
-    try:
-        with place() as here, cgroups():
-            measured = _measure(options, here, image(options, here, FILES, FILE_SIZE))
-    except BenchmarkError as error:
-        sys.stderr.write(f"cold_run_big: {error}\n")
-        return 1
-    publish(options, before, versions(options, "podman", "skopeo", "umoci", "runc"), measured)
-    return 0
+    return run(__doc__, ("podman", "skopeo", "umoci", "runc"), _measured, groups=True)
 
 
-def _measure(options: Options, here: Place, archive: str) -> list[Benchmark]:
+def _measured(options: Options, here: Place) -> list[Benchmark]:
     """All in turn, and three tables of it: ours begins in three ways, theirs in one."""
+    archive = image(options, here, FILES, FILE_SIZE)
     verified = first_start(options, here, archive, ("--verify=auto",))
     unverified = first_start(options, here, archive, ("--verify=never",))
     again = second_start(options, here, archive)

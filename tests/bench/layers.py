@@ -10,21 +10,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tests.bench.cold_build import FEW_LAYERS, builds, set_up_engines
+from tests.bench.cold_build import FEW_LAYERS, builds
 from tests.bench.cold_run import first_start, peer_starts
 from tests.bench.harness import (
     Benchmark,
-    BenchmarkError,
     Command,
     Goal,
     Options,
-    machine,
     measure,
-    parse_options,
-    publish,
     seen_from,
 )
-from tests.bench.peers import Place, cgroups, our_image, place, versions
+from tests.bench.peers import (
+    Place,
+    our_image,
+    reasons,
+    run,
+    set_up_engines,
+)
 
 COUNTS = (100, 50, 10, 1)  # the most first: goals are about it
 FEW_ROUNDS = 3  # for peers with so many layers: a start takes up to half a minute
@@ -33,18 +35,12 @@ VERIFY = ("--verify=auto", "--verify=never")
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
-    before = machine()
-    try:
-        with place() as here, cgroups():
-            our_image(options, here)
-            missing = set_up_engines(here)
-            benchmarks = [_rebuilds(options, here, missing), *_starts(options, here)]
-    except BenchmarkError as error:
-        sys.stderr.write(f"layers: {error}\n")
-        return 1
-    publish(options, before, versions(options, "buildah", "podman", "runc"), benchmarks)
-    return 0
+    return run(__doc__, ("buildah", "podman", "runc"), _measured, groups=True)
+
+
+def _measured(options: Options, here: Place) -> list[Benchmark]:
+    our_image(options, here)
+    return [_rebuilds(options, here, reasons(set_up_engines(here))), *_starts(options, here)]
 
 
 def layered(here: Place, count: int) -> tuple[str, str]:

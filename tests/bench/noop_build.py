@@ -15,12 +15,15 @@ from tests.bench.harness import (
     Command,
     Goal,
     Options,
-    machine,
     measure,
-    parse_options,
-    publish,
 )
-from tests.bench.peers import Place, import_root, our_image, place, versions
+from tests.bench.peers import (
+    Place,
+    our_image,
+    reasons,
+    run,
+    set_up_engines,
+)
 
 CONTAINERFILE = """\
 FROM {base}
@@ -44,18 +47,13 @@ GOALS = (
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
-    before = machine()
-    try:
-        with place() as here:
-            our_image(options, here)
-            missing = _set_up_peers(here)
-            benchmarks = [_measure(options, here, count, missing) for count in (100, 10_000)]
-    except BenchmarkError as error:
-        sys.stderr.write(f"noop_build: {error}\n")
-        return 1
-    publish(options, before, versions(options, "buildah", "podman", "docker"), benchmarks)
-    return 0
+    return run(__doc__, ("buildah", "podman", "docker"), _measured)
+
+
+def _measured(options: Options, here: Place) -> list[Benchmark]:
+    our_image(options, here)
+    missing = set_up_engines(here)
+    return [_measure(options, here, count, missing) for count in (100, 10_000)]
 
 
 def _measure(options: Options, here: Place, count: int, missing: dict[str, str]) -> Benchmark:
@@ -82,22 +80,11 @@ def _measure(options: Options, here: Place, count: int, missing: dict[str, str])
         [us, *peers, *options.interpreters()],
         options,
         goals=GOALS if count == 100 else (),
-        missing=list(missing.values()),
+        missing=reasons(missing),
     )
     if not os.path.exists(archive):
         raise BenchmarkError(f"{archive}: pybuild made none")
     return benchmark
-
-
-def _set_up_peers(here: Place) -> dict[str, str]:
-    """Give each peer the base image; returns for those that can't have it the reason."""
-    missing = {}
-    for engine in ("buildah", "podman", "docker"):
-        try:
-            import_root(here, engine)
-        except BenchmarkError as error:
-            missing[engine] = str(error)
-    return missing
 
 
 def _peers(here: Place, count: int, containerfile: str, context: str) -> list[Command]:

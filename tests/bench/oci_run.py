@@ -9,54 +9,48 @@ import sys
 
 from tests.bench.bundles import our_bundle
 from tests.bench.harness import (
-    BenchmarkError,
+    Benchmark,
     Command,
     Goal,
-    machine,
+    Options,
     measure,
-    parse_options,
-    publish,
 )
-from tests.bench.peers import cgroups, our_image, place, versions
+from tests.bench.peers import Place, our_image, run
 
 GOALS = (Goal(peer="crun run", at_most=1.5), Goal(peer="runc run", at_most=0.5))
 
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
-    before = machine()
-    try:
-        with place() as here, cgroups():
-            our_image(options, here)
-            commands = []
-            for name, program in (("pyrun-oci", options.pyrun_oci), ("crun", ""), ("runc", "")):
-                bundle = our_bundle(options, here, f"oci-{name}", "true")
-                commands.append(
-                    Command(
-                        name=f"{name} run",
-                        argv=(
-                            *(program or name, f"--root={here.path}/state-{name}"),
-                            *("run", f"--bundle={bundle}", f"bench-{name}"),
-                        ),
-                        omits="our seccomp profile (compiled anew), a control group in every "
-                        "hierarchy, all namespaces, masks, capabilities; no overlay, no image"
-                        if program == ""
-                        else "the same; the compiled profile is in a cache",
-                        env=here.env,
-                    )
-                )
-            benchmark = measure(
-                "oci-run: `run` of the same bundle, `true` exits",
-                [*commands, *options.interpreters()],
-                options,
-                goals=GOALS,
+    return run(__doc__, ("crun", "runc"), _measured, groups=True)
+
+
+def _measured(options: Options, here: Place) -> list[Benchmark]:
+    our_image(options, here)
+    commands = []
+    for name, program in (("pyrun-oci", options.pyrun_oci), ("crun", ""), ("runc", "")):
+        bundle = our_bundle(options, here, f"oci-{name}", "true")
+        commands.append(
+            Command(
+                name=f"{name} run",
+                argv=(
+                    *(program or name, f"--root={here.path}/state-{name}"),
+                    *("run", f"--bundle={bundle}", f"bench-{name}"),
+                ),
+                omits="our seccomp profile (compiled anew), a control group in every "
+                "hierarchy, all namespaces, masks, capabilities; no overlay, no image"
+                if program == ""
+                else "the same; the compiled profile is in a cache",
+                env=here.env,
             )
-    except BenchmarkError as error:
-        sys.stderr.write(f"oci_run: {error}\n")
-        return 1
-    publish(options, before, versions(options, "crun", "runc"), [benchmark])
-    return 0
+        )
+    benchmark = measure(
+        "oci-run: `run` of the same bundle, `true` exits",
+        [*commands, *options.interpreters()],
+        options,
+        goals=GOALS,
+    )
+    return [benchmark]
 
 
 if __name__ == "__main__":

@@ -9,15 +9,13 @@ import shlex
 import sys
 
 from tests.bench.harness import (
-    BenchmarkError,
+    Benchmark,
     Command,
     Goal,
-    machine,
+    Options,
     measure,
-    parse_options,
-    publish,
 )
-from tests.bench.peers import place, versions
+from tests.bench.peers import Place, run
 from tests.bench.trees import make_tree
 
 OURS = """\
@@ -35,51 +33,47 @@ with tarfile.open(sys.argv[2], "w") as archive:
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
-    before = machine()
-    try:
-        with place() as here:
-            tree = make_tree(here, "tree")
-            out = f"{here.path}/out.tar"
-            python = f"{options.venv}/bin/python"
-            pipe = f"tar -C {tree} -cf - . | tee {out} | sha256sum > /dev/null"
-            benchmark = measure(
-                "pack: 8,700 files, 172 MB",
-                [
-                    Command(
-                        name="pack",
-                        argv=("sh", "-c", f"{python} -c {shlex.quote(OURS)} {tree} {out}"),
-                        omits="sorts, drops what is no part of an image, hashes",
-                    ),
-                    Command(
-                        name="tar, tee, sha256sum",
-                        argv=("sh", "-c", pipe),
-                        omits="in the order of the directories; three processes at once",
-                    ),
-                    Command(
-                        name="tar",
-                        argv=("tar", "-C", tree, "-cf", out, "."),
-                        omits="no digest",
-                    ),
-                    Command(
-                        name="bsdtar",
-                        argv=("bsdtar", "-C", tree, "-cf", out, "."),
-                        omits="no digest",
-                    ),
-                    Command(
-                        name="Python's tarfile",
-                        argv=(python, "-c", TARFILE, tree, out),
-                        omits="no digest",
-                    ),
-                ],
-                options,
-                goals=(Goal(peer="tar, tee, sha256sum", at_most=0.5),),
-            )
-    except BenchmarkError as error:
-        sys.stderr.write(f"pack: {error}\n")
-        return 1
-    publish(options, before, versions(options, "tar", "bsdtar"), [benchmark])
-    return 0
+    return run(__doc__, ("tar", "bsdtar"), _measured)
+
+
+def _measured(options: Options, here: Place) -> list[Benchmark]:
+    tree = make_tree(here, "tree")
+    out = f"{here.path}/out.tar"
+    python = f"{options.venv}/bin/python"
+    pipe = f"tar -C {tree} -cf - . | tee {out} | sha256sum > /dev/null"
+    benchmark = measure(
+        "pack: 8,700 files, 172 MB",
+        [
+            Command(
+                name="pack",
+                argv=("sh", "-c", f"{python} -c {shlex.quote(OURS)} {tree} {out}"),
+                omits="sorts, drops what is no part of an image, hashes",
+            ),
+            Command(
+                name="tar, tee, sha256sum",
+                argv=("sh", "-c", pipe),
+                omits="in the order of the directories; three processes at once",
+            ),
+            Command(
+                name="tar",
+                argv=("tar", "-C", tree, "-cf", out, "."),
+                omits="no digest",
+            ),
+            Command(
+                name="bsdtar",
+                argv=("bsdtar", "-C", tree, "-cf", out, "."),
+                omits="no digest",
+            ),
+            Command(
+                name="Python's tarfile",
+                argv=(python, "-c", TARFILE, tree, out),
+                omits="no digest",
+            ),
+        ],
+        options,
+        goals=(Goal(peer="tar, tee, sha256sum", at_most=0.5),),
+    )
+    return [benchmark]
 
 
 if __name__ == "__main__":

@@ -10,17 +10,22 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.bench.harness import (
+    Benchmark,
     BenchmarkError,
     Command,
     Options,
     environment,
     last_words,
+    machine,
+    parse_options,
+    publish,
     version_of,
 )
 
@@ -185,6 +190,47 @@ def versions(options: Options, *programs: str) -> Mapping[str, str]:
         "pybuild": version_of(options.pybuild, "--version"),
     }
     return ours | {name: version_of(name, "--version") for name in programs}
+
+
+def run(
+    description: str | None,
+    programs: Sequence[str],
+    measured: Callable[[Options, Place], Sequence[Benchmark]],
+    *,
+    groups: bool = False,
+) -> int:
+    """A benchmark from its command line to its report; returns the exit status.
+
+    `programs` are the peers whose versions are told, `groups` asks for control groups as crun
+    wants them.
+    """
+    options = parse_options(description or "")
+    before = machine()
+    try:
+        with place() as here, cgroups() if groups else contextlib.nullcontext():
+            benchmarks = measured(options, here)
+    except BenchmarkError as error:
+        name = os.path.basename(sys.argv[0]).removesuffix(".py")
+        sys.stderr.write(f"{name}: {error}\n")
+        return 1
+    publish(options, before, versions(options, *programs), benchmarks)
+    return 0
+
+
+def set_up_engines(here: Place) -> dict[str, str]:
+    """Give each peer the base image; returns for those that cannot have it the reason."""
+    missing = {}
+    for engine in ("buildah", "podman", "docker"):
+        try:
+            import_root(here, engine)
+        except BenchmarkError as error:
+            missing[engine] = str(error)
+    return missing
+
+
+def reasons(missing: Mapping[str, str]) -> list[str]:
+    """Why peers are missing, as a report says it."""
+    return [f"{name}: {reason}" for name, reason in missing.items()]
 
 
 @contextlib.contextmanager

@@ -22,12 +22,9 @@ from tests.bench.harness import (
     Command,
     Goal,
     Options,
-    machine,
     measure,
-    parse_options,
-    publish,
 )
-from tests.bench.peers import Place, cgroups, place, versions
+from tests.bench.peers import Place, run
 
 _STORAGE = "--storage-driver=overlay --cgroup-manager=cgroupfs"
 
@@ -61,26 +58,18 @@ class _User:
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
-    before = machine()
+    return run(__doc__, ("podman", "crun", "runc"), _measured, groups=True)
+
+
+def _measured(options: Options, here: Place) -> list[Benchmark]:
+    user = _user(here)
+    archive = image(options, here)
+    here.call(options.pyrun, archive)  # leaves what starts load: a user cannot write there
+    os.chown(archive, user.uid, user.gid)  # who owns a file can have a lease of it
     try:
-        with place() as here, cgroups():
-            user = _user(here)
-            archive = image(options, here)
-            here.call(options.pyrun, archive)  # leaves what starts load: a user cannot write there
-            os.chown(archive, user.uid, user.gid)  # who owns a file can have a lease of it
-            try:
-                measured = [
-                    _first(options, user, archive),
-                    _second(options, here, user, archive),
-                ]
-            finally:
-                _end_pause_processes(user.home)
-    except BenchmarkError as error:
-        sys.stderr.write(f"rootless: {error}\n")
-        return 1
-    publish(options, before, versions(options, "podman", "crun", "runc"), measured)
-    return 0
+        return [_first(options, user, archive), _second(options, here, user, archive)]
+    finally:
+        _end_pause_processes(user.home)
 
 
 def _first(options: Options, user: _User, archive: str) -> Benchmark:

@@ -13,16 +13,12 @@ import sys
 
 from tests.bench.harness import (
     Benchmark,
-    BenchmarkError,
     Command,
     Goal,
     Options,
-    machine,
     measure,
-    parse_options,
-    publish,
 )
-from tests.bench.peers import Place, anew, place, versions
+from tests.bench.peers import Place, anew, run
 from tests.bench.trees import make_tree
 
 OURS = """\
@@ -47,21 +43,15 @@ _LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
-    before = machine()
-    try:
-        with place() as here:
-            layer, archive, layout = _inputs(options, here)
-            measured = [
-                _plain(options, here, layer, archive, layout),
-                _compressed(options, here, layer, layout),
-            ]
-    except BenchmarkError as error:
-        sys.stderr.write(f"unpack: {error}\n")
-        return 1
-    programs = ("tar", "bsdtar", "podman", "umoci", "skopeo")
-    publish(options, before, versions(options, *programs), measured)
-    return 0
+    return run(__doc__, ("tar", "bsdtar", "podman", "umoci", "skopeo"), _measured)
+
+
+def _measured(options: Options, here: Place) -> list[Benchmark]:
+    layer, archive, layout = _inputs(options, here)
+    return [
+        _plain(options, here, layer, archive, layout),
+        _compressed(options, here, layer, layout),
+    ]
 
 
 def _inputs(options: Options, here: Place) -> tuple[str, str, str]:

@@ -9,24 +9,20 @@ import sys
 
 from tests.bench.bundles import our_bundle, own_bundle
 from tests.bench.harness import (
+    Benchmark,
     BenchmarkError,
     Command,
     Goal,
     Options,
-    machine,
     measure,
-    parse_options,
-    publish,
 )
 from tests.bench.peers import (
     CGROUP_PARENT,
     Place,
-    cgroups,
     docker_answers,
     import_root,
     our_image,
-    place,
-    versions,
+    run,
 )
 
 GOALS = (
@@ -40,25 +36,22 @@ GOALS = (
 
 def main() -> int:
     """Set up, measure, print."""
-    options = parse_options(__doc__)
-    before = machine()
-    programs = ("crun", "runc", "podman", "buildah", "bwrap", "docker")
-    try:
-        with place() as here, cgroups():
-            ours = _ours(options, here)
-            peers, missing = _peers(options, here)
-            benchmark = measure(
-                "warm-run: second run of an image, `true` exits",
-                [*ours, *peers, *options.interpreters()],
-                options,
-                goals=GOALS,
-                missing=missing,
-            )
-    except BenchmarkError as error:
-        sys.stderr.write(f"warm_run: {error}\n")
-        return 1
-    publish(options, before, versions(options, *programs), [benchmark])
-    return 0
+    return run(
+        __doc__, ("crun", "runc", "podman", "buildah", "bwrap", "docker"), _measured, groups=True
+    )
+
+
+def _measured(options: Options, here: Place) -> list[Benchmark]:
+    ours = _ours(options, here)
+    peers, missing = _peers(options, here)
+    benchmark = measure(
+        "warm-run: second run of an image, `true` exits",
+        [*ours, *peers, *options.interpreters()],
+        options,
+        goals=GOALS,
+        missing=missing,
+    )
+    return [benchmark]
 
 
 def _ours(options: Options, here: Place) -> list[Command]:
