@@ -5,6 +5,9 @@ installing`) stops chown(2) and its kin, and asks the builder. What makes root t
 does itself. Anything else is recorded as what the file's layer will say, and reported as done: rpm
 goes on, and set-user-id bits and capabilities that it sets afterwards stay.
 
+What a file's status says stays: all is root's. A program that hands on the owner that it sees, as
+busybox's chown does with the half that it was not given, so hands on root.
+
 Who asks is a stranger's scriptlet. Its descriptors, its root and directory, and the path in its
 memory are reached through /proc/PID, of a process that still waits for the answer (`is_waiting`),
 so it is not another one. All paths are resolved below that process's root, by the kernel; what is
