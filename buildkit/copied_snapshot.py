@@ -131,7 +131,7 @@ class Trees:
             blob = BlobRange(path=path, offset=0, size=os.stat(path).st_size)
             hidden = Hidden(aside)
             with LayerReader(blob, layer.descriptor, layer.diff_id, where) as reader:
-                apply_layer(reader, aside, (tree.root,), where, hidden)
+                apply_layer(reader, aside, (tree.root,), where, hidden, notes=True)
                 reader.finish()
             stack(aside, tree.root, hidden)
             remove_tree(aside)

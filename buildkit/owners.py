@@ -44,6 +44,18 @@ class Owners:
         self._others[status.st_dev, status.st_ino] = owner
 
 
+class Seen:
+    """Owners of files of layers, for who copies them: with a single id, those that are noted."""
+
+    def __init__(self) -> None:
+        self.single = has_single_id()
+
+    def of(self, path: str, status: os.stat_result) -> Owner:
+        """Whose a file is; `status` is what lstat(2) says of it."""
+        noted = noted_owner(path) if self.single and _bears_notes(status) else None
+        return noted or (status.st_uid, status.st_gid)
+
+
 def _bears_notes(status: os.stat_result) -> bool:
     return stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
 

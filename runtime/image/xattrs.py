@@ -38,11 +38,32 @@ def noted_owner(place: str, *, follow: bool = False) -> tuple[int, int] | None:
 
 
 def note_owner(place: str, owner: tuple[int, int]) -> bool:
-    """Note it on a file or directory; False where the filesystem has no such xattrs."""
+    """Note it on a file or directory; False for anything else, and where there are no xattrs."""
     try:
         os.setxattr(place, OWNER, b"%d:%d" % owner)
     except OSError as error:
-        if error.errno != errno.EOPNOTSUPP:
+        if error.errno not in (errno.EOPNOTSUPP, errno.EPERM):
             raise
         return False
     return True
+
+
+def with_note(
+    xattrs: tuple[tuple[str, bytes], ...], owner: tuple[int, int] | None
+) -> tuple[tuple[str, bytes], ...]:
+    """What a layer has for a file, without a note of its own, and perhaps with one of ours."""
+    others = tuple(xattr for xattr in xattrs if xattr[0] != OWNER)
+    return others if owner is None else (*others, (OWNER, b"%d:%d" % owner))
+
+
+def set_xattrs(
+    place: int | str, xattrs: tuple[tuple[str, bytes], ...], *, follow: bool = True
+) -> None:
+    """Give a file those of a layer's xattrs that belong to an image, and a note."""
+    for key, value in xattrs:
+        try:
+            if kept_xattr(key) or key == OWNER:
+                os.setxattr(place, key, value, follow_symlinks=follow)
+        except OSError as error:
+            if key != OWNER or error.errno != errno.EOPNOTSUPP:
+                raise

@@ -25,7 +25,9 @@ A test.
 """
 
 # Where a name is all that a test is about, the file is named so.
-OWNED = _COMMON.format(name="owned") + """
+OWNED = (
+    _COMMON.format(name="owned")
+    + """
 %install
 mkdir -p %{buildroot}/usr/bin %{buildroot}/srv/packaged/dir
 cd %{buildroot}/srv/packaged
@@ -94,9 +96,12 @@ rm loop
 %attr(2755,root,worker) /usr/bin/set-gid
 %attr(0755,root,root) %caps(cap_net_raw=ep) /usr/bin/capable
 """
+)
 
 # For a second layer: it edits what the first one has, and leaves other files alone.
-MORE = _COMMON.format(name="more") + """
+MORE = (
+    _COMMON.format(name="more")
+    + """
 Requires:       owned
 Requires(pre):  owned
 
@@ -116,23 +121,29 @@ chmod 600 one
 touch -h packaged/link
 chown other:worker packaged/group-only
 chown root:root both
-chown -h other made/link
+chown -h other:worker made/link
 echo 2 > made/dir/new
 cp -p packaged/replaced packaged/new; mv packaged/new packaged/replaced
 
 %files
 %attr(0640,other,worker) /srv/packaged/more
 """
+)
 
-SLOW = _COMMON.format(name="slow") + """
+SLOW = (
+    _COMMON.format(name="slow")
+    + """
 %post
 i=0
 while [ $i -lt 100000 ]; do chown $((i % 5000 + 1)) /srv; i=$((i + 1)); done
 
 %files
 """
+)
 
-HIDING = _COMMON.format(name="hiding") + """
+HIDING = (
+    _COMMON.format(name="hiding")
+    + """
 %post
 echo 1 > /srv/seen
 ln -s /proc/1/root/srv/seen /srv/by-proc
@@ -140,8 +151,11 @@ chown 5 /srv/by-proc
 
 %files
 """
+)
 
-PLAIN = _COMMON.format(name="plain") + """
+PLAIN = (
+    _COMMON.format(name="plain")
+    + """
 %pre
 echo worker:x:300: >> /etc/group
 echo worker:x:300:300::/:/bin/sh >> /etc/passwd
@@ -155,6 +169,7 @@ ln -s plain %{buildroot}/srv/link
 %attr(0640,worker,worker) /srv/plain
 %attr(-,worker,worker) /srv/link
 """
+)
 
 SPECS = {"owned": OWNED, "more": MORE, "slow": SLOW, "hiding": HIDING, "plain": PLAIN}
 _MACROS = {

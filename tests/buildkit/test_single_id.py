@@ -6,17 +6,13 @@ capability or a time would be wrong in.
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from tests.buildkit.owned_packages import make_repository
-from tests.buildkit.support import Image, Pybuild, modes, mounts, processes
-from tests.support import Result
+from tests.buildkit.support import Image, Pybuild, modes
 
 pytestmark = [
     pytest.mark.needs_root,
@@ -49,15 +45,14 @@ def _both(as_root: Pybuild, as_lone_user: Pybuild, text: str) -> Image:
     """Build as root and with a single id; the entries of the layers and their bytes are equal."""
     expected, image = as_root.build(text), as_lone_user.build(text)
     for number in range(len(expected.layers)):
-        wanted, found = ({n: _entry(i) for n, i in x.layer(number).items()} for x in (expected, image))
-        assert found == wanted
+        assert _entries(image, number) == _entries(expected, number)
     assert image.layers == expected.layers
     return image
 
 
-def _entry(info: object) -> tuple[object, ...]:
-    names = "type mode uid gid size mtime linkname pax_headers"
-    return tuple(getattr(info, name) for name in names.split())
+def _entries(image: Image, number: int) -> dict[str, list[object]]:
+    fields = "type mode uid gid size mtime linkname pax_headers".split()
+    return {n: [getattr(i, field) for field in fields] for n, i in image.layer(number).items()}
 
 
 def test_files_of_packages_and_scriptlets_belong_to_whom_root_gave_them(
@@ -98,3 +93,23 @@ def test_files_of_packages_and_scriptlets_belong_to_whom_root_gave_them(
         "many-100": "1100:0",
         "large": "70000:4000000000",
     }
+
+
+def test_later_layers_keep_the_owners_of_the_layers_below(
+    as_root: Pybuild, as_lone_user: Pybuild
+) -> None:
+    more = f"BOOTSTRAP {FLAGS} more\n"
+    run = "RUN cd /srv && echo 3 >> made/file && chmod 700 packaged/dir && touch made/dir/newer\n"
+    copy = "COPY owned/repodata/repomd.xml /srv/packaged/dir/\n"
+    image = _both(as_root, as_lone_user, f"{SYSTEM} owned\n{more}{run}{copy}")
+    layers = [image.layer(number) for number in range(1, 4)]
+    found = [{n: f"{i.uid}:{i.gid}" for n, i in layer.items()} for layer in layers]
+    assert found[0]["srv/made/file"] == "300:300"
+    assert found[0]["srv/packaged/group-only"] == "400:300"
+    assert found[0]["srv/packaged/replaced"] == "300:0"
+    assert found[0]["srv/packaged/more"] == "400:300"
+    assert found[0]["srv/one"] == "301:0"
+    assert found[0]["srv/both"] == "0:0"
+    assert "srv/group" not in found[0]
+    assert found[1]["srv/made/file"] == "300:300"
+    assert found[2]["srv/packaged/dir"] == "300:300"
