@@ -155,7 +155,7 @@ def _entries(
         yield marker(f"{parent}{slash}{WHITEOUT}{last}")
         return
     status = change.status or os.lstat(path)
-    owner = (status.st_uid, status.st_gid) if owners is None else owners.of(path, status)
+    owner = (status.st_uid, status.st_gid) if owners is None else owners.of(path, name, status)
     xattrs = tuple(
         (key, os.getxattr(path, key, follow_symlinks=False))
         for key in sorted(os.listxattr(path, follow_symlinks=False))

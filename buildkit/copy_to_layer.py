@@ -168,9 +168,8 @@ class LayerTarget:
         """Take a file from a place; it replaces what is there."""
         self._check(name, attributes.owner)
         device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
-        if device and (
-            self._nodes_refused or not status.st_rdev
-        ):  # as mknod(2) here, and in an overlay
+        # As mknod(2) here, and in an overlay.
+        if device and (self._nodes_refused or not status.st_rdev):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM), name)
         self._place(folder, name, File(attributes, place=place, status=status))
 

@@ -58,6 +58,10 @@ def execute(
             return Result(layer=keep_blob(store, work, packed), epoch=prepared.epoch)
     snapshot = new_snapshot(work, apply_layers(store, state, work))
     epoch, owners = prepared.epoch, owners_here()
+    if owners is not None:
+        from buildkit.owners_below import OwnersBelow
+
+        owners.below = OwnersBelow(store, state.layers, snapshot.lowers)
     match step:
         case RunStep():
             execute_run(

@@ -1,7 +1,8 @@
 """Whose the files of a layer are, where all of them belong to one id on this machine.
 
 A user namespace with a single id keeps owners beside the files: noted on them (`runtime.image.
-xattrs`), or for what bears no note, such as symlinks, in a table of inodes.
+xattrs`), or for what bears no note, such as symlinks, in a table of inodes. Of those that an
+earlier step made, the blobs of the layers tell (`owners_below`).
 """
 
 from __future__ import annotations
@@ -12,6 +13,10 @@ import stat
 from runtime.image.xattrs import note_owner, noted_owner
 from runtime.sandbox.userns import has_single_id
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from buildkit.owners_below import OwnersBelow
+
 Owner = tuple[int, int]  # user and group
 
 
@@ -20,10 +25,14 @@ class Owners:
 
     def __init__(self) -> None:
         self._others: dict[tuple[int, int], Owner] = {}  # by device and inode
+        self.below: OwnersBelow | None = None
 
-    def of(self, path: str, status: os.stat_result) -> Owner:
-        """Whose a file is; `status` is what lstat(2) says of it."""
-        return self.noted(path, status) or (status.st_uid, status.st_gid)
+    def of(self, path: str, name: str, status: os.stat_result) -> Owner:
+        """Whose a file is, `name` below the root; `status` is what lstat(2) says of it."""
+        noted = self.noted(path, status)
+        if noted is None and self.below is not None and not _bears_notes(status):
+            noted = self.below.owner(path, name, status)
+        return noted or (status.st_uid, status.st_gid)
 
     def noted(self, path: str, status: os.stat_result) -> Owner | None:
         """Whose it was said to be, if anything was said."""

@@ -54,6 +54,7 @@ ln -s file made/link
 ln made/file made/hard
 mkfifo made/fifo
 chown -R worker:worker made
+mkfifo pipe; chown 305:306 pipe
 echo 1 > one; chown 301 one
 echo 1 > group; chown :302 group
 echo 1 > both; chown 301:302 both; chown 303:304 both
@@ -117,11 +118,12 @@ echo other:x:400:400::/:/bin/sh >> /etc/passwd
 cd /srv
 echo 2 >> made/file
 echo 2 >> packaged/file
-chmod 600 one
+chmod 600 one pipe
 touch -h packaged/link
 chown other:worker packaged/group-only
 chown root:root both
 chown -h other:worker made/link
+touch -h dangling
 echo 2 > made/dir/new
 cp -p packaged/replaced packaged/new; mv packaged/new packaged/replaced
 
@@ -135,7 +137,7 @@ SLOW = (
     + """
 %post
 i=0
-while [ $i -lt 100000 ]; do chown $((i % 5000 + 1)) /srv; i=$((i + 1)); done
+while :; do chown $((i % 5000 + 1)) /srv; i=$((i + 1)); done
 
 %files
 """

@@ -6,13 +6,19 @@ capability or a time would be wrong in.
 
 from __future__ import annotations
 
+import dataclasses
+import os
 import shutil
+import signal
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from tests.buildkit.owned_packages import make_repository
-from tests.buildkit.support import Image, Pybuild, modes
+from tests.buildkit.support import Image, Pybuild, modes, mounts, processes
+from tests.support import Result
 
 pytestmark = [
     pytest.mark.needs_root,
@@ -110,6 +116,107 @@ def test_later_layers_keep_the_owners_of_the_layers_below(
     assert found[0]["srv/packaged/more"] == "400:300"
     assert found[0]["srv/one"] == "301:0"
     assert found[0]["srv/both"] == "0:0"
+    assert found[0]["srv/dangling"] == "306:307"
+    assert found[0]["srv/pipe"] == "305:306"
     assert "srv/group" not in found[0]
     assert found[1]["srv/made/file"] == "300:300"
     assert found[2]["srv/packaged/dir"] == "300:300"
+
+
+def test_layers_whose_directories_were_lost_keep_their_owners(
+    as_root: Pybuild, as_lone_user: Pybuild
+) -> None:
+    text = f"{SYSTEM} owned\nCOPY --chown=7:8 busybox /srv/copied/\n"
+    for pybuild in (as_root, as_lone_user):
+        pybuild.build(text)
+        shutil.rmtree(pybuild.store / "layers")
+        (pybuild.store / "layers").mkdir()
+        os.chown(pybuild.store / "layers", pybuild.caller.uid, pybuild.caller.gid)
+    run = "RUN cd /srv && echo 3 >> made/file && touch -h dangling && echo >> copied/busybox\n"
+    image = _both(as_root, as_lone_user, text + run)
+    found = {n: f"{i.uid}:{i.gid}" for n, i in image.layer(2).items()}
+    assert found["srv/made/file"] == "300:300"
+    assert found["srv/dangling"] == "306:307"
+    assert found["srv/copied/busybox"] == "7:8"
+
+
+def test_copies_between_stages_belong_to_whom_the_files_did(
+    as_root: Pybuild, as_lone_user: Pybuild
+) -> None:
+    text = f"{SYSTEM} owned\n".replace("scratch", "scratch AS system")
+    text += "FROM system AS next\nCOPY --from=system --chown=worker:root /srv/one /etc/\n"
+    text += "FROM scratch\nCOPY --from=next /etc/one /srv/made/file /srv/group /\n"
+    image = _both(as_root, as_lone_user, text)
+    owners = {name: said.split()[0] for name, said in modes(image).items()}
+    assert owners == {"one": "300:0", "file": "300:300", "group": "0:302"}
+
+
+# --- What is not known
+
+# As in a container of some engines: somebody listens already, and the kernel refuses a second one.
+_LISTENED = """
+import os, sys
+from runtime.sandbox.syscalls import prctl, PR_SET_NO_NEW_PRIVS
+from runtime.seccomp.load import filter_call
+prctl(PR_SET_NO_NEW_PRIVS, 1)
+allow_all = (6).to_bytes(2, "little") + bytes(2) + 0x7fff0000.to_bytes(4, "little")
+os.set_inheritable(filter_call(allow_all, 1 << 3)(), True)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def _unheard(pybuild: Pybuild) -> Pybuild:
+    return dataclasses.replace(pybuild, launcher=(sys.executable, "-c", _LISTENED))
+
+
+def test_where_nothing_can_be_followed_the_database_says_whose_files_are(
+    as_root: Pybuild, as_lone_user: Pybuild
+) -> None:
+    text = f"{SYSTEM} plain\n"
+    expected, blind = as_root.build(text), _unheard(as_lone_user).build(text)
+    assert blind.layers == expected.layers
+
+
+def test_scriptlets_that_cannot_be_followed_are_named(as_lone_user: Pybuild) -> None:
+    ended = _unheard(as_lone_user).try_build(f"{SYSTEM} owned\n")
+    _refused(as_lone_user, ended, "scriptlets of owned change owners of files")
+
+
+def test_a_file_that_cannot_be_told_is_named(as_lone_user: Pybuild) -> None:
+    ended = as_lone_user.try_build(f"{SYSTEM} hiding\n")
+    _refused(as_lone_user, ended, "owner of a file is not known: /srv/by-proc was given to 5")
+
+
+def _refused(pybuild: Pybuild, ended: Result, words: str) -> None:
+    assert ended.status == 1, ended.stderr
+    assert words in ended.stderr
+    assert "Containerfile:2:1:" in ended.stderr
+    assert "hint: subordinate ids" in ended.stderr
+    assert not pybuild.output.exists()
+    assert os.listdir(pybuild.store / "layers") == []
+
+
+# --- Stopped
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_scriptlet_that_is_stopped_while_it_gives_files_away_leaves_nothing(
+    as_lone_user: Pybuild, number: int
+) -> None:
+    process = as_lone_user.start(f"{SYSTEM} slow\n")
+    until = time.monotonic() + 30
+    while not any("rpm-tmp" in line for line in processes(as_lone_user.store)):
+        assert process.poll() is None, as_lone_user.log
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    time.sleep(0.1)
+    os.kill(process.pid, number)
+    assert process.wait(10) != 0
+    until = time.monotonic() + 5  # a killed process is collected by whoever inherits it
+    while processes(as_lone_user.directory) and time.monotonic() < until:
+        time.sleep(0.02)
+    assert processes(as_lone_user.directory) == []
+    assert mounts(as_lone_user.directory) == []
+    assert "Traceback" not in as_lone_user.log
+    assert as_lone_user.try_build(f"{SYSTEM}\n").status == 0
+    assert os.listdir(as_lone_user.store / "tmp") == []
