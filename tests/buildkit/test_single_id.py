@@ -151,6 +151,19 @@ def test_copies_between_stages_belong_to_whom_the_files_did(
     assert owners == {"one": "300:0", "file": "300:300", "group": "0:302"}
 
 
+def test_root_and_users_with_many_ids_and_with_one_make_the_same_image(
+    as_root: Pybuild, as_user: Pybuild, as_lone_user: Pybuild, tiny_repository: Path
+) -> None:
+    repository = f"--repo=id=t,url=file://{tiny_repository}/repo --nogpgcheck --releasever=24"
+    text = f"FROM scratch\nBOOTSTRAP {repository} hello hello-daemon\n"
+    images = [pybuild.build(text) for pybuild in (as_root, as_user, as_lone_user)]
+    assert len({pybuild.output.read_bytes() for pybuild in (as_root, as_user, as_lone_user)}) == 1
+    files = images[2].files
+    assert files["usr/bin/hello-setuid"].mode == 0o4755
+    assert "SCHILY.xattr.security.capability" in files["usr/bin/hello-caps"].pax_headers
+    assert files["var/lib/hello-daemon"].uid == files["var/lib/hello-daemon"].gid != 0
+
+
 # --- What is not known
 
 # As in a container of some engines: somebody listens already, and the kernel refuses a second one.
