@@ -13,11 +13,13 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from buildkit.bootstrap import cleaning, dnf, transcript
+from buildkit.bootstrap.ownership import Ownership
 from buildkit.bootstrap.repositories import Repositories
 from buildkit.errors import BuildError, LocatedError
+from buildkit.owners import Owner, Owners
 from buildkit.processes import call_in_mount_namespace, run_container
 from buildkit.scope import PROXIES
 from buildkit.snapshot import Snapshot
@@ -44,11 +46,13 @@ def install(
     epoch: int | None,
     least_epoch: int,
     output: Callable[[bytes], None],
+    owners: Owners | None = None,
 ) -> int:
     """Install the step's packages into a snapshot; returns the newest time among them, in seconds.
 
     `epoch` is the given one, for install times; without it the packages' own times decide, but
-    none before `least_epoch`. Raises BuildError, NetworkError or HostError.
+    none before `least_epoch`. `owners` takes the owners that files cannot have here. Raises
+    BuildError, NetworkError or HostError.
     """
     manager = dnf.find_manager()
     state = make_state(work, os.path.basename(snapshot.made))
@@ -60,26 +64,31 @@ def install(
         manager, repositories, epoch=epoch, least_epoch=least_epoch, state=_STATE
     )
     log = Log(output)
-    status = run_container(
-        Spec(
-            process=to_process(dnf.arguments(manager, step, root, _STATE), variables),
-            mounts=_mounts(root, state, package_cache(store, repositories)),
-            namespaces=(Namespace(type="pid"), Namespace(type="mount"), Namespace(type="ipc")),
-        ),
-        Directory(path="/", readonly=True, binds=_binds(root, state, repositories)),
-        scratch=store.scratch,
-        devices=("/dev", f"{root}/dev"),
-        prepare=prepare,
-        output=log.listen,
-    )
+    with Ownership(owners, root=root, upper=snapshot.upper) as ownership:
+        status = run_container(
+            Spec(
+                process=to_process(dnf.arguments(manager, step, root, _STATE), variables),
+                mounts=_mounts(root, state, package_cache(store, repositories)),
+                namespaces=(Namespace(type="pid"), Namespace(type="mount"), Namespace(type="ipc")),
+            ),
+            Directory(path="/", readonly=True, binds=_binds(root, state, repositories)),
+            scratch=store.scratch,
+            devices=("/dev", f"{root}/dev"),
+            prepare=prepare,
+            output=log.listen,
+            final=ownership.entry,
+            attendant=ownership.attendant,
+        )
     judge(log.text, status, step)
 
-    def clean() -> None:
+    def clean() -> Mapping[str, Owner]:
         if prepare is not None:
             prepare()
+        packaged = ownership.note_packaged(dbpath)
         finish(root, dbpath, step.dbpath, before)
+        return packaged
 
-    call_in_mount_namespace(clean)
+    ownership.settle(call_in_mount_namespace(clean))
     return newest(state, variables)
 
 

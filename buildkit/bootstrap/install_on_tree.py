@@ -9,7 +9,7 @@ machine's processes; and the new root has no /proc.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from buildkit.bootstrap import cleaning, dnf
 from buildkit.bootstrap.install import (
@@ -25,9 +25,11 @@ from buildkit.bootstrap.install import (
     present_database,
     to_process,
 )
+from buildkit.bootstrap.ownership import Ownership
 from buildkit.bootstrap.repositories import Repositories
 from buildkit.copied_snapshot import Tree
 from buildkit.furniture import Furniture
+from buildkit.owners import Owner, Owners
 from buildkit.processes import call_in_child, run_in_chroot
 from buildkit.steps import BootstrapStep
 from runtime.store.store import Store
@@ -44,6 +46,7 @@ def install_on_tree(
     epoch: int | None,
     least_epoch: int,
     output: Callable[[bytes], None],
+    owners: Owners | None = None,
 ) -> int:
     """Install the step's packages into a tree; returns and raises as `install.install` does."""
     manager = dnf.find_manager()
@@ -66,10 +69,23 @@ def install_on_tree(
     own = {"HOME": f"{state}/home", "TMPDIR": f"{state}/tmp"}
     process = to_process(dnf.arguments(manager, step, tree.root, seen_as), variables | own)
     log = Log(output)
-    status = run_in_chroot(process, "/", output=log.listen)
+    with Ownership(owners, root=tree.root, upper=tree.root) as ownership:
+        status = run_in_chroot(
+            process,
+            "/",
+            output=log.listen,
+            final=ownership.entry,
+            attendant=ownership.attendant,
+        )
     judge(log.text, status, step)
     furniture.remove()
-    call_in_child(lambda: finish(tree.root, dbpath, step.dbpath, before))
+
+    def clean() -> Mapping[str, Owner]:
+        packaged = ownership.note_packaged(dbpath)
+        finish(tree.root, dbpath, step.dbpath, before)
+        return packaged
+
+    ownership.settle(call_in_child(clean))
     found = newest(state, variables)
     remove_tree(state)
     return found

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runtime.oci.spec import Process
-    from runtime.sandbox.entry import Equipment
+    from runtime.sandbox.entry import Entry, Equipment
 else:  # the module below this one imports enum: two milliseconds
     import _signal as signal
 
@@ -52,7 +52,11 @@ class Supervised(Record):
 
 
 def start_in_chroot(
-    process: Process, root: str, *, stdio: tuple[int, int, int] = (0, 1, 2)
+    process: Process,
+    root: str,
+    *,
+    stdio: tuple[int, int, int] = (0, 1, 2),
+    final: Entry = _ENTRY,
 ) -> Supervised:
     """Start a process whose `/` is the directory `root`; returns once it runs.
 
@@ -63,11 +67,11 @@ def start_in_chroot(
     if not process.args:
         raise CommandError("no command: the image has none and none was given", status=125)
     report_read, report_write = os.pipe2(os.O_CLOEXEC)
-    equipment = entry.equip(_ENTRY, process, report_write)
+    equipment = entry.equip(final, process, report_write)
     pid = os.fork()
     if pid == 0:
         os.close(report_read)
-        _supervise(process, root, stdio, report_write, equipment)
+        _supervise(final, process, root, stdio, report_write, equipment)
     for fd in (report_write, *equipment.descriptors):
         os.close(fd)
     report = b""
@@ -81,7 +85,12 @@ def start_in_chroot(
 
 
 def _supervise(
-    process: Process, root: str, stdio: tuple[int, int, int], report: int, equipment: Equipment
+    final: Entry,
+    process: Process,
+    root: str,
+    stdio: tuple[int, int, int],
+    report: int,
+    equipment: Equipment,
 ) -> NoReturn:
     """Be the parent of all that comes of the process; SIGTERM ends it."""
     watched = (signal.SIGCHLD, signal.SIGTERM)
@@ -98,7 +107,7 @@ def _supervise(
         os.write(report, b"125 " + os.fsencode(str(error.strerror)))
         os._exit(125)
     if first == 0:
-        _become(process, root, stdio, report, equipment)
+        _become(final, process, root, stdio, report, equipment)
     os.closerange(0, 1 << 16)  # the pipes of the process must end with it
     while True:
         if signal.sigwaitinfo(watched).si_signo == signal.SIGTERM:
@@ -120,18 +129,28 @@ def _collect(first: int) -> int | None:
 
 
 def _become(
-    process: Process, root: str, stdio: tuple[int, int, int], report: int, equipment: Equipment
+    final: Entry,
+    process: Process,
+    root: str,
+    stdio: tuple[int, int, int],
+    report: int,
+    equipment: Equipment,
 ) -> NoReturn:
     """Turn the calling child into the process, or exit having reported why."""
     try:
-        _change_root_and_execute(process, root, stdio, report, equipment)
+        _change_root_and_execute(final, process, root, stdio, report, equipment)
     except BaseException as error:  # what is not foreseen must not unwind into the parent's code
         report_failure(report, error)
         os._exit(125)
 
 
 def _change_root_and_execute(
-    process: Process, root: str, stdio: tuple[int, int, int], report: int, equipment: Equipment
+    final: Entry,
+    process: Process,
+    root: str,
+    stdio: tuple[int, int, int],
+    report: int,
+    equipment: Equipment,
 ) -> NoReturn:
     die_with_parent(report)
     os.setsid()
@@ -141,7 +160,7 @@ def _change_root_and_execute(
     held, groups_allowed = capabilities.held_capabilities(), setgroups_allowed()
     root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     prepared = entry.prepare(
-        _ENTRY, process, equipment, root_fd, held=held, groups_allowed=groups_allowed
+        final, process, equipment, root_fd, held=held, groups_allowed=groups_allowed
     )
     make_working_directory(root_fd, process.cwd)
     entry.block_imports()

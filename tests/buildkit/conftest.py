@@ -2,6 +2,7 @@
 
 Fixtures:   pybuild (run by whoever runs the tests), anybody (the test runs with root, with a user
             without rights, and with the root of a plain container), plain (the last of these),
+            as_root, as_user, as_lone_user (who has a single id),
             hello_repository (the project's own packages), tiny_repository (extra, where its maker
             is there)
 """
@@ -108,6 +109,12 @@ def as_root(_room: Path, user: Caller) -> Pybuild:
 def as_user(_room: Path, user: Caller) -> Pybuild:
     """`pybuild` run by a user without rights."""
     return pybuild_of(_room / "user", "user", user)
+
+
+@pytest.fixture
+def as_lone_user(_room: Path, lone_user: Caller) -> Pybuild:
+    """`pybuild` run by a user who has one id, and so no others in a user namespace."""
+    return pybuild_of(_room / "lone", "user", lone_user)
 
 
 def pybuild_of(directory: Path, who: str, user: Caller) -> Pybuild:
