@@ -101,6 +101,7 @@ class Chowns:
         self._root = root
         self._upper = upper
         self._any = root != upper  # whether a file may have another owner than root
+        self._groups = root != upper  # whether a directory may have another group
         self._listener: Listener | None = None
         self._channel, self._theirs = open_channel()
 
@@ -193,14 +194,29 @@ class Chowns:
             before = self._owners.noted(place, inode)
         else:
             return  # in /dev or /proc
-        if before is None and wanted.makes_root:
+        if before is None and wanted.makes_root and not self._may_inherit(place):
             return
         owner = _changed(before or (0, 0), wanted)
         self._any = True
+        self._groups = self._groups or (owner[1] != 0 and stat.S_ISDIR(status.st_mode))
         if not bears_notes or not note_owner(place, owner):
             inode = inode or self._inode(place, status)
             if inode is not None:
                 self._owners.note_inode(inode, owner)
+
+    def _may_inherit(self, place: str) -> bool:
+        """Whether a file could be taken for one of its directory's group, which it has not."""
+        if not self._groups:
+            return False
+        path = os.readlink(place)
+        if not path.startswith(f"{self._root}/"):
+            return False
+        above = os.path.dirname(self._upper + path[len(self._root) :])
+        try:
+            owner = noted_owner(above) if os.lstat(above).st_mode & stat.S_ISGID else None
+        except FileNotFoundError:
+            return False
+        return owner is not None and owner[1] != 0
 
     def _inode(self, place: str, status: os.stat_result) -> os.stat_result | None:
         """The file as it is in the new root's own directory; None if it is not there."""

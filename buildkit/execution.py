@@ -64,6 +64,8 @@ def execute(
         owners.below = OwnersBelow(store, state.layers, snapshot.lowers)
     match step:
         case RunStep():
+            if owners is not None:
+                owners.inherits = True
             execute_run(
                 step,
                 snapshot,

@@ -26,13 +26,27 @@ class Owners:
     def __init__(self) -> None:
         self._others: dict[tuple[int, int], Owner] = {}  # by device and inode
         self.below: OwnersBelow | None = None
+        # Whether a new file in a set-group-ID directory has that one's group (inode(7)), unless
+        # something was noted on it. So it is where every owner that was asked for was noted, but
+        # for a file that was made elsewhere and moved there.
+        self.inherits = False
 
     def of(self, path: str, name: str, status: os.stat_result) -> Owner:
         """Whose a file is, `name` below the root; `status` is what lstat(2) says of it."""
         noted = self.noted(path, status)
         if noted is None and self.below is not None and not _bears_notes(status):
             noted = self.below.owner(path, name, status)
+        if noted is None and self.inherits and name:
+            group = self._group_of_new(os.path.dirname(path), name.rpartition("/")[0])
+            if group and not (self.below is not None and self.below.has(name)):
+                noted = status.st_uid, group
+                self.note(path, status, noted)  # for the steps after this one
         return noted or (status.st_uid, status.st_gid)
+
+    def _group_of_new(self, folder: str, name: str) -> int:
+        """The group that a directory gives to what is made in it, or 0."""
+        status = os.lstat(folder)
+        return self.of(folder, name, status)[1] if status.st_mode & stat.S_ISGID else 0
 
     def noted(self, path: str, status: os.stat_result) -> Owner | None:
         """Whose it was said to be, if anything was said."""

@@ -32,6 +32,10 @@ class OwnersBelow:
         self._lowers = lowers
         self._found: dict[str, Owner] | None = None
 
+    def has(self, name: str) -> bool:
+        """Whether the layers have something at a path."""
+        return find_below(self._lowers, name) is not None
+
     def owner(self, path: str, name: str, status: os.stat_result) -> Owner | None:
         """Whose the file `path` was if it is the one that the layers have at `name`."""
         below = find_below(self._lowers, name)

@@ -60,6 +60,7 @@ class Ownership:
                 f"the owner of a file is not known: {'; '.join(self.attendant.unknown)}",
                 hint="subordinate ids would do without: see subuid(5) and newuidmap(1)",
             )
+        self._owners.inherits = not self.attendant.unheard
         for path, owner in packaged.items():
             self._owners.note_inode(os.lstat(path), owner)
 

@@ -71,6 +71,9 @@ echo 1 > large; chown 70000:4000000000 large
 mkdir sticky; chmod 1777 sticky; chown 314:315 sticky; echo 1 > sticky/in
 (sleep 0.1; echo 1 > late; chown 316 late) > /dev/null 2>&1 &
 wait
+mkdir set-gid; chown root:worker set-gid; chmod 2775 set-gid
+echo 1 > set-gid/new; mkdir set-gid/dir; echo 1 > set-gid/dir/new; ln -s new set-gid/link
+echo 1 > set-gid/root; chown root:root set-gid/root
 chown root:root packaged/back-to-root
 chown 317:318 packaged/to-another
 # As who edits a file does: a new one, with the owner that was seen on the old one.
@@ -119,6 +122,7 @@ cd /srv
 echo 2 >> made/file
 echo 2 >> packaged/file
 chmod 600 one pipe
+echo 2 > set-gid/newer; echo 2 >> set-gid/root; echo 2 > set-gid/dir/newer
 touch -h packaged/link
 chown other:worker packaged/group-only
 chown root:root both

@@ -71,7 +71,8 @@ def test_files_of_packages_and_scriptlets_belong_to_whom_root_gave_them(
         for name in (
             "packaged/file packaged/group-only packaged/back-to-root packaged/to-another "
             "packaged/replaced packaged/link made/file made/link made/fifo made/dir "
-            "one group both by-link to-it dangling above rooted renamed gone late many-100 large"
+            "one group both by-link to-it dangling above rooted renamed gone late many-100 large "
+            "set-gid set-gid/new set-gid/dir/new set-gid/root"
         ).split()
     }
     assert owners == {
@@ -97,6 +98,10 @@ def test_files_of_packages_and_scriptlets_belong_to_whom_root_gave_them(
         "gone": "0:0",
         "late": "316:0",
         "many-100": "1100:0",
+        "set-gid": "0:300",
+        "set-gid/new": "0:300",
+        "set-gid/dir/new": "0:300",
+        "set-gid/root": "0:0",
         "large": "70000:4000000000",
     }
 
@@ -105,7 +110,8 @@ def test_later_layers_keep_the_owners_of_the_layers_below(
     as_root: Pybuild, as_lone_user: Pybuild
 ) -> None:
     more = f"BOOTSTRAP {FLAGS} more\n"
-    run = "RUN cd /srv && echo 3 >> made/file && chmod 700 packaged/dir && touch made/dir/newer\n"
+    run = "RUN cd /srv && echo 3 >> made/file && chmod 700 packaged/dir && "
+    run += "touch made/dir/newer set-gid/run\n"
     copy = "COPY owned/repodata/repomd.xml /srv/packaged/dir/\n"
     image = _both(as_root, as_lone_user, f"{SYSTEM} owned\n{more}{run}{copy}")
     layers = [image.layer(number) for number in range(1, 4)]
