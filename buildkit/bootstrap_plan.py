@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # The package manager replaces these itself, also in `url=`.
 _MANAGER_VARIABLES = frozenset({"releasever", "basearch", "arch"})
-_REPOSITORY_KEYS = ("id", "url", "key", "priority", "suite", "components")
+_REPOSITORY_KEYS = ("id", "url", "key", "priority")
 _RPM_ARCHITECTURES = {
     "386": "i686",
     "amd64": "x86_64",
@@ -54,7 +54,6 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
         keys=tuple(_word(stage, "--key", word) for word in bootstrap.keys),
         releasever=stage.expand_optional(bootstrap.releasever),
         arch=stage.expand_optional(bootstrap.arch) or _rpm_architecture(stage.platform),
-        platform=stage.platform,
         setopts=tuple(_setopt(stage, word) for word in bootstrap.setopts),
         dbpath=_dbpath(stage, bootstrap.dbpath),
         langs=stage.expand_optional(bootstrap.langs),
@@ -165,7 +164,5 @@ def _repository(stage: StagePlanner, word: Word) -> Repository:
         url=values["url"],
         key=values.get("key", ""),
         priority=None if priority is None else int(priority),
-        suite=values.get("suite", ""),
-        components=tuple(filter(None, values.get("components", "").split("+"))),
         span=word.span,
     )

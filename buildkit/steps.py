@@ -149,15 +149,13 @@ class CopyStep(Step):
 
 
 class Repository(Record):
-    """`--repo`: either a file of repositories or the URL of one (`file`), or one by its `url`."""
+    """`--repo`: either a .repo file or URL of one (`file`), or a repository by its `url`."""
 
     id: str
     url: str = ""
     file: str = ""
     key: str = ""
     priority: int | None = None
-    suite: str = ""  # of a Debian repository; empty: that of --releasever
-    components: tuple[str, ...] = ()  # likewise; empty: main
     span: Span
 
 
@@ -184,10 +182,9 @@ class BootstrapStep(Step):
     excludes: tuple[str, ...]
     modules: tuple[Package, ...]  # NAME:STREAM
     repositories: tuple[Repository, ...]
-    keys: tuple[Package, ...]  # FILE or URL, perhaps with #FINGERPRINT
+    keys: tuple[Package, ...]  # paths inside the context, or URLs
     releasever: str
     arch: str  # in rpm's words
-    platform: str  # os/architecture[/variant] of the image
     setopts: tuple[str, ...]
     dbpath: str
     langs: str

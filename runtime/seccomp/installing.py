@@ -33,9 +33,8 @@ _ARCHITECTURES = {
     "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
 }
 
-NO_SYNC = "-no-sync"  # nothing waits for the disk
-ASK_OWNERS = "-ask-owners"  # nor is an owner changed: a listener is asked (`listener`)
-NO_OWNERS = "-no-owners"  # nor is an owner changed
+ASK_OWNERS = "-ask-owners"  # no owner is changed: a listener is asked (`listener`)
+NO_OWNERS = "-no-owners"  # no owner is changed
 
 
 def _profile(machine: str, *rules: SyscallRule) -> Seccomp:
@@ -47,7 +46,6 @@ def _profile(machine: str, *rules: SyscallRule) -> Seccomp:
 
 
 FILTERS: dict[str, Callable[[str], Seccomp]] = {
-    NO_SYNC: _profile,
     ASK_OWNERS: lambda machine: _profile(
         machine, SyscallRule(names=_CHOWN, action=constants.NOTIFY)
     ),

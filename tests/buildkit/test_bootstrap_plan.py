@@ -36,6 +36,11 @@ def test_flags_are_taken_and_expanded() -> None:
     assert (step.dbpath, step.gpgcheck, step.allow_scriptlet_failure) == ("/db", False, True)
 
 
+def test_the_architecture_is_the_platforms_unless_one_is_given() -> None:
+    assert bootstrap_step("FROM scratch\nBOOTSTRAP p").arch == "x86_64"
+    assert bootstrap_step("FROM scratch\nBOOTSTRAP --arch=i686 p").arch == "i686"
+
+
 def test_weak_dependencies_and_documentation_are_left_out_and_keys_checked_by_default() -> None:
     step = bootstrap_step("FROM scratch\nBOOTSTRAP p")
     assert (step.weak, step.docs, step.gpgcheck, step.arch) == (False, False, True, "x86_64")

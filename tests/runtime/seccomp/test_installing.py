@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from runtime.seccomp import constants, load
-from runtime.seccomp.installing import _ARCHITECTURES, _CHOWN, ASK_OWNERS, NO_OWNERS, NO_SYNC
+from runtime.seccomp.installing import _ARCHITECTURES, _CHOWN, ASK_OWNERS, NO_OWNERS
 from runtime.seccomp.numbers import numbers_of
 from tests.runtime.seccomp.judge import ALLOW, decide, errno
 
 DONE = errno(0)
-CHOWN = {NO_SYNC: ALLOW, ASK_OWNERS: constants.RETURN_NOTIFY, NO_OWNERS: DONE}
+CHOWN = {ASK_OWNERS: constants.RETURN_NOTIFY, NO_OWNERS: DONE}
 CASES = [
     (machine, name, architecture)
     for machine, architectures in _ARCHITECTURES.items()
