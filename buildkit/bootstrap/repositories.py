@@ -67,7 +67,7 @@ class Repositories(Record):
 def read_repositories(step: BootstrapStep, context: str) -> Repositories:
     """Read .repo files, keys and the metadata's digests; raises BuildError or LocatedError."""
     reader = Reader(context)
-    keys = tuple(_key(key.text, reader) for key in step.keys)
+    keys = tuple(_key(name, reader) for name in step.keys)
     sections: list[Section] = []
     for repository in step.repositories:
         with _located(repository.span):
