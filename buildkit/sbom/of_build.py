@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 
+from buildkit.applying import stored_layer
 from buildkit.compressing import compressed
 from buildkit.documents import Documents, make_documents
 from buildkit.outputs import DOCKER, STDOUT
 from buildkit.sbom.documents import NOTHING_FOUND, sbom_document, write_document
 from buildkit.sbom.installed import read_installed
 from buildkit.sbom.subject import Subject
-from runtime.image.blob import BlobRange, StoredLayer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from buildkit.request import Request
     from buildkit.sbom.options import SbomFile
     from buildkit.shaping import Shape
+    from runtime.image.blob import StoredLayer
     from runtime.oci.digest import Digest
     from runtime.store.store import Store
 
@@ -84,14 +85,8 @@ def _digest(image: Documents, *, is_docker: bool) -> Digest:
 
 
 def _layers(store: Store, built: Built) -> tuple[StoredLayer, ...]:
+    stored = (stored_layer(store, layer) for layer in built.layers)
     return tuple(
-        StoredLayer(
-            blob=BlobRange(
-                path=store.blob(layer.descriptor.digest), offset=0, size=layer.descriptor.size
-            ),
-            descriptor=layer.descriptor,
-            diff_id=layer.diff_id,
-            where=f"the image: layer {number} ({layer.descriptor.digest})",
-        )
-        for number, layer in enumerate(built.layers, 1)
+        layer.replace(where=f"the image: layer {number} ({layer.descriptor.digest})")
+        for number, layer in enumerate(stored, 1)
     )
