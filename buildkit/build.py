@@ -19,7 +19,7 @@ from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
 from buildkit.inputs import Input
 from buildkit.named_contexts import images_of
-from buildkit.outputs import DOCKER, LOCAL, ROOTFS, STDOUT, TAR, Output
+from buildkit.outputs import DOCKER, LOCAL, ROOTFS, STDOUT, TAR, Output, is_stream
 from buildkit.plan import Planner, joined
 from buildkit.platforms import check_programs
 from buildkit.printing import complain
@@ -340,6 +340,10 @@ def _check_output(output: Output, platforms: tuple[str, ...]) -> None:
     if path == STDOUT:
         if os.isatty(1):
             raise UsageError("-o -: standard output is a terminal", hint="| or > FILE")
+        return
+    if is_stream(path):
+        if not os.access(path, os.W_OK):
+            raise DiskError(f"{path}: cannot be written to")
         return
     directory = os.path.dirname(os.path.abspath(path))
     if output.kind == LOCAL and os.path.isdir(path):

@@ -23,7 +23,7 @@ from buildkit.command_line import (
     store_limit,
 )
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
-from buildkit.outputs import STDOUT, outputs_words, read_outputs
+from buildkit.outputs import STDOUT, is_stream, outputs_words, read_outputs
 from buildkit.printing import complain, complain_of
 from runtime import VERSION
 from runtime.errors import PyrunError, StoreError
@@ -156,6 +156,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     known = StatCache(store, context)
     found = None
     looks = line.no_cache or line.no_cache_filter or line.explain or line.shell or line.verify
+    looks = looks or any(is_stream(sbom.dest) for sbom in sboms)
     if not looks and all(output.is_file for output in outputs):
         found = recorded.look_up(store, key, files=files, known=known)
     if found is not None:

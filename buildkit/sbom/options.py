@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from buildkit.errors import UsageError
-from buildkit.outputs import STDOUT, Output
+from buildkit.outputs import STDOUT, Output, is_stream
 from runtime.record import Record
 
 SPDX, CYCLONEDX = "spdx", "cyclonedx"
@@ -61,7 +61,7 @@ def _read(
     files = tuple(
         SbomFile(format=kind, dest=f"{place}{SUFFIXES[kind]}", output=number, platform=index)
         for number, output in enumerate(outputs)
-        if output.dest != STDOUT
+        if output.dest != STDOUT and not is_stream(output.dest)
         for index, place in enumerate(_places(output.dest.rstrip("/"), platforms))
     )
     if not files:
