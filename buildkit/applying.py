@@ -63,7 +63,7 @@ def _base(
     if os.path.isdir(place):
         return (place,)
     try:
-        layers = [plain_layer(store, _stored(store, layer)) for layer in base]
+        layers = [plain_layer(store, stored_layer(store, layer)) for layer in base]
         for layer in layers:
             if not is_trusted(store, layer.blob.path):  # changed since it came into the store
                 layer.verify()
@@ -80,13 +80,14 @@ def _base(
 
 def _apply(store: Store, layer: Layer, chain_id: ChainID, lowers: tuple[str, ...]) -> None:
     try:
-        store.apply(_stored(store, layer), chain_id, lowers)
+        store.apply(stored_layer(store, layer), chain_id, lowers)
     except ImageError as error:
         hint = "pybuild verify-store --repair, then the step is done again"
         raise BuildError(error.message, hint=hint) from error
 
 
-def _stored(store: Store, layer: Layer) -> StoredLayer:
+def stored_layer(store: Store, layer: Layer) -> StoredLayer:
+    """A layer by its blob."""
     descriptor = layer.descriptor
     path = store.blob(descriptor.digest)
     return StoredLayer(

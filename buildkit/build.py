@@ -19,7 +19,7 @@ from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
 from buildkit.inputs import Input
 from buildkit.named_contexts import images_of
-from buildkit.outputs import DOCKER, LOCAL, ROOTFS, STDOUT, TAR, Output
+from buildkit.outputs import DOCKER, LOCAL, ROOTFS, STDOUT, TAR, Output, is_stream
 from buildkit.plan import Planner, joined
 from buildkit.platforms import check_programs
 from buildkit.printing import complain
@@ -41,6 +41,10 @@ from runtime.oci.platform import this_platform
 from runtime.record import Record
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from buildkit.sbom.of_build import Sboms
 
 _LOG_LINES = 20  # of a failed step's output
 
@@ -70,6 +74,8 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
     planned = _plan(request, store)
     for output in request.outputs:
         _check_output(output, request.platforms)
+    for sbom in request.sboms:
+        _check_output(Output(kind=TAR, dest=sbom.dest), ())
     with Progress(request.progress, planned.count) as progress:
         return _carry_out(request, store, known, planned, progress)
 
@@ -193,6 +199,7 @@ def _carry_out(
     try:
         builder.explanations.save()
         results = tuple(shaped(store, result, request.shape) for result in results)
+        sboms = _sboms(store, results, request, progress)
         product = _product(store, results, request, request.shape)
         name_product(store, product, request.tags)
     except OSError as error:
@@ -200,6 +207,8 @@ def _carry_out(
     for output in request.outputs:
         _write(store, output, results, request)
         progress.note(f"{output.dest}: written")
+    if sboms is not None:
+        sboms.write(_shape_of)
     elsewhere = (named.ignoring for named in request.contexts.values())
     inputs = (*builder.inputs, *planned.ignoring, *chain.from_iterable(elsewhere))
     return _recorded(request, store, product, inputs, progress)
@@ -213,12 +222,26 @@ def _write(store: Store, output: Output, results: Sequence[Built], request: Requ
         for result, place in zip(results, places, strict=True):
             write_root(store, result.layers, output.replace(dest=place))
         return
+    shape = _shape_of(output, request.shape)
+    write_archive(store, _product(store, results, request, shape), output, request.tags)
+
+
+def _shape_of(output: Output, shape: Shape) -> Shape:
+    """How an image is in an archive."""
     # docker's own archives hold layers as they are.
     how = "none" if output.kind == DOCKER else output.compression
-    shape = request.shape
-    if how:
-        shape = shape.replace(compression=read_compression(how, "-o compression"))
-    write_archive(store, _product(store, results, request, shape), output, request.tags)
+    return shape.replace(compression=read_compression(how, "-o compression")) if how else shape
+
+
+def _sboms(
+    store: Store, results: Sequence[Built], request: Request, progress: Progress
+) -> Sboms | None:
+    """What is installed in each image, if somebody asks; raises BuildError."""
+    if not request.sboms:
+        return None
+    from buildkit.sbom.of_build import Sboms
+
+    return Sboms(store, results, request, progress.note)
 
 
 def _places(output: Output, platforms: tuple[str, ...]) -> tuple[str, ...]:
@@ -318,6 +341,10 @@ def _check_output(output: Output, platforms: tuple[str, ...]) -> None:
         if os.isatty(1):
             raise UsageError("-o -: standard output is a terminal", hint="| or > FILE")
         return
+    if is_stream(path):
+        if not os.access(path, os.W_OK):
+            raise DiskError(f"{path}: cannot be written to")
+        return
     directory = os.path.dirname(os.path.abspath(path))
     if output.kind == LOCAL and os.path.isdir(path):
         directory = path
@@ -353,7 +380,13 @@ def _recorded(
         digest=str(product.descriptor.digest),
         config_digest="" if product.index else str(product.images[0].config_descriptor.digest),
         manifest=product.descriptor.to_json(),
-        archives=tuple(archive_status(o.dest) for o in request.outputs if o.is_file),
+        archives=tuple(
+            archive_status(dest)
+            for dest in (
+                *(output.dest for output in request.outputs if output.is_file),
+                *(sbom.dest for sbom in request.sboms),
+            )
+        ),
     )
 
 

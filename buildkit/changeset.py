@@ -13,6 +13,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from buildkit.counting import Count
+from buildkit.owners import Owner, Owners
 from buildkit.tarwriter import TarWriter
 from runtime.image import tar
 from runtime.image.whiteouts import OPAQUE, WHITEOUT, find_below, is_opaque, is_whiteout
@@ -65,18 +66,24 @@ def pack(
     *,
     lowers: tuple[str, ...] = (),
     count: Count | None = None,
+    owners: Owners | None = None,
 ) -> Packed:
     """Write the changes in an upper directory as a layer tar to `fd`.
 
     `lower_root` is the directory that `root` lies over: an entry for the root itself is written
     only where its owner or mode became another one. With `lowers`, all directories below (highest
-    first), there is no opaque marker where they have nothing that it would hide.
+    first), there is no opaque marker where they have nothing that it would hide. `owners` says
+    whose files are that do not say it themselves.
     """
-    return pack_changes(root, _upper_changes(root, lower_root, lowers), fd, count)
+    return pack_changes(root, _upper_changes(root, lower_root, lowers), fd, count, owners)
 
 
 def pack_changes(
-    root: str, changes: Iterable[Change], fd: int, counted: Count | None = None
+    root: str,
+    changes: Iterable[Change],
+    fd: int,
+    counted: Count | None = None,
+    owners: Owners | None = None,
 ) -> Packed:
     """Write changes to the tree `root` as a layer tar to `fd`, in the order given."""
     writer = TarWriter(fd, counted)
@@ -85,7 +92,7 @@ def pack_changes(
     for change in changes:
         count += 1
         path = f"{root}/{change.name}" if change.name else root
-        for entry in _entries(path, change, links):
+        for entry in _entries(path, change, links, owners):
             if entry.kind == tar.REGULAR and entry.size:
                 file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
@@ -138,7 +145,9 @@ def _same_root(status: os.stat_result, lower_root: str | None) -> bool:
     )
 
 
-def _entries(path: str, change: Change, links: dict[tuple[int, int], str]) -> Iterator[tar.Entry]:
+def _entries(
+    path: str, change: Change, links: dict[tuple[int, int], str], owners: Owners | None
+) -> Iterator[tar.Entry]:
     """The tar entries for one change: the path itself, and an opaque marker below it."""
     name = change.name or "."
     if change.whiteout:
@@ -146,6 +155,7 @@ def _entries(path: str, change: Change, links: dict[tuple[int, int], str]) -> It
         yield marker(f"{parent}{slash}{WHITEOUT}{last}")
         return
     status = change.status or os.lstat(path)
+    owner = (status.st_uid, status.st_gid) if owners is None else owners.of(path, name, status)
     xattrs = tuple(
         (key, os.getxattr(path, key, follow_symlinks=False))
         for key in sorted(os.listxattr(path, follow_symlinks=False))
@@ -153,23 +163,25 @@ def _entries(path: str, change: Change, links: dict[tuple[int, int], str]) -> It
     )
     match stat.S_IFMT(status.st_mode):
         case stat.S_IFDIR:
-            yield _entry(name, tar.DIRECTORY, status, xattrs=xattrs)
+            yield _entry(name, tar.DIRECTORY, status, owner, xattrs=xattrs)
             if change.opaque:
-                yield marker(f"{name}/{OPAQUE}", (status.st_uid, status.st_gid))
+                yield marker(f"{name}/{OPAQUE}", owner)
         case stat.S_IFREG:
             first = links.setdefault((status.st_dev, status.st_ino), name)
             if first != name:
-                yield _entry(name, tar.HARDLINK, status, link=first)
+                yield _entry(name, tar.HARDLINK, status, owner, link=first)
             else:
-                yield _entry(name, tar.REGULAR, status, size=status.st_size, xattrs=xattrs)
+                size = status.st_size
+                yield _entry(name, tar.REGULAR, status, owner, size=size, xattrs=xattrs)
         case stat.S_IFLNK:
-            yield _entry(name, tar.SYMLINK, status, link=os.readlink(path), xattrs=xattrs)
+            target = os.readlink(path)
+            yield _entry(name, tar.SYMLINK, status, owner, link=target, xattrs=xattrs)
         case stat.S_IFIFO:
-            yield _entry(name, tar.FIFO, status, xattrs=xattrs)
+            yield _entry(name, tar.FIFO, status, owner, xattrs=xattrs)
         case stat.S_IFCHR | stat.S_IFBLK as kind:
             device = (os.major(status.st_rdev), os.minor(status.st_rdev))
             flag = tar.CHARACTER if kind == stat.S_IFCHR else tar.BLOCKDEV
-            yield _entry(name, flag, status, device=device, xattrs=xattrs)
+            yield _entry(name, flag, status, owner, device=device, xattrs=xattrs)
         case _:
             pass  # a socket means nothing without the process that listened on it
 
@@ -178,13 +190,13 @@ def _entry(
     name: str,
     kind: str,
     status: os.stat_result,
+    owner: Owner,
     *,
     size: int = 0,
     link: str = "",
     device: tuple[int, int] = (0, 0),
     xattrs: tuple[tuple[str, bytes], ...] = (),
 ) -> tar.Entry:
-    owner = (status.st_uid, status.st_gid)
     mode, mtime = status.st_mode & 0o7777, int(status.st_mtime)
     return tar.Entry.restore((name, kind, mode, *owner, size, mtime, link, device, xattrs, None))
 

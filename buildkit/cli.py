@@ -12,6 +12,7 @@ import sys
 
 from buildkit.command_line import (
     HELP,
+    SBOM_COMMAND,
     STORE_COMMANDS,
     CommandLine,
     build_arguments,
@@ -22,7 +23,7 @@ from buildkit.command_line import (
     store_limit,
 )
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
-from buildkit.outputs import STDOUT, outputs_words, read_outputs
+from buildkit.outputs import STDOUT, is_stream, outputs_words, read_outputs
 from buildkit.printing import complain, complain_of
 from runtime import VERSION
 from runtime.errors import PyrunError, StoreError
@@ -31,7 +32,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from buildkit.outputs import Output
     from buildkit.recorded import Recorded
+    from buildkit.sbom.options import SbomFile
     from runtime.store.store import Store
 
 _INTERNAL = 125
@@ -58,6 +61,10 @@ def main() -> int:
             from buildkit.store_commands import run_store_command
 
             return run_store_command(sys.argv[1:])
+        if sys.argv[1:2] == [SBOM_COMMAND]:
+            from buildkit.sbom.command import run_sbom
+
+            return run_sbom(sys.argv[2:])
         line = parse_command_line(sys.argv[1:])
         as_json = line.error_format == "json"
         return _main(line)
@@ -131,7 +138,8 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
 
     epoch, limit = _epoch(line), store_limit()
     outputs = read_outputs(line.outputs, named=bool(line.tags) or line.shell or line.verify)
-    files = tuple(output.dest for output in outputs if output.is_file)
+    sboms = _sbom_files(line, outputs)
+    files = tuple(o.dest for o in outputs if o.is_file) + tuple(sbom.dest for sbom in sboms)
     root, context = line.root or default_root(), os.path.realpath(line.context)
     key = recorded.build_key(
         text,
@@ -148,7 +156,8 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     known = StatCache(store, context)
     found = None
     looks = line.no_cache or line.no_cache_filter or line.explain or line.shell or line.verify
-    if not looks and len(files) == len(outputs):
+    looks = looks or any(is_stream(sbom.dest) for sbom in sboms)
+    if not looks and all(output.is_file for output in outputs):
         found = recorded.look_up(store, key, files=files, known=known)
     if found is not None:
         if not line.quiet:
@@ -162,7 +171,14 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         stop_on_signals()
         try:
             request = read_request(
-                line, store, name=name, text=text, context=context, outputs=outputs, epoch=epoch
+                line,
+                store,
+                name=name,
+                text=text,
+                context=context,
+                outputs=outputs,
+                sboms=sboms,
+                epoch=epoch,
             )
             if line.verify:
                 sys.stdout.write(f"{verify_reproducible(request, store, known)}\n")
@@ -183,6 +199,16 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     if all(output.dest != STDOUT for output in outputs):
         sys.stdout.write(f"{found.digest}\n")
     return 0
+
+
+def _sbom_files(line: CommandLine, outputs: tuple[Output, ...]) -> tuple[SbomFile, ...]:
+    if not line.sboms:
+        return ()
+    from buildkit.platforms import read_platforms
+    from buildkit.sbom.options import read_sbom_files
+    from runtime.oci.platform import this_platform
+
+    return read_sbom_files(line.sboms, outputs, read_platforms(line.platforms, this_platform()))
 
 
 def _sweep(store: Store) -> None:

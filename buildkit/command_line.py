@@ -13,6 +13,7 @@ HELP = """\
 usage: pybuild [OPTIONS] [CONTEXT]
        pybuild shell [--at LINE] [OPTIONS] [CONTEXT]   look around before a line, or at the end
        pybuild verify-reproducible [OPTIONS] [CONTEXT]   build twice, and compare
+       pybuild sbom [OPTIONS] IMAGE   what is installed in an image: pybuild sbom --help
        pybuild du|prune|reset|verify-store|cache ...   look after the store: pybuild du --help
 
 Build an image from a Containerfile. CONTEXT (default: .) is the directory that COPY
@@ -66,6 +67,10 @@ takes files from. Without -o and -t the image is written to image.tar.
       --on-fail shell        open a shell in the root of a RUN that fails
       --jobs N               do at most N steps of independent stages at once (default:
                              as many as there are processors; 0: no limit)
+      --sbom spdx|cyclonedx[,dest=FILE]
+                             write what is installed in the image (SPDX 2.3, CycloneDX
+                             1.6) beside it, to OUTPUT.spdx.json or OUTPUT.cdx.json
+                             (may be repeated)
       --iidfile FILE         write the image's id (digest of its configuration)
       --metadata-file FILE   write digests and descriptor as JSON, under buildx's keys
       --check                look for mistakes; build nothing
@@ -130,6 +135,7 @@ _TABLE = OptionTable(
         "-v": "volumes",
         "--volume": "volumes",
         "--ulimit": "ulimits",
+        "--sbom": "sboms",
     },
     flags={
         "--no-cache": "no_cache",
@@ -143,7 +149,7 @@ _TABLE = OptionTable(
         "--version": "version",
     },
 )
-SHELL_COMMAND, VERIFY_COMMAND = "shell", "verify-reproducible"
+SHELL_COMMAND, VERIFY_COMMAND, SBOM_COMMAND = "shell", "verify-reproducible", "sbom"
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
 # Also by buildah's names; its third one is the same word.
@@ -187,6 +193,7 @@ class CommandLine(Record):
     explain: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
+    sboms: tuple[str, ...] = ()
     at: str = ""
     on_fail: str = ""
     shell: bool = False  # `pybuild shell`
@@ -261,6 +268,7 @@ def _check_unused(line: CommandLine) -> None:
         "-t": line.tags,
         "--iidfile": line.iidfile,
         "--metadata-file": line.metadata_file,
+        "--sbom": line.sboms,
     }
     for option, given in results.items():
         if given:
@@ -345,7 +353,8 @@ def further_words(line: CommandLine) -> str:
     shape = (line.compression, line.squash, line.squash_all, line.labels, line.annotations)
     words = (line.network, line.add_hosts, line.volumes, line.shm_size, line.ulimits, line.allow)
     paths = os.getcwd() if line.build_contexts or line.volumes else ""
-    return repr((words, shape, line.format, line.platforms, line.build_contexts, paths))
+    files = (line.sboms, os.getcwd()) if line.sboms else ()
+    return repr((words, shape, line.format, line.platforms, line.build_contexts, paths, files))
 
 
 def _check_name(tag: str) -> None:

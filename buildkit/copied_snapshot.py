@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from buildkit.cache import Layer, Result
 from buildkit.changeset import Packed, normalise, normalise_changes, pack, pack_changes
 from buildkit.layer_blob import keep_blob, write_blob
+from buildkit.owners import Owners, owners_here
 from buildkit.stacking import stack
 from buildkit.tree_state import TreeState
 from runtime.image.blob import BlobRange, LayerReader
@@ -72,11 +73,11 @@ class Trees:
         self._give_back(tree)
         return tree.root
 
-    def commit(self, tree: Tree, epoch: int) -> Result:
+    def commit(self, tree: Tree, epoch: int, owners: Owners | None = None) -> Result:
         """Turn what a step changed into a layer: its blob gets its name in the store."""
         changes = tree.state.changes()
         normalise_changes(tree.root, changes, epoch)
-        layer = self._pack(lambda fd: pack_changes(tree.root, changes, fd))
+        layer = self._pack(lambda fd: pack_changes(tree.root, changes, fd, owners=owners))
         if layer is not None:
             tree.state.accept(changes)
             tree.layers = (*tree.layers, layer)
@@ -94,7 +95,7 @@ class Trees:
     def link(self, tree: Tree, aside: str, epoch: int) -> Result:
         """Turn all that is in such a directory into a layer, and put it over the tree."""
         normalise(aside, epoch)
-        layer = self._pack(lambda fd: pack(aside, tree.root, fd))
+        layer = self._pack(lambda fd: pack(aside, tree.root, fd, owners=owners_here()))
         if layer is not None:
             stack(aside, tree.root, Hidden(aside))
             tree.before = None
@@ -130,7 +131,7 @@ class Trees:
             blob = BlobRange(path=path, offset=0, size=os.stat(path).st_size)
             hidden = Hidden(aside)
             with LayerReader(blob, layer.descriptor, layer.diff_id, where) as reader:
-                apply_layer(reader, aside, (tree.root,), where, hidden)
+                apply_layer(reader, aside, (tree.root,), where, hidden, notes=True)
                 reader.finish()
             stack(aside, tree.root, hidden)
             remove_tree(aside)

@@ -11,7 +11,9 @@ import os
 import stat
 
 from buildkit.copying import Attributes, over_directory, over_file, strange_owner
+from runtime.image.xattrs import note_owner, noted_owner
 from runtime.sandbox.rootpath import MAX_LINKS, make_directories, open_in_root
+from runtime.sandbox.userns import has_single_id
 from runtime.sandbox.users import Account, look_up
 
 _CHUNK = 1 << 30
@@ -24,6 +26,7 @@ class DirectoryTarget:
 
     def __init__(self, root: str) -> None:
         self.root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._notes = has_single_id()
 
     def look_up(self, user: str) -> Account:
         """Who `user[:group]` is, by the files of the root."""
@@ -85,7 +88,7 @@ class DirectoryTarget:
                 os.mknod(name, kind | 0o600, status.st_rdev, dir_fd=folder)
             case _:  # a socket becomes an empty file, as in BuildKit
                 os.close(os.open(name, _NEW, dir_fd=folder))
-        _set_attributes(made, attributes, link=stat.S_ISLNK(status.st_mode))
+        _set_attributes(made, attributes, notes=self._notes, link=stat.S_ISLNK(status.st_mode))
 
     def write(self, folder: int, name: str, content: bytes, attributes: Attributes) -> None:
         """Make a file of what is in memory; it replaces what is there."""
@@ -94,14 +97,14 @@ class DirectoryTarget:
         while content:
             content = content[os.write(fd, content) :]
         os.close(fd)
-        _set_attributes(f"/proc/self/fd/{folder}/{name}", attributes)
+        _set_attributes(f"/proc/self/fd/{folder}/{name}", attributes, notes=self._notes)
 
     def write_through(self, path: str, place: str, attributes: Attributes) -> None:
         """Write to what a symlink points to, inside the root."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
         fd = open_in_root(self.root_fd, path, flags, mode=0o600)
         _send(place, fd)
-        _set_attributes(f"/proc/self/fd/{fd}", attributes)
+        _set_attributes(f"/proc/self/fd/{fd}", attributes, notes=self._notes)
         os.close(fd)
 
     def link(self, top: int, first: str, folder: int, name: str) -> None:
@@ -111,7 +114,7 @@ class DirectoryTarget:
 
     def set_attributes(self, folder: int, attributes: Attributes) -> None:
         """Give a directory attributes; xattrs that it has beside them stay."""
-        _set_attributes(f"/proc/self/fd/{folder}", attributes)
+        _set_attributes(f"/proc/self/fd/{folder}", attributes, notes=self._notes)
 
     def set_mode(self, folder: int, mode: int) -> None:
         """Give a directory a mode alone."""
@@ -127,19 +130,30 @@ def _remove_file(folder: int, name: str) -> None:
         raise over_directory(name) from None
 
 
-def _set_attributes(path: str, attributes: Attributes, *, link: bool = False) -> None:
-    try:
-        os.chown(path, *attributes.owner, follow_symlinks=not link)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
-        name = os.path.basename(os.path.realpath(path))
-        raise strange_owner(name, attributes.owner) from error
+def _set_attributes(path: str, attributes: Attributes, *, notes: bool, link: bool = False) -> None:
+    _set_owner(path, attributes.owner, link=link, notes=notes)
     if not link:
         for key, value in attributes.xattrs:
             os.setxattr(path, key, value)
         os.chmod(path, attributes.mode)
     os.utime(path, (attributes.mtime, attributes.mtime), follow_symlinks=not link)
+
+
+def _set_owner(path: str, owner: tuple[int, int], *, link: bool, notes: bool) -> None:
+    """Give a file away; with `notes`, note whose it is to be where that cannot be done."""
+    try:
+        os.chown(path, *owner, follow_symlinks=not link)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        if notes and not link:
+            os.chown(path, 0, 0)
+            if note_owner(path, owner):
+                return
+        name = os.path.basename(os.path.realpath(path))
+        raise strange_owner(name, owner) from error
+    if notes and not link and noted_owner(path, follow=True):
+        note_owner(path, owner)
 
 
 def _send(place: str, target: int) -> None:

@@ -19,6 +19,7 @@ from buildkit.copying import Attributes, over_directory, over_file, strange_owne
 from buildkit.counting import Count
 from buildkit.errors import BuildError
 from buildkit.merged import Merged, Place
+from buildkit.owners import Seen
 from buildkit.tarwriter import EndedError, TarWriter
 from runtime.image import tar
 from runtime.image.xattrs import kept_xattr
@@ -94,7 +95,11 @@ class LayerTarget:
         self._lowers = Merged(lowers)
         self._epoch = epoch
         self._root = Folder(None, lower=self._lowers.root)
-        self._maps = (mapped_ids("uid"), mapped_ids("gid")) if in_user_namespace() else None
+        self._seen = Seen()
+        # With a single id an owner stands in the layer alone.
+        self._nodes_refused = in_user_namespace()
+        mapped = self._nodes_refused and not self._seen.single
+        self._maps = (mapped_ids("uid"), mapped_ids("gid")) if mapped else None
         self._owners: set[tuple[int, int]] = set()  # that were found to be mapped
 
     def pack(self, fd: int, counted: Count | None = None) -> Packed:
@@ -104,7 +109,7 @@ class LayerTarget:
         for name, node in self._written():
             count += 1
             if isinstance(node, Folder):
-                writer.add(self._entry(name, tar.DIRECTORY, _attributes(node)))
+                writer.add(self._entry(name, tar.DIRECTORY, self._attributes(node)))
             else:
                 self._write_file(writer, name, node)
         return Packed(diff_id=DiffID(writer.finish()), size=writer.size, entries=count)
@@ -163,7 +168,8 @@ class LayerTarget:
         """Take a file from a place; it replaces what is there."""
         self._check(name, attributes.owner)
         device = stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)
-        if device and (self._maps or not status.st_rdev):  # as mknod(2) here, and in an overlay
+        # As mknod(2) here, and in an overlay.
+        if device and (self._nodes_refused or not status.st_rdev):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM), name)
         self._place(folder, name, File(attributes, place=place, status=status))
 
@@ -188,13 +194,13 @@ class LayerTarget:
     def set_attributes(self, folder: Folder, attributes: Attributes) -> None:
         """Give a directory attributes; xattrs that it has beside them stay."""
         self._check("a directory", attributes.owner)
-        xattrs = dict(_attributes(folder).xattrs) | dict(attributes.xattrs)
+        xattrs = dict(self._attributes(folder).xattrs) | dict(attributes.xattrs)
         folder.attributes = attributes._replace(xattrs=tuple(xattrs.items()))
         folder.write()
 
     def set_mode(self, folder: Folder, mode: int) -> None:
         """Give a directory a mode alone."""
-        folder.attributes = _attributes(folder)._replace(mode=mode)
+        folder.attributes = self._attributes(folder)._replace(mode=mode)
         folder.write()
 
     def _child(self, folder: Folder, name: str) -> Folder | File | Place | None:
@@ -249,7 +255,7 @@ class LayerTarget:
 
     def _write_into(self, folder: Folder) -> None:
         """A directory whose entries change has a new time."""
-        attributes = folder.attributes or _attributes(folder)
+        attributes = folder.attributes or self._attributes(folder)
         if attributes.mtime != self._epoch or folder.attributes is None:
             folder.attributes = attributes._replace(mtime=self._epoch)
         folder.write()
@@ -308,6 +314,24 @@ class LayerTarget:
             case _:  # a socket becomes an empty file, as in BuildKit
                 writer.add(self._entry(name, tar.REGULAR, file.attributes))
 
+    def _attributes(self, folder: Folder) -> Attributes:
+        """What a directory has, if nothing else was said what the layers have there."""
+        if folder.attributes is not None:
+            return folder.attributes
+        assert folder.lower is not None
+        path = folder.lower.layers[0] if folder.lower.layers else ""
+        if not path:  # the root of nothing
+            return Attributes((0, 0), 0o755, 0)
+        status = os.lstat(path)
+        return Attributes(
+            owner=self._seen.of(path, status),
+            mode=stat.S_IMODE(status.st_mode),
+            mtime=int(status.st_mtime),
+            xattrs=tuple(
+                (key, os.getxattr(path, key)) for key in os.listxattr(path) if kept_xattr(key)
+            ),
+        )
+
     def _entry(
         self,
         name: str,
@@ -345,25 +369,6 @@ def _write_content(
 def _changed(place: str) -> BuildError:
     hint = "run the build again when nothing writes to it"
     return BuildError(f"{place}: changed while it was copied", hint=hint)
-
-
-def _attributes(folder: Folder) -> Attributes:
-    """What a directory has, if nothing else was said what the layers have there."""
-    if folder.attributes is not None:
-        return folder.attributes
-    assert folder.lower is not None
-    path = folder.lower.layers[0] if folder.lower.layers else ""
-    if not path:  # the root of nothing
-        return Attributes((0, 0), 0o755, 0)
-    status = os.lstat(path)
-    return Attributes(
-        owner=(status.st_uid, status.st_gid),
-        mode=stat.S_IMODE(status.st_mode),
-        mtime=int(status.st_mtime),
-        xattrs=tuple(
-            (key, os.getxattr(path, key)) for key in os.listxattr(path) if kept_xattr(key)
-        ),
-    )
 
 
 def _parts(path: str) -> list[str]:

@@ -14,6 +14,7 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 from buildkit.errors import BuildError
 from buildkit.excluding import kept_parents, kept_path, read_exclusions
 from buildkit.ignoring import ALL_VISIBLE, Visible
+from buildkit.owners import Seen
 from buildkit.steps import CopyStep
 from grammar.values import Mode, OctalMode
 from runtime.errors import ContainerError
@@ -128,6 +129,7 @@ class Copier(Generic[Folder]):
         visible: Visible = ALL_VISIBLE,
     ) -> None:
         self._step = step
+        self._seen = Seen()
         self._target = target
         self._visible = visible
         self._epoch = epoch
@@ -336,7 +338,7 @@ class Copier(Generic[Folder]):
             names = os.listxattr(place)
             xattrs = tuple((key, os.getxattr(place, key)) for key in names if kept_xattr(key))
         return Attributes(
-            owner=self._as.owner or (status.st_uid, status.st_gid),
+            owner=self._as.owner or self._seen.of(place, status),
             mode=self._mode(status.st_mode),
             mtime=int(status.st_mtime) if self._as.mtime is None else self._as.mtime,
             xattrs=xattrs,

@@ -18,6 +18,7 @@ from buildkit.errors import BuildError
 from buildkit.excluding import read_exclusions
 from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
 from buildkit.layer_blob import keep_blob, write_blob
+from buildkit.owners import owners_here
 from buildkit.preparation import Prepared, refuse_changes
 from buildkit.processes import call_in_child, call_in_mount_namespace
 from buildkit.run import execute_run
@@ -56,9 +57,15 @@ def execute(
         if packed is not None:
             return Result(layer=keep_blob(store, work, packed), epoch=prepared.epoch)
     snapshot = new_snapshot(work, apply_layers(store, state, work))
-    epoch = prepared.epoch
+    epoch, owners = prepared.epoch, owners_here()
+    if owners is not None:
+        from buildkit.owners_below import OwnersBelow
+
+        owners.below = OwnersBelow(store, state.layers, snapshot.lowers)
     match step:
         case RunStep():
+            if owners is not None:
+                owners.inherits = True
             execute_run(
                 step,
                 snapshot,
@@ -94,13 +101,14 @@ def execute(
                 epoch=settings.epoch,
                 least_epoch=state.epoch,
                 output=output,
+                owners=owners,
             )
             epoch = settings.clamped(max(epoch, newest))
         case ConfigureStep():
             raise AssertionError("a change of the configuration is not executed")
         case _:
             assert_never(step)
-    return commit(store, work, snapshot, state.diff_ids, epoch, count)
+    return commit(store, work, snapshot, state.diff_ids, epoch, count=count, owners=owners)
 
 
 def execute_on_tree(
@@ -117,7 +125,7 @@ def execute_on_tree(
     """The same without mounts, on a copy of the root filesystem."""
     tree = trees.take(state)
     _ = tree.state  # looked at before anything is changed
-    epoch = prepared.epoch
+    epoch, owners = prepared.epoch, owners_here()
     match step:
         case RunStep():
             from buildkit.run_on_tree import run_on_tree
@@ -158,13 +166,14 @@ def execute_on_tree(
                 epoch=settings.epoch,
                 least_epoch=state.epoch,
                 output=output,
+                owners=owners,
             )
             epoch = settings.clamped(max(epoch, newest))
         case ConfigureStep():
             raise AssertionError("a change of the configuration is not executed")
         case _:
             assert_never(step)
-    return trees.commit(tree, epoch)
+    return trees.commit(tree, epoch, owners)
 
 
 def _copy_to_layer(

@@ -35,7 +35,8 @@ def write_archive(store: Store, product: Product, output: Output, names: tuple[s
             return
         with Replacement(output.dest) as fd:
             _write(ArchiveWriter(fd), store, product, names, output.kind)
-        trust(store, output.dest)
+        if output.is_file:
+            trust(store, output.dest)
     except OSError as error:
         raise DiskError(f"{output.dest}: {error.strerror}") from error
 

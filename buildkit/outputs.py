@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from buildkit.errors import UsageError
 from runtime.record import Record
@@ -37,7 +38,18 @@ class Output(Record):
     @property
     def is_file(self) -> bool:
         """Whether a file is written that can be looked at again."""
-        return not self.is_folder and self.dest != STDOUT
+        return not self.is_folder and self.dest != STDOUT and not is_stream(self.dest)
+
+
+def is_stream(path: str) -> bool:
+    """Whether a path is written into, and never replaced: a device, a pipe, /dev/stdout."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    if os.path.dirname(os.path.abspath(path)) == "/dev":
+        return not stat.S_ISDIR(mode)
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
 
 
 def read_outputs(words: tuple[str, ...], *, named: bool) -> tuple[Output, ...]:

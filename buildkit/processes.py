@@ -103,16 +103,27 @@ def await_any(fds: Sequence[int], tick: Callable[[], None] | None = None) -> lis
             return ready
 
 
-def _read(fd: int) -> bytes:
-    await_any([fd])
+def _await(fd: int, attendant: Attendant | None) -> None:
+    """Wait until a descriptor is readable, and let the attendant work meanwhile."""
+    while True:
+        asked = -1 if attendant is None else attendant.fd
+        ready = await_any([fd] if asked < 0 else [fd, asked])
+        if attendant is not None and asked in ready:
+            attendant.attend()
+        if fd in ready:
+            return
+
+
+def _read(fd: int, attendant: Attendant | None = None) -> bytes:
+    _await(fd, attendant)
     return os.read(fd, _CHUNK)
 
 
-def await_end(pid: int) -> int:
+def await_end(pid: int, attendant: Attendant | None = None) -> int:
     """The wait status of a child, once it has ended."""
     pidfd = os.pidfd_open(pid)
     try:
-        await_any([pidfd])
+        _await(pidfd, attendant)
     finally:
         os.close(pidfd)
     return os.waitpid(pid, 0)[1]
@@ -156,9 +167,11 @@ def run_container(
     prepare: Callable[[], None] | None = None,
     final: Entry | None = None,
     group: Group | None = None,
+    attendant: Attendant | None = None,
 ) -> int:
     """Run a container to its end, handing on what it writes; returns its exit status.
 
+    Meanwhile `attendant` is given what concerns it.
     Raises BuildError if its command cannot be executed, HostError if there can be no container.
     Whatever interrupts the wait kills the container, and nothing of it is left.
     """
@@ -169,12 +182,37 @@ def run_container(
         )
         return start(spec, rootfs, placement, final or Entry())
 
-    return _run_to_end(begin, output)
+    return _run_to_end(begin, output, attendant)
 
 
-def run_in_chroot(process: Process, root: str, *, output: Callable[[bytes], None]) -> int:
+def run_in_chroot(
+    process: Process,
+    root: str,
+    *,
+    output: Callable[[bytes], None],
+    final: Entry | None = None,
+    attendant: Attendant | None = None,
+) -> int:
     """The same for a process without namespaces whose `/` is the directory `root`."""
-    return _run_to_end(lambda stdio: start_in_chroot(process, root, stdio=stdio), output)
+
+    def begin(stdio: tuple[int, int, int]) -> _Running:
+        return start_in_chroot(process, root, stdio=stdio, final=final or Entry())
+
+    return _run_to_end(begin, output, attendant)
+
+
+class Attendant(Protocol):
+    """Somebody that a running process asks something."""
+
+    @property
+    def fd(self) -> int:
+        """Readable when there is something to do; -1 if there will be nothing more."""
+
+    def begin(self) -> None:
+        """The process runs."""
+
+    def attend(self) -> None:
+        """Do what there is to do."""
 
 
 class _Running(Protocol):
@@ -187,7 +225,9 @@ class _Running(Protocol):
 
 
 def _run_to_end(
-    begin: Callable[[tuple[int, int, int]], _Running], output: Callable[[bytes], None]
+    begin: Callable[[tuple[int, int, int]], _Running],
+    output: Callable[[bytes], None],
+    attendant: Attendant | None,
 ) -> int:
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     null = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -197,9 +237,11 @@ def _run_to_end(
             container = begin((null, write_end, write_end))
         os.close(write_end)
         write_end = -1
-        while chunk := _read(read_end):
+        if attendant is not None:
+            attendant.begin()
+        while chunk := _read(read_end, attendant):
             output(chunk)
-        status = await_end(container.pid)
+        status = await_end(container.pid, attendant)
         container = None
         return exit_status(status)
     except CommandError as error:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from buildkit.outputs import is_stream
+
 
 class Replacement:
     """A file that takes another's place when it is complete, and else was never there.
 
     Until then it has no name where the filesystem allows that (O_TMPFILE): nothing is left behind
-    even by kill -9.
+    even by kill -9. What is no file (`is_stream`) is written into instead.
     """
 
     def __init__(self, path: str) -> None:
@@ -18,9 +20,13 @@ class Replacement:
         self._directory = os.path.dirname(path) or "."
         self._aside = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
         self._named = False
+        self._stays = is_stream(path)
         self._fd = -1
 
     def __enter__(self) -> int:
+        if self._stays:
+            self._fd = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC)
+            return self._fd
         try:
             self._fd = os.open(self._directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, 0o644)
         except OSError:  # not every filesystem has it
@@ -31,7 +37,7 @@ class Replacement:
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
-            if kind is None:
+            if kind is None and not self._stays:
                 # A power cut may take a new file, whose size then says so to the next build; it
                 # must not take what was there before.
                 if os.path.lexists(self._path):

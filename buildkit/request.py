@@ -19,6 +19,7 @@ from buildkit.outputs import Output
 from buildkit.platforms import read_platforms
 from buildkit.progress import settle_kind
 from buildkit.run_options import RunOptions, read_run_options
+from buildkit.sbom.options import SbomFile
 from buildkit.shape_options import read_shape
 from buildkit.shaping import Shape
 from buildkit.supplies import Supplies, read_supplies
@@ -35,6 +36,7 @@ class Request(Record):
     context: str  # real path
     contexts: Mapping[str, NamedContext]
     outputs: tuple[Output, ...]
+    sboms: tuple[SbomFile, ...]
     shape: Shape
     tags: tuple[str, ...]
     target: str | None
@@ -61,6 +63,7 @@ def read_request(
     text: bytes,
     context: str,
     outputs: tuple[Output, ...],
+    sboms: tuple[SbomFile, ...],
     epoch: int | None,
 ) -> Request:
     """Read all options; raises UsageError. Then this process is root (`settle_isolation`)."""
@@ -73,6 +76,7 @@ def read_request(
         text=text,
         context=context,
         outputs=outputs,
+        sboms=sboms,
         shape=read_shape(line),
         tags=line.tags,
         target=line.target,

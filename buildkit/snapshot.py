@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from buildkit.cache import Result
-from buildkit.changeset import normalise, pack
+from buildkit.changeset import Packed, normalise, pack
 from buildkit.counting import Count
 from buildkit.layer_blob import keep_blob, write_blob
+from buildkit.owners import Owners, owners_here
 from runtime.oci.digest import DiffID, chain_ids
 from runtime.record import Record
 from runtime.sandbox.rootfs import Overlay
@@ -50,14 +51,21 @@ def commit(
     parents: tuple[DiffID, ...],
     epoch: int,
     count: Count | None = None,
+    owners: Owners | None = None,
 ) -> Result:
-    """Turn what a step wrote into a layer: blob and directory get their names in the store."""
+    """Turn what a step wrote into a layer: blob and directory get their names in the store.
+
+    `owners` are known of some files, beside what is noted on them.
+    """
     normalise(snapshot.upper, epoch)
     lower_root = snapshot.lowers[0] if snapshot.lowers else None
-    packed = write_blob(
-        work,
-        lambda fd: pack(snapshot.upper, lower_root, fd, lowers=snapshot.lowers, count=count),
-    )
+    owners = owners or owners_here()
+
+    def write(fd: int) -> Packed:
+        lowers = snapshot.lowers
+        return pack(snapshot.upper, lower_root, fd, lowers=lowers, count=count, owners=owners)
+
+    packed = write_blob(work, write)
     layer = keep_blob(store, work, packed)
     if layer is not None:
         store.commit_layer(snapshot.made, chain_ids((*parents, layer.diff_id))[-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runtime.image.whiteouts import Hidden
-from runtime.image.xattrs import kept_xattr
+from runtime.image.xattrs import OWNER, kept_xattr
 from runtime.store.workspace import remove_tree
 
 
@@ -62,12 +62,17 @@ def _remove(path: str) -> None:
 
 def copy_attributes(source: str, status: os.stat_result, target: str) -> None:
     """Make a directory look as another one does, whose status may be from before a change."""
-    wanted = {key: os.getxattr(source, key) for key in os.listxattr(source) if kept_xattr(key)}
+    wanted = {key: os.getxattr(source, key) for key in os.listxattr(source) if _goes_along(key)}
     os.chown(target, status.st_uid, status.st_gid)
     for key in os.listxattr(target):
-        if kept_xattr(key) and key not in wanted:
+        if _goes_along(key) and key not in wanted:
             os.removexattr(target, key)
     for key, value in wanted.items():
         os.setxattr(target, key, value)
     os.chmod(target, status.st_mode & 0o7777)
     os.utime(target, ns=(status.st_mtime_ns, status.st_mtime_ns))
+
+
+def _goes_along(key: str) -> bool:
+    """Whether an xattr is the image's, or says of which owner a file is."""
+    return kept_xattr(key) or key == OWNER

@@ -149,75 +149,54 @@ class CopyStep(Step):
 
 
 class Repository(Record):
-    """`--repo`: either a file of repositories or the URL of one (`file`), or one by its `url`."""
+    """`--repo`: either a .repo file or URL of one (`file`), or a repository by its `url`."""
 
     id: str
     url: str = ""
     file: str = ""
     key: str = ""
     priority: int | None = None
-    suite: str = ""  # of a Debian repository; empty: that of --releasever
-    components: tuple[str, ...] = ()  # likewise; empty: main
     span: Span
 
 
 class Package(Record):
-    """What is to be installed, in the manager's words: a name, a group, a pattern, a file."""
+    """What is to be installed, in dnf's words: a name, a group, a pattern."""
 
     text: str
-    span: Span
-
-
-class PackageFile(Record):
-    """`--from-file`: a file of the context with a list as in a heredoc."""
-
-    path: str
     span: Span
 
 
 class BootstrapStep(Step):
     """Installs packages from outside the image."""
 
-    manager: str  # one of MANAGERS
     packages: tuple[Package, ...]
-    lists: tuple[PackageFile, ...]  # more of them, and excludes
     excludes: tuple[str, ...]
-    modules: tuple[Package, ...]  # NAME:STREAM
     repositories: tuple[Repository, ...]
-    keys: tuple[Package, ...]  # FILE or URL, perhaps with #FINGERPRINT
+    keys: tuple[str, ...]  # paths inside the context, or URLs
     releasever: str
-    arch: str  # in rpm's words
-    platform: str  # os/architecture[/variant] of the image
+    arch: str
     setopts: tuple[str, ...]
     dbpath: str
     langs: str
-    clean: str  # one of CLEANINGS
-    lock: str  # path inside the context, "off", or empty for what the command line says
-    tools: Base | None  # where the manager is, instead of on this machine
-    secrets: tuple[RunMount, ...]
     weak: bool
     docs: bool
     gpgcheck: bool
     allow_scriptlet_failure: bool
 
 
-MANAGERS = ("auto", "dnf", "dnf5", "apt")
-CLEANINGS = ("auto", "all", "none")
 AnyStep = ConfigureStep | RunStep | WorkdirStep | CopyStep | BootstrapStep
 
 
 def origins_of(step: AnyStep) -> tuple[tuple[Base | None, Span], ...]:
     """Where else than from its root and the context a step takes files; and who says so.
 
-    One for each mount of a RUN, one of a COPY, one of a BOOTSTRAP with --tools.
+    One for each mount of a RUN, one of a COPY.
     """
     match step:
         case CopyStep():
             return ((step.origin, step.about.span),)
         case RunStep():
             return tuple((mount.origin, mount.span) for mount in step.mounts)
-        case BootstrapStep(tools=tools) if tools is not None:
-            return ((tools, step.about.span),)
         case _:
             return ()
 

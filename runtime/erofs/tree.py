@@ -79,7 +79,7 @@ class Tree:
         self._layer = -1
         self._folders: dict[str, Node] = {}  # of the layer that is being read, by their paths
 
-    def add(self, stream: tar.FileStream, device: int, where: str) -> None:
+    def add(self, stream: tar.Positioned, device: int, where: str) -> None:
         """Put the next layer on top; the offsets of its stream are those in the `device`.
 
         Raises ImageError that begins with `where`.

@@ -38,6 +38,7 @@ class Image(Record):
     manifest: Manifest
     config: ImageConfig
     blobs: tuple[BlobRange, ...]  # the layers, lowest first
+    digest: Digest  # of its manifest; of its configuration where it has none (docker save)
 
     @property
     def layers(self) -> tuple[StoredLayer, ...]:
@@ -148,7 +149,7 @@ class _Archive:
         config_where = f"{self._path}: config {manifest.config.digest}"
         config = ImageConfig.from_json(self._blob(manifest.config), config_where)
         blobs = tuple(self._blob_range(layer) for layer in manifest.layers)
-        return self._checked(manifest, config, blobs)
+        return self._checked(manifest, config, blobs, descriptor.digest)
 
     def _manifest(self, descriptor: Descriptor) -> Manifest:
         where = f"{self._path}: manifest {descriptor.digest}"
@@ -174,17 +175,24 @@ class _Archive:
             digest=digest_of(document),
             size=len(document),
         )
-        return self._checked(Manifest(config=descriptor, layers=layers), config, blobs)
+        manifest = Manifest(config=descriptor, layers=layers)
+        return self._checked(manifest, config, blobs, descriptor.digest)
 
     def _checked(
-        self, manifest: Manifest, config: ImageConfig, blobs: tuple[BlobRange, ...]
+        self,
+        manifest: Manifest,
+        config: ImageConfig,
+        blobs: tuple[BlobRange, ...],
+        digest: Digest,
     ) -> Image:
         if len(manifest.layers) != len(config.diff_ids):
             raise ImageError(
                 f"{self._path}: {len(manifest.layers)} layers in the manifest, "
                 f"{len(config.diff_ids)} diff_ids in the config"
             )
-        image = Image(name=self._path, manifest=manifest, config=config, blobs=blobs)
+        image = Image(
+            name=self._path, manifest=manifest, config=config, blobs=blobs, digest=digest
+        )
         check_platform(image.platform, self._platform, self._path)
         return image
 

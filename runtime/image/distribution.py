@@ -15,7 +15,7 @@ from runtime.image import tar
 from runtime.image.layer import Extraction, LayerRoot, Owners, failure
 from runtime.image.whiteouts import OPAQUE, WHITEOUT, OverlayForm
 from runtime.image.workers import share_out
-from runtime.image.xattrs import kept_xattr
+from runtime.image.xattrs import set_xattrs
 from runtime.sandbox.rootpath import open_in_root
 
 TYPE_CHECKING = False
@@ -41,13 +41,15 @@ def apply_distributed(
 ) -> bool:
     """Extract a layer as `apply_layer` does; False, with nothing done, where order matters.
 
-    Nobody may change the file meanwhile. Raises ImageError, and OSError where there is no room.
+    Owners are noted as with its `notes`. Nobody may change the file meanwhile. Raises ImageError,
+    and OSError where there is no room.
     """
-    plan = _Plan(stream, where)
+    owners = Owners(notes=True)
+    plan = _Plan(stream, where, owners)
     if not plan.any_order:
         return False
     with LayerRoot(root) as root_fd:
-        extraction = Extraction(stream, root_fd, lowers, where, OverlayForm())
+        extraction = Extraction(stream, root_fd, lowers, where, OverlayForm(), owners)
         for entry in plan.first:
             if isinstance(entry, str):
                 extraction.open_parent(entry)
@@ -65,16 +67,15 @@ def apply_distributed(
 class _Plan:
     """The members of a layer by when they are made."""
 
-    def __init__(self, stream: tar.FileStream, where: str) -> None:
+    def __init__(self, stream: tar.FileStream, where: str, owners: Owners) -> None:
         self.first: list[tar.Entry | str] = []  # directories, or paths of implied ones; whiteouts
         self.jobs: list[Job] = []  # files and symlinks
         self.last: list[tar.Entry] = []  # hard links, devices
         self._directories = {""}
         self._others: set[str] = set()
-        self.any_order = self._sort(stream, where)
+        self.any_order = self._sort(stream, where, owners)
 
-    def _sort(self, stream: tar.FileStream, where: str) -> bool:
-        owners = Owners()
+    def _sort(self, stream: tar.FileStream, where: str, owners: Owners) -> bool:
         for values in tar.members(stream, where):
             name, kind, mode, uid, gid, size, mtime, link, _, xattrs, _ = values
             offset = stream.position
@@ -97,6 +98,7 @@ class _Plan:
                 return False
             elif kind in (tar.REGULAR, tar.SYMLINK):
                 self._others.add(path)
+                xattrs = owners.xattrs(kind, uid, gid, xattrs)
                 if not owners.known(uid, gid):
                     uid, gid, mode = 0, 0, mode & 0o1777
                 target = link if kind == tar.SYMLINK else None
@@ -157,10 +159,7 @@ class _Making:
                     continue
                 os.symlink(target, name, dir_fd=above_fd)
                 os.chown(name, uid, gid, dir_fd=above_fd, follow_symlinks=False)
-                for key, value in xattrs:
-                    if kept_xattr(key):
-                        place = f"/proc/self/fd/{above_fd}/{name}"
-                        os.setxattr(place, key, value, follow_symlinks=False)
+                set_xattrs(f"/proc/self/fd/{above_fd}/{name}", xattrs, follow=False)
                 os.utime(name, (mtime, mtime), dir_fd=above_fd, follow_symlinks=False)
             except OSError as error:
                 path = f"{parent}/{name}" if parent else name
@@ -186,9 +185,7 @@ class _Making:
             if owner != (uid, gid):
                 os.fchown(fd, uid, gid)
             # After chown, which clears file capabilities and set-uid bits.
-            for key, value in xattrs:
-                if kept_xattr(key):
-                    os.setxattr(fd, key, value)
+            set_xattrs(fd, xattrs)
             if mode & 0o7000:
                 os.fchmod(fd, mode)
             os.utime(fd, (mtime, mtime))

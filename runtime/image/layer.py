@@ -12,10 +12,10 @@ import os
 from runtime.errors import ImageError
 from runtime.image import tar
 from runtime.image.whiteouts import OPAQUE, WHITEOUT, OverlayForm, find_below
-from runtime.image.xattrs import kept_xattr
+from runtime.image.xattrs import OWNER, kept_xattr, set_xattrs, with_note
 from runtime.sandbox.capabilities import holds
 from runtime.sandbox.rootpath import open_in_root
-from runtime.sandbox.userns import in_user_namespace, mapped_ids
+from runtime.sandbox.userns import has_single_id, in_user_namespace, mapped_ids
 
 _CHUNK = 1 << 20
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
@@ -27,16 +27,20 @@ def apply_layer(
     lowers: tuple[str, ...],
     where: str,
     form: OverlayForm | None = None,
+    *,
+    notes: bool = False,
 ) -> None:
     """Extract a layer into the empty directory `root`, which is to lie over `lowers`.
 
     `lowers` (highest first) give directories that the layer implies without listing them their
     attributes. Without MKNOD, as in a user namespace, device nodes are left out; what belongs to
-    ids that a user namespace does not have belongs to its root, without set-id bits.
+    ids that a user namespace does not have belongs to its root, without set-id bits. With `notes`
+    a user namespace of a single id notes the owner (`xattrs`), for a directory in the store.
     Raises ImageError; what came before the error stays extracted.
     """
     with LayerRoot(root) as root_fd:
-        extraction = Extraction(layer, root_fd, lowers, where, form or OverlayForm())
+        owners = Owners(notes=notes)
+        extraction = Extraction(layer, root_fd, lowers, where, form or OverlayForm(), owners)
         for entry in tar.entries(layer, where):
             extraction.take(entry)
         extraction.finish()
@@ -73,9 +77,11 @@ class LayerRoot:
 class Owners:
     """The pairs of ids that files can have in this user namespace."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, notes: bool = False) -> None:
+        """With `notes`, a single id is made up for by notes on files."""
         self._uids, self._gids = mapped_ids("uid"), mapped_ids("gid")
         self._found: dict[tuple[int, int], bool] = {}
+        self._notes = notes and has_single_id()
 
     def known(self, uid: int, gid: int) -> bool:
         """Whether both ids mean anything."""
@@ -84,6 +90,13 @@ class Owners:
             found = any(uid in ids for ids in self._uids) and any(gid in ids for ids in self._gids)
             self._found[uid, gid] = found
         return found
+
+    def xattrs(
+        self, kind: str, uid: int, gid: int, xattrs: tuple[tuple[str, bytes], ...]
+    ) -> tuple[tuple[str, bytes], ...]:
+        """What a member has, for `set_xattrs`."""
+        noted = self._notes and kind in (tar.REGULAR, tar.DIRECTORY) and not self.known(uid, gid)
+        return with_note(xattrs, (uid, gid) if noted else None) if xattrs or noted else ()
 
 
 class Extraction:
@@ -96,6 +109,7 @@ class Extraction:
         lowers: tuple[str, ...],
         where: str,
         form: OverlayForm,
+        owners: Owners,
     ):
         """`layer` is where the contents of files are read from."""
         self._layer = layer
@@ -103,7 +117,7 @@ class Extraction:
         self._root_fd = root_fd
         self._lowers = lowers
         self._where = where
-        self._owners = Owners()
+        self._owners = owners
         self._directory_times: dict[str, int] = {}
         self._whiteouts: list[str] = []
         self._hidden: set[str] = set()  # directories that show nothing of the layers below
@@ -138,9 +152,10 @@ class Extraction:
             os.close(fd)
 
     def _with_known_owner(self, entry: tar.Entry) -> tar.Entry:
+        xattrs = self._owners.xattrs(entry.kind, entry.uid, entry.gid, entry.xattrs)
         if self._owners.known(entry.uid, entry.gid):
-            return entry
-        return entry.replace(uid=0, gid=0, mode=entry.mode & 0o1777)
+            return entry if xattrs == entry.xattrs else entry.replace(xattrs=xattrs)
+        return entry.replace(uid=0, gid=0, mode=entry.mode & 0o1777, xattrs=xattrs)
 
     def _extract(self, entry: tar.Entry) -> None:
         path = tar.inside_root(entry.name, self._where)
@@ -194,8 +209,9 @@ class Extraction:
             return
         place = f"/proc/self/fd/{fd}"
         os.chown(place, status.st_uid, status.st_gid)
-        for key in filter(kept_xattr, os.listxattr(below)):
-            os.setxattr(place, key, os.getxattr(below, key))
+        for key in os.listxattr(below):
+            if kept_xattr(key) or key == OWNER:
+                os.setxattr(place, key, os.getxattr(below, key))
         os.chmod(place, status.st_mode & 0o7777)
         self._directory_times.setdefault(path, int(status.st_mtime))
 
@@ -252,9 +268,7 @@ class Extraction:
             self._layer.skip(tar.padding(entry.size))
             os.fchown(fd, entry.uid, entry.gid)
             # After chown, which clears file capabilities and set-uid bits.
-            for key, value in entry.xattrs:
-                if kept_xattr(key):
-                    os.setxattr(fd, key, value)
+            set_xattrs(fd, entry.xattrs)
             os.fchmod(fd, entry.mode)
             os.utime(fd, (entry.mtime, entry.mtime))
         finally:
@@ -292,9 +306,7 @@ class Extraction:
     def _set_attributes(self, parent_fd: int, name: str, entry: tar.Entry) -> None:
         os.chown(name, entry.uid, entry.gid, dir_fd=parent_fd, follow_symlinks=False)
         place = f"/proc/self/fd/{parent_fd}/{name}"
-        for key, value in entry.xattrs:
-            if kept_xattr(key):
-                os.setxattr(place, key, value, follow_symlinks=False)
+        set_xattrs(place, entry.xattrs, follow=False)
         # chmod after chown: chown(2) clears set-uid bits. A symlink has no mode of its own.
         if entry.kind != tar.SYMLINK:
             os.chmod(place, entry.mode)

@@ -86,7 +86,9 @@ def stored_image(store: Store, descriptor: Descriptor, name: str) -> Image:
         BlobRange(path=store.blob(layer.digest), offset=0, size=layer.size)
         for layer in manifest.layers
     )
-    return Image(name=name, manifest=manifest, config=config, blobs=blobs)
+    return Image(
+        name=name, manifest=manifest, config=config, blobs=blobs, digest=descriptor.digest
+    )
 
 
 def _named(store: Store, name: str) -> Descriptor:

@@ -33,6 +33,11 @@ if TYPE_CHECKING:
         def skip(self, size: int) -> None:
             """Pass over `size` bytes; ImageError if there are fewer."""
 
+    class Positioned(Stream, Protocol):
+        """A stream that knows where it is."""
+
+        position: int
+
 
 BLOCK = 512
 REGULAR, HARDLINK, SYMLINK, CHARACTER, BLOCKDEV, DIRECTORY, FIFO = "0123456"

@@ -27,11 +27,22 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from runtime.oci.spec import Process
-    from runtime.sandbox.entry import Equipment
+    from runtime.sandbox.entry import Entry, Equipment
 else:  # the module below this one imports enum: two milliseconds
     import _signal as signal
 
 _ENTRY = entry.Entry()
+
+
+class _Start(Record):
+    """What is to become of the process that is forked."""
+
+    final: Entry
+    process: Process
+    root: str
+    stdio: tuple[int, int, int]
+    report: int  # where failures are written to
+    equipment: Equipment
 
 
 class Supervised(Record):
@@ -52,7 +63,11 @@ class Supervised(Record):
 
 
 def start_in_chroot(
-    process: Process, root: str, *, stdio: tuple[int, int, int] = (0, 1, 2)
+    process: Process,
+    root: str,
+    *,
+    stdio: tuple[int, int, int] = (0, 1, 2),
+    final: Entry = _ENTRY,
 ) -> Supervised:
     """Start a process whose `/` is the directory `root`; returns once it runs.
 
@@ -63,11 +78,19 @@ def start_in_chroot(
     if not process.args:
         raise CommandError("no command: the image has none and none was given", status=125)
     report_read, report_write = os.pipe2(os.O_CLOEXEC)
-    equipment = entry.equip(_ENTRY, process, report_write)
+    equipment = entry.equip(final, process, report_write)
+    asked = _Start(
+        final=final,
+        process=process,
+        root=root,
+        stdio=stdio,
+        report=report_write,
+        equipment=equipment,
+    )
     pid = os.fork()
     if pid == 0:
         os.close(report_read)
-        _supervise(process, root, stdio, report_write, equipment)
+        _supervise(asked)
     for fd in (report_write, *equipment.descriptors):
         os.close(fd)
     report = b""
@@ -80,9 +103,7 @@ def start_in_chroot(
     return Supervised(pid=pid)
 
 
-def _supervise(
-    process: Process, root: str, stdio: tuple[int, int, int], report: int, equipment: Equipment
-) -> NoReturn:
+def _supervise(asked: _Start) -> NoReturn:
     """Be the parent of all that comes of the process; SIGTERM ends it."""
     watched = (signal.SIGCHLD, signal.SIGTERM)
     try:
@@ -91,14 +112,14 @@ def _supervise(
         for number in (signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
             signal.signal(number, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        die_with_parent(report, signal.SIGTERM)
+        die_with_parent(asked.report, signal.SIGTERM)
         syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
         first = os.fork()
     except OSError as error:
-        os.write(report, b"125 " + os.fsencode(str(error.strerror)))
+        os.write(asked.report, b"125 " + os.fsencode(str(error.strerror)))
         os._exit(125)
     if first == 0:
-        _become(process, root, stdio, report, equipment)
+        _become(asked)
     os.closerange(0, 1 << 16)  # the pipes of the process must end with it
     while True:
         if signal.sigwaitinfo(watched).si_signo == signal.SIGTERM:
@@ -119,31 +140,32 @@ def _collect(first: int) -> int | None:
             return None
 
 
-def _become(
-    process: Process, root: str, stdio: tuple[int, int, int], report: int, equipment: Equipment
-) -> NoReturn:
+def _become(asked: _Start) -> NoReturn:
     """Turn the calling child into the process, or exit having reported why."""
     try:
-        _change_root_and_execute(process, root, stdio, report, equipment)
+        _change_root_and_execute(asked)
     except BaseException as error:  # what is not foreseen must not unwind into the parent's code
-        report_failure(report, error)
+        report_failure(asked.report, error)
         os._exit(125)
 
 
-def _change_root_and_execute(
-    process: Process, root: str, stdio: tuple[int, int, int], report: int, equipment: Equipment
-) -> NoReturn:
-    die_with_parent(report)
+def _change_root_and_execute(asked: _Start) -> NoReturn:
+    die_with_parent(asked.report)
     os.setsid()
     reset_signals()
     os.umask(0)
     # All that must be asked of /proc comes before the root changes: below it there is none.
     held, groups_allowed = capabilities.held_capabilities(), setgroups_allowed()
-    root_fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    root_fd = os.open(asked.root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     prepared = entry.prepare(
-        _ENTRY, process, equipment, root_fd, held=held, groups_allowed=groups_allowed
+        asked.final,
+        asked.process,
+        asked.equipment,
+        root_fd,
+        held=held,
+        groups_allowed=groups_allowed,
     )
-    make_working_directory(root_fd, process.cwd)
+    make_working_directory(root_fd, asked.process.cwd)
     entry.block_imports()
     os.fchdir(root_fd)
     try:
@@ -151,5 +173,5 @@ def _change_root_and_execute(
     except PermissionError as error:
         raise ContainerError("chroot is refused: CAP_SYS_CHROOT is missing") from error
     os.chdir("/")
-    entry.connect(stdio, controlling=False)
-    entry.execute(prepared, report)
+    entry.connect(asked.stdio, controlling=False)
+    entry.execute(prepared, asked.report)

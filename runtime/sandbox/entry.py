@@ -37,6 +37,10 @@ class Entry(Record):
 
     seccomp: bytes = b""  # struct sock_filter[]; empty: none
     seccomp_flags: int = 0
+    # A socket for the listener of that filter, whose process then needs CAP_SYS_ADMIN; and the
+    # filter where there can be no listener.
+    listener: int = -1
+    seccomp_unheard: bytes = b""
     landlock: Ruleset | None = None
     init: bool = False  # a reaper is PID 1, and the process its child
     keyring: str = ""  # the name of a new session keyring
@@ -86,7 +90,11 @@ def equip(entry: Entry, process: Process, report: int) -> Equipment:
         import runtime.sandbox.landlock  # noqa: F401  # likewise
     filtered = process.no_new_privileges
     install_filter = None
-    if entry.seccomp and not filtered:
+    if entry.listener >= 0:
+        from runtime.seccomp.listener import listening_installer
+
+        install_filter = listening_installer(entry.seccomp, entry.seccomp_unheard, entry.listener)
+    elif entry.seccomp and not filtered:
         # Only who has CAP_SYS_ADMIN, or can gain no privileges, may install one (seccomp(2)): it
         # must be there before the capabilities go, and allow what is done after that.
         from runtime.seccomp.load import filter_installer
@@ -94,7 +102,7 @@ def equip(entry: Entry, process: Process, report: int) -> Equipment:
         install_filter = filter_installer(entry.seccomp, entry.seccomp_flags)
     stub = enter.prepare(
         report=report,
-        seccomp=entry.seccomp if filtered else b"",
+        seccomp=entry.seccomp if filtered and entry.listener < 0 else b"",
         seccomp_flags=entry.seccomp_flags,
         init=entry.init,
     )

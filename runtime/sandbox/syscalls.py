@@ -264,6 +264,11 @@ def socket(domain: int, kind: int) -> int:
     return descriptor
 
 
+def fchownat(dirfd: int, path: str, owner: int, group: int, flags: int = 0) -> None:
+    """Change the owner of a file, as fchownat(2): os.chown() knows no AT_EMPTY_PATH."""
+    _libc_call("fchownat", dirfd, os.fsencode(path), owner, group, flags)
+
+
 def openat2(dirfd: int, path: str, flags: int, *, resolve: int, mode: int = 0) -> int:
     """Open a path with restrictions on how it is resolved, as openat2(2)."""
     how = b"".join(word.to_bytes(8, BYTE_ORDER) for word in (flags | os.O_CLOEXEC, mode, resolve))

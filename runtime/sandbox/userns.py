@@ -35,6 +35,11 @@ def mapped_ids(kind: str) -> tuple[range, ...]:
     return tuple(range(first, first + count) for first, _, count in lines)
 
 
+def has_single_id() -> bool:
+    """Whether the caller can give no file to another user or group than its own."""
+    return any(sum(map(len, mapped_ids(kind))) == 1 for kind in ("uid", "gid"))
+
+
 def gid_is_mapped(gid: int) -> bool:
     """Whether a group id means anything in the caller's user namespace."""
     return any(gid in ids for ids in mapped_ids("gid"))

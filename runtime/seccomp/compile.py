@@ -33,8 +33,12 @@ _S390 = (constants.ARCHITECTURES["SCMP_ARCH_S390"], constants.ARCHITECTURES["SCM
 _NO_NUMBER = 0xFFFF_FFFF  # -1: what a tracer writes so that no call is made
 
 
-def compile_filter(seccomp: Seccomp, *, machine: str | None = None) -> bytes:
+def compile_filter(
+    seccomp: Seccomp, *, machine: str | None = None, listened: bool = False
+) -> bytes:
     """The filter as an array of struct sock_filter, for this machine or another one.
+
+    It may hold SCMP_ACT_NOTIFY if it is going to be installed by `listener.listening_installer`.
 
     Names that no table knows are left out, as runc does; any other word that is unknown raises
     ContainerError. Other architectures than the profile's and the machine's own kill the process.
@@ -43,7 +47,7 @@ def compile_filter(seccomp: Seccomp, *, machine: str | None = None) -> bytes:
     default = constants.return_value(
         seccomp.default_action, seccomp.default_errno_ret, "seccomp: defaultAction"
     )
-    rules = list(_rules(seccomp))
+    rules = list(_rules(seccomp, listened=listened))
     sections: dict[int, dict[int, list[Rule]]] = {}
     x32 = False
     for name in _architectures(seccomp, machine):
@@ -85,13 +89,13 @@ def _architectures(seccomp: Seccomp, machine: str) -> list[str]:
     return names
 
 
-def _rules(seccomp: Seccomp) -> Iterator[tuple[str, Conditions, int]]:
+def _rules(seccomp: Seccomp, *, listened: bool) -> Iterator[tuple[str, Conditions, int]]:
     """Every rule of every name: conditions and what is returned; all words are checked."""
     for index, rule in enumerate(seccomp.syscalls):
         where = f"seccomp: syscalls[{index}]"
         if not rule.names:
             raise ContainerError(f"{where}: names is empty")
-        value = constants.return_value(rule.action, rule.errno_ret, where)
+        value = constants.return_value(rule.action, rule.errno_ret, where, listened=listened)
         for place, argument in enumerate(rule.args):
             constants.check_argument(argument, f"{where}: args[{place}]")
         indexes = {argument.index for argument in rule.args}

@@ -28,6 +28,8 @@ ACTIONS = {
     "SCMP_ACT_ALLOW": 0x7FFF_0000,
 }
 KILL_PROCESS = ACTIONS["SCMP_ACT_KILL_PROCESS"]
+NOTIFY = "SCMP_ACT_NOTIFY"  # for filters of our own: a profile's agent would have to be asked
+RETURN_NOTIFY = 0x7FC0_0000  # SECCOMP_RET_USER_NOTIF
 RETURN_ENOSYS = ACTIONS["SCMP_ACT_ERRNO"] | ENOSYS
 # The system call is made after all, or a tracer decides: it knows what to do with a new one.
 PERMISSIVE = ("SCMP_ACT_ALLOW", "SCMP_ACT_LOG", "SCMP_ACT_TRACE")
@@ -122,12 +124,15 @@ def supported_flags() -> tuple[str, ...]:
     return tuple(FLAGS)
 
 
-def return_value(action: str, errno: int | None, where: str) -> int:
+def return_value(action: str, errno: int | None, where: str, *, listened: bool = False) -> int:
     """What a filter returns for an action: SECCOMP_RET_… with its data.
 
-    Without a number, errno and what a tracer is told are EPERM, as the specification says.
+    Without a number, errno and what a tracer is told are EPERM, as the specification says. Only
+    where the filter is `listened` to can it notify somebody.
     """
-    if action == "SCMP_ACT_NOTIFY":
+    if action == NOTIFY:
+        if listened:
+            return RETURN_NOTIFY
         raise ContainerError(
             f"{where}: action {action!r} is not supported: there is no agent to ask"
         )

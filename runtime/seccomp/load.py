@@ -65,6 +65,18 @@ def filter_installer(program: bytes, flags: int = 0) -> Callable[[], None]:
     For a process that will see a stranger's files before it wants the filter. Needs no_new_privs
     or CAP_SYS_ADMIN, as seccomp(2); raises OSError if the kernel refuses.
     """
+    call = filter_call(program, flags)
+
+    def install() -> None:
+        result = call()
+        if result > 0:  # with TSYNC: the thread that could not follow
+            raise ContainerError(f"seccomp: thread {result} has filters of its own")
+
+    return install
+
+
+def filter_call(program: bytes, flags: int) -> Callable[[], int]:
+    """The same, returning what seccomp(2) does: with a flag for that, a listener's descriptor."""
     # The module below ctypes, which costs a tenth of it.
     from _ctypes import CFuncPtr, Structure, _SimpleCData, byref, dlopen, dlsym, get_errno
 
@@ -93,13 +105,12 @@ def filter_installer(program: bytes, flags: int = 0) -> Callable[[], None]:
     number, operation = Long(_SECCOMP[machine]), Long(_SET_MODE_FILTER)
     reference, wanted = byref(argument), Long(flags)
 
-    def install() -> None:
-        result = syscall(number, operation, wanted, reference)
+    def install() -> int:
+        result: int = syscall(number, operation, wanted, reference)
         if result < 0:
             error = get_errno()
             raise OSError(error, f"seccomp(SET_MODE_FILTER, {flags:#x}): {os.strerror(error)}")
-        if result > 0:  # with TSYNC: the thread that could not follow
-            raise ContainerError(f"seccomp: thread {result} has filters of its own")
+        return result
 
     return install
 

@@ -118,7 +118,7 @@ def _apply(layer: StoredLayer, root: str, lowers: tuple[str, ...], processes: in
                 os.close(fd)  # the lease goes with it
             return
     with layer.reader() as reader:
-        apply_layer(reader, root, lowers, layer.where)
+        apply_layer(reader, root, lowers, layer.where, notes=True)
         reader.finish()
 
 
@@ -159,4 +159,4 @@ def _apply_unchanging(
     """Extract a plain layer out of a file that stays as it is."""
     streams = [FileStream(fd, where, start=blob.offset, size=blob.size) for _ in range(2)]
     if not apply_distributed(streams[0], root, lowers, where, processes):
-        apply_layer(streams[1], root, lowers, where)
+        apply_layer(streams[1], root, lowers, where, notes=True)

@@ -2,6 +2,7 @@
 
 Fixtures:   pybuild (run by whoever runs the tests), anybody (the test runs with root, with a user
             without rights, and with the root of a plain container), plain (the last of these),
+            as_root, as_user, as_lone_user (who has a single id),
             hello_repository (the project's own packages), tiny_repository (extra, where its maker
             is there)
 """
@@ -28,6 +29,33 @@ from tests.support import BUSYBOX, CHECKOUT, PLAIN_CONTAINER, Caller, run
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+# A package that has what those of the example have not.
+ODD = """\
+Name: odd
+Epoch: 7
+Version: 2.0
+Release: 3
+Summary: It has what the others do not
+Summary(de): Es hat, was die anderen nicht haben: Grüße
+License: GPLv2+ and Public Domain
+Vendor: The Vendor
+Packager: The Packager <p@example.org>
+Distribution: The Distribution
+URL: https://example.org/?a=b&c
+Group: Odd/Things
+BuildArch: noarch
+%description
+Nothing else.
+%install
+mkdir -p %{buildroot}/usr/share/odd
+echo content >%{buildroot}/usr/share/odd/file
+ln -s file %{buildroot}/usr/share/odd/link
+%files
+%caps(cap_net_raw=ep) %config(noreplace) /usr/share/odd/file
+/usr/share/odd/link
+"""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -83,6 +111,12 @@ def as_user(_room: Path, user: Caller) -> Pybuild:
     return pybuild_of(_room / "user", "user", user)
 
 
+@pytest.fixture
+def as_lone_user(_room: Path, lone_user: Caller) -> Pybuild:
+    """`pybuild` run by a user who has one id, and so no others in a user namespace."""
+    return pybuild_of(_room / "lone", "user", lone_user)
+
+
 def pybuild_of(directory: Path, who: str, user: Caller) -> Pybuild:
     """`pybuild` run by root, user or plain_container; skips the test where it cannot be."""
     reason = _PROBES[who]()
@@ -110,6 +144,27 @@ def hello_repository(public_root: Path) -> Path:
         pytest.skip(f"no RPM repository can be made here: {made.stderr.strip()[-300:]}")
     (path / "motd").write_bytes((CHECKOUT / "examples/hello/motd").read_bytes())
     return path
+
+
+@pytest.fixture(scope="session")
+def rpm_packages(hello_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """The packages of the example hello, and one that has what they do not."""
+    work = tmp_path_factory.mktemp("rpmbuild")
+    (work / "odd.spec").write_text(ODD)
+    how = ["--define", f"_topdir {work}", "--define", "_build_id_links none"]
+    made = run(["rpmbuild", "-bb", *how, work / "odd.spec"], timeout_s=60)
+    assert made.status == 0, made.stderr
+    return [*sorted((hello_repository / "repo").glob("*.rpm")), *work.glob("RPMS/*/*.rpm")]
+
+
+@pytest.fixture(scope="session")
+def rpm_database(rpm_packages: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database of them that rpm made."""
+    path = tmp_path_factory.mktemp("database") / "rpm"
+    how = ["--define", "_db_backend sqlite", "--justdb", "--nodeps", "--nosignature"]
+    made = run(["rpm", "--dbpath", path, *how, "--install", *rpm_packages])
+    assert made.status == 0, made.stderr
+    return path / "rpmdb.sqlite"
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import stat
 import subprocess
 import tarfile
 from pathlib import Path
@@ -99,6 +100,40 @@ def test_an_archive_goes_to_standard_output_and_nothing_else_does(
     assert ("d/f" if word == "type=tar" else "blobs/sha256") in {
         n[:12].rstrip("/") for n in members
     }
+
+
+@pytest.mark.parametrize("word", ["pipe", "type=oci,dest=pipe", "type=tar,dest=pipe"])
+def test_a_pipe_is_written_into_each_time_and_stays_one(context: Pybuild, word: str) -> None:
+    os.mkfifo(context.work / "pipe")
+    os.chown(context.work / "pipe", context.caller.uid, context.caller.gid)
+    for _ in range(2):
+        read = context.work / "read"
+        with (
+            read.open("wb") as file,
+            subprocess.Popen(["cat", context.work / "pipe"], stdout=file) as cat,
+        ):
+            context.write(TEXT)
+            ended = context.run("-o", word, context.context, timeout_s=60)
+            assert ended.status == 0, ended.stderr
+            cat.wait(10)
+        assert {"d/f", "index.json"} & set(_layout(read))
+    assert stat.S_ISFIFO((context.work / "pipe").stat().st_mode)
+
+
+@pytest.mark.needs_root
+def test_a_device_is_written_into_and_stays_one(as_root: Pybuild) -> None:
+    full, null = as_root.directory / "full", as_root.directory / "null"
+    os.mknod(full, stat.S_IFCHR | 0o666, os.makedev(1, 7))
+    os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    as_root.add({"f": "text"})
+    text = "FROM scratch\nCOPY f /\n"
+    assert as_root.try_build(text, "-o", null).status == 0
+    ended = as_root.try_build(text, "-o", full)
+    assert (ended.status, "No space left on device" in ended.stderr) == (5, True)
+    ended = as_root.try_build(text, "-t", "a", "--sbom", f"spdx,dest={full}")
+    assert (ended.status, "No space left on device" in ended.stderr) == (5, True)
+    assert stat.S_ISCHR(full.stat().st_mode)
+    assert stat.S_ISCHR(null.stat().st_mode)
 
 
 def test_a_terminal_gets_no_archive(pybuild: Pybuild) -> None:

@@ -36,57 +36,10 @@ NUMBER_ARRAYS = (
 )
 
 
-SPEC = """\
-Name: odd
-Epoch: 7
-Version: 2.0
-Release: 3
-Summary: It has what the others do not
-Summary(de): Es hat, was die anderen nicht haben: Grüße
-License: GPLv2+ and Public Domain
-Vendor: The Vendor
-Packager: The Packager <p@example.org>
-Distribution: The Distribution
-URL: https://example.org/?a=b&c
-Group: Odd/Things
-BuildArch: noarch
-%description
-Nothing else.
-%install
-mkdir -p %{buildroot}/usr/share/odd
-echo content >%{buildroot}/usr/share/odd/file
-ln -s file %{buildroot}/usr/share/odd/link
-%files
-%caps(cap_net_raw=ep) %config(noreplace) /usr/share/odd/file
-/usr/share/odd/link
-"""
-
-
 @pytest.fixture(scope="module")
-def packages(hello_repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """The packages of the example hello, and one that has what they do not."""
-    work = tmp_path_factory.mktemp("rpmbuild")
-    (work / "odd.spec").write_text(SPEC)
-    how = ["--define", f"_topdir {work}", "--define", "_build_id_links none"]
-    made = run(["rpmbuild", "-bb", *how, work / "odd.spec"], timeout_s=60)
-    assert made.status == 0, made.stderr
-    return [*sorted((hello_repository / "repo").glob("*.rpm")), *work.glob("RPMS/*/*.rpm")]
-
-
-@pytest.fixture(scope="module")
-def database(packages: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database of them that rpm made."""
-    path = tmp_path_factory.mktemp("database") / "rpm"
-    how = ["--define", "_db_backend sqlite", "--justdb", "--nodeps", "--nosignature"]
-    made = run(["rpm", "--dbpath", path, *how, "--install", *packages])
-    assert made.status == 0, made.stderr
-    return path / "rpmdb.sqlite"
-
-
-@pytest.fixture(scope="module")
-def blob(database: Path) -> bytes:
-    """The header of hello in the database."""
-    return next(b for b in _blobs(database) if Header.parse(b).string(NAME) == "hello")
+def blob(rpm_database: Path) -> bytes:
+    """The header of hello in the rpm_database."""
+    return next(b for b in _blobs(rpm_database) if Header.parse(b).string(NAME) == "hello")
 
 
 def _blobs(database: Path) -> list[bytes]:
@@ -132,19 +85,19 @@ def _said(headers: list[Header], tag: str) -> dict[str, list[str]]:
 
 
 @pytest.mark.parametrize("tag", [*TEXTS, *NUMBERS, *TEXT_ARRAYS, *NUMBER_ARRAYS])
-def test_a_tag_in_the_database_is_what_rpm_says(database: Path, tag: str) -> None:
-    expected = _asked("-a", "--dbpath", database.parent, tag=tag)
-    found = _said(list(read_headers(str(database))), tag)
+def test_a_tag_in_the_database_is_what_rpm_says(rpm_database: Path, tag: str) -> None:
+    expected = _asked("-a", "--dbpath", rpm_database.parent, tag=tag)
+    found = _said(list(read_headers(str(rpm_database))), tag)
     assert found == _there(expected)
 
 
 @pytest.mark.parametrize("tag", [*TEXTS, *TEXT_ARRAYS, *NUMBER_ARRAYS])
-def test_a_tag_of_a_package_is_what_rpm_says(packages: list[Path], tag: str) -> None:
+def test_a_tag_of_a_package_is_what_rpm_says(rpm_packages: list[Path], tag: str) -> None:
     headers = []
-    for path in packages:
+    for path in rpm_packages:
         with open(path, "rb") as file:
             headers.append(read_header(file))
-    expected = _asked("-p", "--nosignature", *packages, tag=tag)
+    expected = _asked("-p", "--nosignature", *rpm_packages, tag=tag)
     found = _said(headers, tag)
     assert found == _there(expected)
 
@@ -157,15 +110,15 @@ def _there(said: dict[str, list[str]]) -> dict[str, list[str]]:
 
 
 def test_reading_changes_nothing_and_makes_nothing_beside_the_database(
-    database: Path, tmp_path: Path
+    rpm_database: Path, tmp_path: Path
 ) -> None:
     copy = tmp_path / "strange ?name#" / "rpmdb.sqlite"
     copy.parent.mkdir()
-    shutil.copy(database, copy)
+    shutil.copy(rpm_database, copy)
     copy.parent.chmod(0o555)
     assert len(list(read_headers(str(copy)))) == 5
     assert [path.name for path in copy.parent.iterdir()] == ["rpmdb.sqlite"]
-    assert copy.read_bytes() == database.read_bytes()
+    assert copy.read_bytes() == rpm_database.read_bytes()
 
 
 def test_what_only_the_write_ahead_log_holds_is_read(tmp_path: Path, blob: bytes) -> None:
@@ -279,8 +232,8 @@ def test_a_broken_header_never_fails_in_another_way(blob: bytes) -> None:
     assert refused > 500
 
 
-def test_a_package_that_is_cut_off_is_one_error_at_every_length(packages: list[Path]) -> None:
-    content = next(path for path in packages if path.name.startswith("hello-1")).read_bytes()
+def test_a_package_that_is_cut_off_is_one_error_at_every_length(rpm_packages: list[Path]) -> None:
+    content = next(path for path in rpm_packages if path.name.startswith("hello-1")).read_bytes()
     whole = io.BytesIO(content)
     read_header(whole)
     for length in range(whole.tell()):
@@ -288,10 +241,10 @@ def test_a_package_that_is_cut_off_is_one_error_at_every_length(packages: list[P
             read_header(io.BytesIO(content[:length]))
 
 
-def test_a_file_that_is_no_package_is_one_error(packages: list[Path]) -> None:
+def test_a_file_that_is_no_package_is_one_error(rpm_packages: list[Path]) -> None:
     with pytest.raises(PackageError, match="not an rpm package"):
         read_header(io.BytesIO(b"x" * 200))
-    content = bytearray(packages[0].read_bytes())
+    content = bytearray(rpm_packages[0].read_bytes())
     content[96] = 0
     with pytest.raises(PackageError, match="its signature header does not begin as one"):
         read_header(io.BytesIO(content))
@@ -312,8 +265,8 @@ def test_a_database_of_another_form_is_named(tmp_path: Path) -> None:
         )
 
 
-def test_a_database_that_is_cut_off_is_one_error(database: Path, tmp_path: Path) -> None:
-    content = database.read_bytes()
+def test_a_database_that_is_cut_off_is_one_error(rpm_database: Path, tmp_path: Path) -> None:
+    content = rpm_database.read_bytes()
     path = tmp_path / "rpmdb.sqlite"
     for length in (0, 1, 15, 16, 100, 4096, len(content) // 3, len(content) // 2):
         path.write_bytes(content[:length])
