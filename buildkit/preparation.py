@@ -227,6 +227,7 @@ def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) ->
     from buildkit.bootstrap.dnf import find_manager
     from buildkit.bootstrap.repositories import read_repositories
 
+    _refuse_unsupported(step)
     manager = find_manager()
     repositories = read_repositories(step, settings.context)
     parts: dict[str, object] = {
@@ -250,6 +251,21 @@ def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) ->
     return _prepared(
         parts, state, repositories=repositories, inputs=(*programs, *repositories.inputs)
     )
+
+
+def _refuse_unsupported(step: BootstrapStep) -> None:
+    flags = {
+        "--from-file": step.lists,
+        "--module": step.modules,
+        "--mount": step.secrets,
+        "--tools": step.tools,
+        "--lock": step.lock,
+        "--clean": step.clean != "auto",
+        f"--manager={step.manager}": step.manager not in ("auto", "dnf"),
+    }
+    for name, given in flags.items():
+        if given:
+            raise BuildError(f"BOOTSTRAP {name} is not supported by this version of pybuild")
 
 
 def _select(
