@@ -43,8 +43,11 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
     modules = tuple(_module(stage, word) for word in bootstrap.modules)
     if not (packages or lists or modules):
         raise stage.error("BOOTSTRAP without a package", bootstrap.span)
+    arch = stage.expand_optional(bootstrap.arch) or _rpm_architecture(stage.platform)
+    number = sum(isinstance(step, BootstrapStep) for step in stage.steps)
     return BootstrapStep(
         about=stage.about(bootstrap, history.made_files(bootstrap.text)),
+        name=f"{stage.name}/{number}/{arch}",
         manager=one_of(stage, "--manager", bootstrap.manager, MANAGERS),
         packages=packages,
         lists=lists,
@@ -53,7 +56,7 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
         repositories=tuple(_repository(stage, word) for word in bootstrap.repos),
         keys=tuple(_word(stage, "--key", word) for word in bootstrap.keys),
         releasever=stage.expand_optional(bootstrap.releasever),
-        arch=stage.expand_optional(bootstrap.arch) or _rpm_architecture(stage.platform),
+        arch=arch,
         setopts=tuple(_setopt(stage, word) for word in bootstrap.setopts),
         dbpath=_dbpath(stage, bootstrap.dbpath),
         langs=stage.expand_optional(bootstrap.langs),

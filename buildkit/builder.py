@@ -234,7 +234,7 @@ class Builder:
         """Let somebody look around; what is changed is lost."""
 
         def do(output: Output) -> Result:
-            return self._execute(step, state, prepared, output)
+            return self._execute(step, state, prepared, output, reuses=False)
 
         if self._trees is not None:
             return do(progress.output)
@@ -271,7 +271,9 @@ class Builder:
                 found = look_up(self._store, key) if reuses else None
                 if found is not None:
                     return found, True
-                result = self._execute(step, state, prepared, output, progress.count)
+                result = self._execute(
+                    step, state, prepared, output, progress.count, reuses=reuses
+                )
                 record(self._store, key, prepared.parts, result)
                 return result, False
 
@@ -292,10 +294,12 @@ class Builder:
         prepared: Prepared,
         output: Output,
         count: Count | None = None,
+        *,
+        reuses: bool,
     ) -> Result:
-        do = partial(execute, count=count)
+        do = partial(execute, count=count, reuses=reuses)
         if self._trees is not None:
-            do = partial(execute_on_tree, trees=self._trees)
+            do = partial(execute_on_tree, trees=self._trees, count=count, reuses=reuses)
         with Workspace(self._store) as work:
             try:
                 return do(

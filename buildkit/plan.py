@@ -155,6 +155,7 @@ class Planner:
                 self._file,
                 scope,
                 config,
+                name=stage.name or f"stage-{stage.index}",
                 platform=platform,
                 origin=functools.partial(self._origin, stage),
             )
@@ -171,7 +172,7 @@ class Planner:
             stages.append(
                 PlannedStage(
                     id=self._stage(stage.index),
-                    name=stage.name or f"stage-{stage.index}",
+                    name=planner.name,
                     platform=platform,
                     base=base,
                     base_span=stage.from_.image.span,

@@ -176,6 +176,7 @@ class PackageFile(Record):
 class BootstrapStep(Step):
     """Installs packages from outside the image."""
 
+    name: str  # what a lock file calls it: STAGE/NUMBER/ARCHITECTURE
     manager: str  # one of MANAGERS
     packages: tuple[Package, ...]
     lists: tuple[PackageFile, ...]  # more of them, and excludes

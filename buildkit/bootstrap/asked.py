@@ -1,4 +1,4 @@
-"""What a BOOTSTRAP asks for, with all that its words name read: lists, files, keys, repositories."""
+"""What a BOOTSTRAP asks for, with all that its words name: lists, files, keys, repositories."""
 
 from __future__ import annotations
 
@@ -116,14 +116,12 @@ def _listed(listed: PackageFile, reader: Reader) -> Iterator[str]:
         raise LocatedError(error, listed.span) from error
     found = [w for line in content.splitlines() for w in _COMMENT.sub("", line).split()]
     if not any(not word.startswith("-") for word in found):
-        error = BuildError(f"list of packages {listed.path!r}: no package in it")
-        raise LocatedError(error, listed.span)
+        empty = BuildError(f"list of packages {listed.path!r}: no package in it")
+        raise LocatedError(empty, listed.span)
     yield from found
 
 
-def _files(
-    package: Package, context: str, store: Store, reader: Reader
-) -> Iterator[PackageHere]:
+def _files(package: Package, context: str, store: Store, reader: Reader) -> Iterator[PackageHere]:
     word = package.text
     if not is_file(word):
         return

@@ -7,6 +7,7 @@ questions of ours, so it fetches the packages into a directory, and their header
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 
 from buildkit.bootstrap import transcript
 from buildkit.bootstrap.asked import Asked
@@ -69,7 +70,7 @@ def resolve_by_dnf5(
     asked: Asked,
     surroundings: Surroundings,
     *,
-    variables: dict[str, str],
+    variables: Mapping[str, str],
     log: Log,
 ) -> Resolved:
     """As `resolving.resolve`, once everything is written that dnf reads."""
@@ -87,7 +88,7 @@ def resolve_by_dnf5(
     query = (*common(step, root, seen), "repoquery", "--available", f"--queryformat={_LOCATIONS}")
     if surroundings.run(query, own, said.extend):
         raise BuildError(f"dnf5 repoquery: {said.decode('utf-8', 'replace').strip()}")
-    places = {}
+    places: dict[str, tuple[str, str]] = {}
     for line in said.decode("utf-8", "replace").splitlines():
         nevra, _, rest = line.partition("\t")
         repo, _, location = rest.partition("\t")

@@ -79,7 +79,7 @@ def _set(options: Any, name: str, value: str) -> None:
     try:
         options._config.optBinds().at(name).newString(dnf.conf.PRIO_COMMANDLINE, value)
     except (IndexError, RuntimeError) as error:
-        raise SystemExit("--setopt=%s=%s: %s" % (name, value, error)) from None
+        raise SystemExit(f"--setopt={name}={value}: {error}") from None
 
 
 def _resolve(base: Any, request: Any) -> Any:
@@ -89,7 +89,7 @@ def _resolve(base: Any, request: Any) -> Any:
         if dot:
             found = base.repos.get_matching(repo)
             if not found:
-                raise SystemExit("--setopt=%s=%s: no repository %s" % (name, value, repo))
+                raise SystemExit(f"--setopt={name}={value}: no repository {repo}")
             for one in found:
                 _set(one, option, value)
     try:
@@ -123,7 +123,7 @@ def _prefer(base: Any, pins: Any) -> None:
         found = base.sack.query().available().filterm(name=name, arch=arch)
         others = [package for package in found if _nevra(package) != nevra]
         if len(others) == len(found):
-            raise _Failure("pin", "package %s is no longer in the repositories" % nevra, (name,))
+            raise _Failure("pin", f"package {nevra} is no longer in the repositories", (name,))
         base.sack.add_excludes(others)
 
 
@@ -145,8 +145,8 @@ def _refuse_unknown(base: Any, words: Any) -> None:
         if not subject.get_best_query(base.sack, with_provides=True, with_filenames=True):
             every = base.sack.query(flags=hawkey.IGNORE_EXCLUDES)
             if subject.get_best_selector(base.sack).matches() or every.filterm(name=word):
-                raise _Failure("excluded", "package %s is excluded" % word, (word,))
-            raise _Failure("package", "Unable to find a match: %s" % word, (word,))
+                raise _Failure("excluded", f"package {word} is excluded", (word,))
+            raise _Failure("package", f"Unable to find a match: {word}", (word,))
 
 
 def _marking(error: Any) -> _Failure:
@@ -164,7 +164,7 @@ def _check_groups(base: Any, words: Any, excludes: Any) -> None:
             for member in group.mandatory_packages:
                 name = member.name
                 if any(fnmatch.fnmatchcase(name, pattern) for pattern in excludes):
-                    text = "group @%s needs package %s, which is excluded" % (group.id, name)
+                    text = f"group @{group.id} needs package {name}, which is excluded"
                     raise _Failure("mandatory", text, (word,))
 
 
@@ -176,13 +176,8 @@ def _groups(base: Any, pattern: str) -> Any:
 
 
 def _nevra(package: Any) -> str:
-    return "%s-%d:%s-%s.%s" % (
-        package.name,
-        package.epoch,
-        package.version,
-        package.release,
-        package.arch,
-    )
+    version = f"{package.epoch}:{package.version}-{package.release}"
+    return f"{package.name}-{version}.{package.arch}"
 
 
 def _answer(base: Any, request: Any) -> Any:
@@ -229,7 +224,7 @@ def _modules(base: Any) -> Any:
         name = module.getName()
         if container.isEnabled(module) and name not in names:
             names[name] = container.getEnabledStream(name)
-    return ["%s:%s" % (name, stream) for name, stream in sorted(names.items()) if stream]
+    return [f"{name}:{stream}" for name, stream in sorted(names.items()) if stream]
 
 
 if __name__ == "__main__":

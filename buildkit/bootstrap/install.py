@@ -14,6 +14,7 @@ from buildkit.bootstrap import cleaning, rpm, transcript
 from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.managers import check_rpm, find_manager
+from buildkit.bootstrap.ownership import Ownership
 from buildkit.bootstrap.package_files import PlacedPackage, place_packages
 from buildkit.bootstrap.repositories import Key, secret_name
 from buildkit.bootstrap.requirements import check_requirements
@@ -24,6 +25,7 @@ from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.bootstrap.transcript import Log
 from buildkit.counting import Count
 from buildkit.errors import BuildError, LocatedError
+from buildkit.owners import Owner, Owners
 from buildkit.scope import PROXIES
 from buildkit.steps import BootstrapStep
 from runtime.store.store import Store
@@ -43,9 +45,11 @@ class Installer:
         locked: LockedBootstrap | None,
         tools: tuple[str, ...],
         store: Store,
+        owners: Owners | None,
         output: Callable[[bytes], None],
         count: Count | None,
     ) -> None:
+        self._owners = owners
         self._step = step
         self._asked = asked
         self._surroundings = surroundings
@@ -105,11 +109,14 @@ class Installer:
             replaces=bool(resolved.removed) or self._locked is not None or bool(self._present),
             arch=os.uname().machine,
         )
-        status = 0
-        if placed:
-            status = self._surroundings.run(arguments, variables, log.listen)
+        with self._surroundings.owned(self._owners) as ownership:
+            status = 0
+            if placed:
+                status = self._surroundings.run(
+                    arguments, variables, log.listen, ownership=ownership
+                )
         self._judge(log.text, status)
-        return self._finish(resolved, before)
+        return self._finish(resolved, before, ownership)
 
     def _place(self, resolved: Resolved) -> tuple[PlacedPackage, ...]:
         secrets = f"{self._surroundings.state}/own-secrets"
@@ -145,8 +152,9 @@ class Installer:
             names[one.package.nevra] = f"{self._surroundings.seen}/{name}"
         return names
 
-    def _keys(self) -> Mapping[str, tuple[Key, ...]]:
-        """By repository; packages that are files of the context may have any of them."""
+    @property
+    def keys(self) -> Mapping[str, tuple[Key, ...]]:
+        """Those that count, by repository; files of the context are not looked at."""
         if not self._step.gpgcheck:
             return {}
         if self._locked is not None:
@@ -160,15 +168,13 @@ class Installer:
         try:
             check_signatures(
                 placed,
-                self._keys(),
+                self.keys,
                 names=lambda package: names[package.nevra],
                 surroundings=self._surroundings,
                 variables=_environment(),
                 store=self._store,
             )
-            check_requirements(
-                placed, surroundings=self._surroundings, variables=_environment()
-            )
+            check_requirements(placed, surroundings=self._surroundings, variables=_environment())
         except Unsigned as error:
             raise self._about(error.package, error) from error
 
@@ -180,7 +186,7 @@ class Installer:
         used = {package.repo for package in resolved.packages}
         content = {
             key.content: None
-            for repo, keys in sorted(self._keys().items())
+            for repo, keys in sorted(self.keys.items())
             if repo in used
             for key in keys
         }
@@ -224,22 +230,20 @@ class Installer:
                 "--tools=IMAGE takes that of an image",
             )
 
-    def _finish(self, resolved: Resolved, before: frozenset[str]) -> int:
+    def _finish(self, resolved: Resolved, before: frozenset[str], ownership: Ownership) -> int:
         step, dbpath = self._step, self._dbpath
-        newest = f"{self._surroundings.state}/newest"
 
-        def finish(root: str) -> None:
-            time = cleaning.newest_file(f"{root}{dbpath}")
-            with open(newest, "w", encoding="ascii") as file:
-                file.write(str(time))
+        def finish(root: str) -> tuple[int, Mapping[str, Owner]]:
+            newest = cleaning.newest_file(f"{root}{dbpath}")
+            packaged = ownership.note_packaged(root, dbpath)
             cleaning.clean(root, dbpath=dbpath, before=before, how=step.clean)
             cleaning.write_modules(resolved.modules)
             if not step.dbpath and step.clean != "all":
                 cleaning.move_database(dbpath)
+            return newest, packaged
 
-        self._surroundings.call(finish)
-        with open(newest, encoding="ascii") as file:
-            found = int(file.read())
+        found, packaged = self._surroundings.call(finish)
+        ownership.settle(packaged)
         self._surroundings.close()
         return found
 

@@ -18,6 +18,7 @@ from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.resolved import Resolved, read_resolved
 from buildkit.errors import BuildError
 from buildkit.steps import BootstrapStep
+from runtime.oci.digest import digest_of
 from runtime.record import Record
 
 VERSION = 1
@@ -33,7 +34,8 @@ class LockedBootstrap(Record):
     resolved: Resolved
     keys: Mapping[str, tuple[Key, ...]]  # by repository
     epoch: int  # seconds
-    result: str  # digest of the layer; empty if it was not made
+    below: str  # what the layer was made on (`State.parent`)
+    result: str  # diff_id of the layer; empty if there is none
     vendored: str = ""  # a directory with the packages
 
 
@@ -41,6 +43,7 @@ class LockFile(Record):
     """All of a lock file."""
 
     path: str
+    digest: str
     entries: Mapping[str, LockedBootstrap]
     vendored: str = ""  # as it is written: relative to the file
 
@@ -95,7 +98,8 @@ def parse_lock(content: bytes, path: str) -> LockFile:
             entries[name] = _entry(name, entry, path, directory)
     except (KeyError, TypeError, AttributeError) as error:
         raise BuildError(f"{path}: not a lock file: {error!r}") from None
-    return LockFile(path=path, entries=entries, vendored=vendored)
+    digest = str(digest_of(content))
+    return LockFile(path=path, digest=digest, entries=entries, vendored=vendored)
 
 
 def _entry(name: str, entry: Any, path: str, vendored: str) -> LockedBootstrap:
@@ -123,6 +127,7 @@ def _entry(name: str, entry: Any, path: str, vendored: str) -> LockedBootstrap:
             for repository in resolved.repositories
         },
         epoch=int(entry["epoch"]),
+        below=str(entry.get("below") or ""),
         result=str(entry.get("result") or ""),
         vendored=vendored,
     )
@@ -169,9 +174,7 @@ def _armored(key: Key) -> str:
     import base64
 
     text = base64.encodebytes(key.content).decode()
-    return (
-        f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{text}-----END PGP PUBLIC KEY BLOCK-----\n"
-    )
+    return f"-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n{text}-----END PGP PUBLIC KEY BLOCK-----\n"
 
 
 def write_text(entries: Mapping[str, Any], vendored: str) -> str:

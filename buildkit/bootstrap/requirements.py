@@ -26,7 +26,7 @@ _USER = re.compile(r"(?:user|group)\([^()]+\)")
 def check_requirements(
     placed: Sequence[PlacedPackage], *, surroundings: Surroundings, variables: Mapping[str, str]
 ) -> None:
-    """Raise HostError if rpm is too old for one of the packages, BuildError for one that is none."""
+    """Raise HostError if rpm is too old for a package, BuildError for what is no package."""
     features: dict[str, str] = {}
     users: dict[str, str] = {}
     made: set[str] = set()
@@ -39,9 +39,7 @@ def check_requirements(
                 if name.startswith("rpmlib("):
                     features.setdefault(name, label)
             users.update(
-                (name, label)
-                for name in header.strings(tags.PROVIDENAME)
-                if _USER.fullmatch(name)
+                (name, label) for name in header.strings(tags.PROVIDENAME) if _USER.fullmatch(name)
             )
             made |= _made_by_scriptlet(header)
         except (PackageError, OSError) as error:

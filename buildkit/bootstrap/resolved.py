@@ -1,4 +1,4 @@
-"""What is to be installed, to the last byte: the value that a resolver makes and a lock file keeps."""
+"""What is to be installed, to the last byte: what a resolver makes and a lock file keeps."""
 
 from __future__ import annotations
 
@@ -123,27 +123,29 @@ def read_resolved(document: Any) -> Resolved:
 
 def read_package(item: Any) -> RpmPackage:
     """One entry of `packages`; raises BuildError for a field that cannot be."""
-    known = {field: item.get(field, "") for field in RpmPackage._fields}
-    package = RpmPackage(**known)
+    known: dict[str, Any] = {field: item.get(field, "") for field in RpmPackage._fields}
+    nevra, path = known["nevra"], known["path"]
     problem = ""
-    if not isinstance(package.nevra, str) or not _WORD.fullmatch(package.nevra):
+    if not (isinstance(nevra, str) and _WORD.fullmatch(nevra) and _is_nevra(nevra)):
         problem = "nevra"
-    elif package.nevra.count("-") < 2 or package.nevra.startswith((".", "-")):
-        problem = "nevra"
-    elif not isinstance(package.sha256, str) or not _HEX.fullmatch(package.sha256):
+    elif not (isinstance(known["sha256"], str) and _HEX.fullmatch(known["sha256"])):
         problem = "sha256"
-    elif not isinstance(package.path, str) or ".." in package.path.split("/"):
+    elif not isinstance(path, str) or ".." in path.split("/"):
         problem = "path"
-    elif not all(isinstance(getattr(package, n), str) for n in ("repo", "reason", "source")):
+    elif not all(isinstance(known[name], str) for name in ("repo", "reason", "source")):
         problem = "repo, reason or source"
     else:
         for field in ("size", "buildtime"):
-            value = getattr(package, field)
+            value = known[field]
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 problem = field
     if problem:
-        raise BuildError(f"package {package.nevra!r}: {problem} is not what it must be")
-    return package
+        raise BuildError(f"package {nevra!r}: {problem} is not what it must be")
+    return RpmPackage(**known)
+
+
+def _is_nevra(text: str) -> bool:
+    return text.count("-") >= 2 and not text.startswith((".", "-"))
 
 
 def _fields(package: RpmPackage) -> dict[str, Any]:

@@ -209,5 +209,3 @@ def span_of(package: RpmPackage, asked: Asked, step: BootstrapStep) -> Span:
         if section.id == package.repo:
             return section.span
     return step.about.span
-
-

@@ -1,6 +1,6 @@
 """rpm's command lines: packages into a root, keys into a database, signatures of files.
 
-All of its macros are its own defaults and what stands here: /etc/rpm and ~/.rpmmacros are left out.
+All of its macros are its own defaults and what stands here, without /etc/rpm and ~/.rpmmacros.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def check_arguments(dbpath: str, files: Iterable[str]) -> tuple[str, ...]:
 
 
 def faults_of(said: str, names: Iterable[str]) -> dict[str, str]:
-    """What is wrong with which of the checked files, by rpmkeys' own words; OK ones are left out."""
+    """What is wrong with which of the checked files, in rpmkeys' own words."""
     found = {}
     sections: dict[str, list[str]] = {}
     for line in said.splitlines():

@@ -1,4 +1,4 @@
-"""Who signed the packages: checked with the keys of their repository, before anything is installed.
+"""Who signed the packages: checked with the keys of their repository, before any is installed.
 
 Each set of keys has a database of its own, so that a key that one repository may use is none for
 another. That a package's signature is good is remembered by its digest and the fingerprints.

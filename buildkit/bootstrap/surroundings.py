@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from buildkit.bootstrap.ownership import Ownership
 from buildkit.copied_snapshot import Tree
 from buildkit.furniture import Furniture
+from buildkit.owners import Owners
 from buildkit.processes import call_in_child, call_in_mount_namespace, run_container, run_in_chroot
 from buildkit.snapshot import Snapshot
 from runtime.oci.spec import Capabilities, Mount, Namespace, Process, Spec
@@ -25,6 +27,7 @@ _CLOSED = ("nosuid", "noexec", "nodev")
 _FOLDERS = ("home", "log", "persist", "tmp", "vars", "none", "packages")
 
 Output = Callable[[bytes], None]
+_T = TypeVar("_T")
 
 
 class Surroundings(Protocol):
@@ -35,10 +38,23 @@ class Surroundings(Protocol):
     root: str  # the new root for the programs
     lowers: tuple[str, ...]  # directories below the new root, for us; highest first
 
-    def run(self, arguments: tuple[str, ...], variables: Mapping[str, str], output: Output) -> int:
-        """Run a program to its end; returns its exit status."""
+    def run(
+        self,
+        arguments: tuple[str, ...],
+        variables: Mapping[str, str],
+        output: Output,
+        *,
+        ownership: Ownership | None = None,
+    ) -> int:
+        """Run a program to its end; returns its exit status.
 
-    def call(self, function: Callable[[str], None]) -> None:
+        `ownership` is for the one that installs: it hears who shall own the files.
+        """
+
+    def owned(self, owners: Owners | None) -> Ownership:
+        """What `run` takes while files are given to owners."""
+
+    def call(self, function: Callable[[str], _T]) -> _T:
         """Call a function with our path of the new root, in a child."""
 
     def close(self) -> None:
@@ -102,7 +118,14 @@ class Contained:
         else:
             self._scratch = work.directory(f"{os.path.basename(snapshot.made)}.install")
 
-    def run(self, arguments: tuple[str, ...], variables: Mapping[str, str], output: Output) -> int:
+    def run(
+        self,
+        arguments: tuple[str, ...],
+        variables: Mapping[str, str],
+        output: Output,
+        *,
+        ownership: Ownership | None = None,
+    ) -> int:
         return run_container(
             Spec(
                 process=_process(arguments, variables),
@@ -118,15 +141,21 @@ class Contained:
             devices=("/dev", f"{self.root}/dev"),
             prepare=self._attach if self._scratch else None,
             output=output,
+            final=None if ownership is None else ownership.entry,
+            attendant=None if ownership is None else ownership.attendant,
         )
 
-    def call(self, function: Callable[[str], None]) -> None:
-        def call() -> None:
+    def owned(self, owners: Owners | None) -> Ownership:
+        upper = self._snapshot.upper
+        return Ownership(owners, root=self.root, upper=upper, fresh=not self.lowers)
+
+    def call(self, function: Callable[[str], _T]) -> _T:
+        def call() -> _T:
             if self._scratch:
                 self._attach()
-            function(self._host_root)
+            return function(self._host_root)
 
-        call_in_mount_namespace(call)
+        return call_in_mount_namespace(call)
 
     def close(self) -> None:
         pass
@@ -186,17 +215,34 @@ class Uncontained:
         os.symlink(cache, f"{self.state}/cache")
         self.seen = self.state
         self.root = tree.root
-        self.lowers = (tree.root,)
-        if not tree.layers:
+        self.lowers: tuple[str, ...] = (tree.root,)
+        self._below = bool(tree.layers)
+        if not self._below:
             make_mount_points(tree.root)
         self._furniture = Furniture(tree.state, tree.root, work.directory("aside"), {})
 
-    def run(self, arguments: tuple[str, ...], variables: Mapping[str, str], output: Output) -> int:
+    def run(
+        self,
+        arguments: tuple[str, ...],
+        variables: Mapping[str, str],
+        output: Output,
+        *,
+        ownership: Ownership | None = None,
+    ) -> int:
         own = {"TMPDIR": f"{self.state}/tmp"}
-        return run_in_chroot(_process(arguments, {**variables, **own}), "/", output=output)
+        return run_in_chroot(
+            _process(arguments, {**variables, **own}),
+            "/",
+            output=output,
+            final=None if ownership is None else ownership.entry,
+            attendant=None if ownership is None else ownership.attendant,
+        )
 
-    def call(self, function: Callable[[str], None]) -> None:
-        call_in_child(lambda: function(self.root))
+    def owned(self, owners: Owners | None) -> Ownership:
+        return Ownership(owners, root=self.root, upper=self.root, fresh=not self._below)
+
+    def call(self, function: Callable[[str], _T]) -> _T:
+        return call_in_child(lambda: function(self.root))
 
     def close(self) -> None:
         self._furniture.remove()

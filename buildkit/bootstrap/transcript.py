@@ -134,7 +134,9 @@ _FAULTS = (
         r"unpacking of archive failed on file (?P<path>\S+?)(?:;[0-9a-f]+)?: cpio: mknod failed",
         "{path}: a device, which only real root can make",
     ),
-    _fault(r"needs \S+ on the (?P<where>\S+) filesystem", "no space left on the disk with the store"),
+    _fault(
+        r"needs \S+ on the (?P<where>\S+) filesystem", "no space left on the disk with the store"
+    ),
     _fault(r"^.*No space left on device", "no space left on the disk with the store"),
 )
 
