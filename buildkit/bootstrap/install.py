@@ -15,12 +15,12 @@ from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.managers import check_rpm, find_manager
 from buildkit.bootstrap.ownership import Ownership
-from buildkit.bootstrap.package_files import PlacedPackage, place_packages
+from buildkit.bootstrap.package_files import PlacedPackage, RefusedPackage, place_packages
 from buildkit.bootstrap.repositories import Key, secret_name
 from buildkit.bootstrap.requirements import check_requirements
-from buildkit.bootstrap.resolved import Resolved, RpmPackage
+from buildkit.bootstrap.resolved import Resolved
 from buildkit.bootstrap.resolving import place_of, resolve, span_of
-from buildkit.bootstrap.signatures import Unsigned, check_signatures
+from buildkit.bootstrap.signatures import check_signatures
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.bootstrap.transcript import Log
 from buildkit.counting import Count
@@ -88,9 +88,12 @@ class Installer:
         `epoch` is the install time.
         """
         step = self._step
-        placed = self._place(resolved)
-        names = self._link(placed)
-        self._check(resolved, placed, names)
+        try:
+            placed = self._place(resolved)
+            names = self._link(placed)
+            self._check(placed, names)
+        except RefusedPackage as error:
+            raise LocatedError(error, span_of(error.package, self._asked, step)) from error
         before = cleaning.present(*self._surroundings.lowers)
         log = self._log = Log(self._listen(len(placed)))
         variables = {**_environment(), "SOURCE_DATE_EPOCH": str(epoch)}
@@ -162,24 +165,16 @@ class Installer:
         repositories = self._asked.repositories
         return {section.id: section.keys for section in repositories.sections}
 
-    def _check(
-        self, resolved: Resolved, placed: tuple[PlacedPackage, ...], names: Mapping[str, str]
-    ) -> None:
-        try:
-            check_signatures(
-                placed,
-                self.keys,
-                names=lambda package: names[package.nevra],
-                surroundings=self._surroundings,
-                variables=_environment(),
-                store=self._store,
-            )
-            check_requirements(placed, surroundings=self._surroundings, variables=_environment())
-        except Unsigned as error:
-            raise self._about(error.package, error) from error
-
-    def _about(self, package: RpmPackage, error: BuildError) -> LocatedError:
-        return LocatedError(error, span_of(package, self._asked, self._step))
+    def _check(self, placed: tuple[PlacedPackage, ...], names: Mapping[str, str]) -> None:
+        check_signatures(
+            placed,
+            self.keys,
+            names=lambda package: names[package.nevra],
+            surroundings=self._surroundings,
+            variables=_environment(),
+            store=self._store,
+        )
+        check_requirements(placed, surroundings=self._surroundings, variables=_environment())
 
     def _key_files(self, resolved: Resolved) -> list[str]:
         """The keys that are new to the system, as files for the programs."""

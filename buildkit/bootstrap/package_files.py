@@ -47,6 +47,12 @@ class PlacedPackage(Record):
     path: str
 
 
+class RefusedPackage(BuildError):
+    """A package that is not installed, because of what it is."""
+
+    package: RpmPackage
+
+
 def directory(store: Store) -> str:
     """Where packages are kept."""
     return f"{store.root}/packages"
@@ -61,7 +67,7 @@ def place_packages(
     vendored: str = "",
     promised: str = "the metadata of repository {repo!r}",
 ) -> tuple[PlacedPackage, ...]:
-    """Find or fetch the files of all packages; raises BuildError or NetworkError that names one.
+    """Find or fetch the files of all packages; raises RefusedPackage or NetworkError.
 
     `vendored` is a directory that may have them; `promised` is who said what they must be.
     """
@@ -110,12 +116,14 @@ def _present(
             continue
         found = file_sha256(place)
         if found != package.sha256:
-            raise BuildError(
+            error = RefusedPackage(
                 f"package {package.label} is not the one that "
                 f"{promised.format(repo=package.repo)} promises: {place} has "
                 f"sha256:{found}, not sha256:{package.sha256}",
                 hint="the repository changed after its metadata was made, or is damaged",
             )
+            error.package = package
+            raise error
         return place
     return ""
 

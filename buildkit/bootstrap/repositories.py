@@ -148,6 +148,13 @@ def read_repositories(
             raise LocatedError(
                 BuildError(f"repository {section.id!r} is given twice"), section.span
             )
+    for section in sections:
+        if step.gpgcheck and not section.keys:
+            error = BuildError(
+                f"repository {section.id!r} has no key to verify its packages with",
+                hint="--key=FILE or --repo=…,key=FILE gives one; --nogpgcheck goes without",
+            )
+            raise LocatedError(error, section.span)
     found = Repositories(
         sections=tuple(sections),
         metadata=(),
@@ -289,11 +296,6 @@ def _section(
 ) -> Section:
     options["gpgcheck"] = "1" if step.gpgcheck else "0"
     options.pop("gpgkey", None)
-    if step.gpgcheck and not keys:
-        raise BuildError(
-            f"repository {id!r} has no key to verify its packages with",
-            hint="--key=FILE or --repo=…,key=FILE gives one; --nogpgcheck goes without",
-        )
     return Section(
         id=id, options=tuple(options.items()), keys=keys, secret=False, span=repository.span
     )

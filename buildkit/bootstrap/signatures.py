@@ -11,18 +11,17 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from buildkit.bootstrap import rpm
-from buildkit.bootstrap.package_files import PlacedPackage, is_known_signed, remember_signed
+from buildkit.bootstrap.package_files import (
+    PlacedPackage,
+    RefusedPackage,
+    is_known_signed,
+    remember_signed,
+)
 from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.resolved import RpmPackage
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.errors import BuildError
 from runtime.store.store import Store
-
-
-class Unsigned(BuildError):
-    """A package that no given key vouches for."""
-
-    package: RpmPackage
 
 
 def check_signatures(
@@ -34,7 +33,7 @@ def check_signatures(
     variables: Mapping[str, str],
     store: Store,
 ) -> None:
-    """Raise Unsigned for the first package that is not signed with a key of its repository.
+    """Raise RefusedPackage for the first package that is not signed with a key of its repository.
 
     `keys` are by the id of a repository; one without any is not looked at. `names` are paths as
     the programs in the surroundings see them.
@@ -87,7 +86,7 @@ def _check(
     surroundings.run(rpm.check_arguments(seen, by_name), variables, said.extend)
     faults = rpm.faults_of(said.decode("utf-8", "replace"), by_name)
     for name, fault in faults.items():
-        error = Unsigned(f"package {by_name[name].label} {fault}", hint=_hint(fault))
+        error = RefusedPackage(f"package {by_name[name].label} {fault}", hint=_hint(fault))
         error.package = by_name[name]
         raise error
 
