@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from buildkit import history
-from buildkit.platforms import parts_of
+from buildkit.platforms import rpm_architecture
 from buildkit.run_plan import one_of, plan_mounts
 from buildkit.steps import (
     CLEANINGS,
@@ -27,13 +27,6 @@ if TYPE_CHECKING:
 # The package manager replaces these itself, also in `url=`.
 _MANAGER_VARIABLES = frozenset({"releasever", "basearch", "arch"})
 _REPOSITORY_KEYS = ("id", "url", "key", "priority")
-_RPM_ARCHITECTURES = {
-    "386": "i686",
-    "amd64": "x86_64",
-    "arm64": "aarch64",
-    "armv7": "armv7hl",
-    "loong64": "loongarch64",
-}
 
 
 def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
@@ -43,7 +36,7 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
     modules = tuple(_module(stage, word) for word in bootstrap.modules)
     if not (packages or lists or modules):
         raise stage.error("BOOTSTRAP without a package", bootstrap.span)
-    arch = stage.expand_optional(bootstrap.arch) or _rpm_architecture(stage.platform)
+    arch = stage.expand_optional(bootstrap.arch) or rpm_architecture(stage.platform)
     number = sum(isinstance(step, BootstrapStep) for step in stage.steps)
     return BootstrapStep(
         about=stage.about(bootstrap, history.made_files(bootstrap.text)),
@@ -69,11 +62,6 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
         gpgcheck=not bootstrap.nogpgcheck,
         allow_scriptlet_failure=bootstrap.allow_scriptlet_failure,
     )
-
-
-def _rpm_architecture(platform: str) -> str:
-    _, architecture, variant = parts_of(platform)
-    return _RPM_ARCHITECTURES.get(architecture + variant, architecture)
 
 
 def _package(stage: StagePlanner, word: Word) -> Package:

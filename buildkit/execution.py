@@ -102,7 +102,6 @@ def execute(
                 step,
                 state,
                 bootstrap,
-                prepared.parts,
                 Contained(
                     snapshot,
                     store=store,
@@ -188,7 +187,6 @@ def execute_on_tree(
                 step,
                 state,
                 bootstrap,
-                prepared.parts,
                 Uncontained(tree, work=work, cache=cache_of(bootstrap.asked.repositories, store)),
                 settings=settings,
                 store=store,
