@@ -11,6 +11,7 @@ import os
 import sys
 
 from buildkit.command_line import (
+    CONTAINERFILES,
     HELP,
     SBOM_COMMAND,
     STORE_COMMANDS,
@@ -115,9 +116,7 @@ def _read(line: CommandLine) -> tuple[str, bytes]:
     if line.file == "-":
         return "<stdin>", sys.stdin.buffer.read()
     candidates = (
-        [line.file]
-        if line.file
-        else [os.path.join(line.context, name) for name in ("Containerfile", "Dockerfile")]
+        [line.file] if line.file else [os.path.join(line.context, name) for name in CONTAINERFILES]
     )
     for path in candidates:
         try:

@@ -50,7 +50,8 @@ takes files from. Without -o and -t the image is written to image.tar.
       --explain              say of each step that is done why it was not cached
       --locked               the lock file must be there and name all packages
       --no-lock              install what the repositories have, whatever the lock file says
-      --lockfile FILE        (default: pybuild.lock beside the Containerfile)
+      --lockfile FILE        (default: pybuild.lock beside the Containerfile, NAME.lock if
+                             that has a NAME of its own)
       --update NAME[,NAME...]
                              of pybuild lock: look for other versions of these packages
                              alone (may be repeated)
@@ -167,6 +168,7 @@ _TABLE = OptionTable(
 )
 SHELL_COMMAND, VERIFY_COMMAND, SBOM_COMMAND = "shell", "verify-reproducible", "sbom"
 LOCK_COMMAND, LOCK_NAME = "lock", "pybuild.lock"
+CONTAINERFILES = ("Containerfile", "Dockerfile")
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
 # Also by buildah's names; its third one is the same word.
@@ -407,8 +409,12 @@ def lock_path(line: CommandLine, name: str) -> str:
     """Where the lock file is; `name` is the Containerfile's."""
     if line.lockfile:
         return line.lockfile
-    directory = line.context if line.file == "-" else os.path.dirname(name)
-    return os.path.join(directory, LOCK_NAME)
+    if line.file == "-":
+        return os.path.join(line.context, LOCK_NAME)
+    directory, file = os.path.split(name)
+    # Of several in a directory, each has its own.
+    own = LOCK_NAME if file in CONTAINERFILES else f"{file}.lock"
+    return os.path.join(directory, own)
 
 
 def _check_name(tag: str) -> None:

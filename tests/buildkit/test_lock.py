@@ -398,3 +398,12 @@ def test_a_lock_file_that_appears_is_seen_by_a_recorded_build(room: Pybuild) -> 
     room.build(SYSTEM)
     _file(room).write_text("{}")
     assert "a lock file of version None" in _fails_again(room, SYSTEM)
+
+
+def test_two_containerfiles_of_a_directory_have_a_lock_file_each(room: Pybuild) -> None:
+    (room.context / "other.Containerfile").write_text(SYSTEM.replace(" busybox", ""))
+    _lock(room)
+    ended = room.run("lock", "-f", room.context / "other.Containerfile", room.context)
+    assert ended.status == 0, ended.stderr
+    assert (room.context / "other.Containerfile.lock").exists()
+    assert "busybox" in _file(room).read_text()
