@@ -137,9 +137,21 @@ def _files(package: Package, context: str, store: Store, reader: Reader) -> Iter
         for path in paths:
             sha256 = file_sha256(path)
             reader.inputs.append(("package", path, sha256))
+            _check_package(word, path)
             yield PackageHere(word=word, path=path, sha256=sha256, span=package.span)
     except BuildError as error:
         raise LocatedError(error, package.span) from error
+
+
+def _check_package(word: str, path: str) -> None:
+    from buildkit.packages.errors import PackageError
+    from buildkit.packages.rpm_file import read_header
+
+    try:
+        with open(path, "rb") as file:
+            read_header(file)
+    except PackageError as error:
+        raise BuildError(f"{word}: {error}") from error
 
 
 def _matching(word: str, context: str, reader: Reader) -> list[str]:

@@ -59,7 +59,7 @@ class Installer:
         self._count = count
         self._output = output
         self._log = Log(output)
-        self._present = rpm.present_database(*surroundings.lowers)
+        self._present = rpm.present_database(*surroundings.lowers, dbpath=step.dbpath)
         self._dbpath = step.dbpath or self._present or DEFAULT_DBPATH
 
     def resolve(self, pins: Mapping[str, str]) -> Resolved:

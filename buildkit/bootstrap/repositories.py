@@ -117,6 +117,30 @@ class Repositories(Record):
         return found
 
 
+def base_architecture(arch: str) -> str:
+    """What dnf puts in the place of `$basearch` (dnf.rpm.basearch)."""
+    if re.fullmatch(r"i[3-6]86|athlon|geode", arch):
+        return "i386"
+    if re.fullmatch(r"armv[678]h\w+", arch):
+        return "armhfp"
+    return "arm" if re.fullmatch(r"armv\w+", arch) else arch
+
+
+def with_setopts(section: Section, setopts: tuple[str, ...]) -> Section:
+    """With what --setopt says of its connections, which are not dnf's alone."""
+    import fnmatch
+
+    options = dict(section.options)
+    for setopt in setopts:
+        name, _, value = setopt.partition("=")
+        pattern, dot, option = name.rpartition(".")
+        if dot and fnmatch.fnmatchcase(section.id, pattern):
+            options[option] = value
+        elif not dot and option in _OF_CONNECTIONS:
+            options.setdefault(option, value)
+    return section.replace(options=tuple(options.items()))
+
+
 def secret_name(target: str) -> str:
     """The name of the file that a secret with this target gets."""
     return target.strip("/").replace("/", "-")
@@ -129,7 +153,11 @@ def read_repositories(
 
     Without `metadata`, no server is asked for what its repository holds.
     """
-    variables = {"releasever": step.releasever, "basearch": step.arch, "arch": step.arch}
+    variables = {
+        "releasever": step.releasever,
+        "basearch": base_architecture(step.arch),
+        "arch": step.arch,
+    }
     common = []
     for word in step.keys:
         with _located(word.span):
@@ -142,6 +170,7 @@ def read_repositories(
         raise BuildError(
             "BOOTSTRAP without a repository", hint="--repo=FILE.repo or --repo=id=NAME,url=URL"
         )
+    sections = [with_setopts(section, step.setopts) for section in sections]
     ids = [section.id for section in sections]
     for number, section in enumerate(sections):
         if section.id in ids[:number]:

@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 from buildkit.bootstrap import transcript
-from buildkit.bootstrap.asked import Asked
+from buildkit.bootstrap.asked import Asked, PackageHere
 from buildkit.bootstrap.managers import Manager
 from buildkit.bootstrap.repositories import Repositories, write_repositories
 from buildkit.bootstrap.resolved import (
@@ -51,6 +51,10 @@ def resolve(
     script = resources.files("buildkit.bootstrap").joinpath("dnf_resolver.py")
     with open(f"{state}/dnf_resolver.py", "w", encoding="utf-8") as file:
         file.write(script.read_text(encoding="utf-8"))
+    os.mkdir(f"{state}/files")
+    for name, package in _file_names(asked, surroundings).items():
+        # To dnf a package is what is called .rpm.
+        os.symlink(package.path, f"{state}/files/{os.path.basename(name)}")
     with open(f"{state}/request.json", "w", encoding="utf-8") as file:
         json.dump(_request(step, asked, surroundings, dbpath, pins), file)
     arguments = (
@@ -71,7 +75,7 @@ def resolve(
         raise BuildError(f"dnf: {said}") from None
     if "error" in answer:
         raise _located(answer["error"], log.text, step, asked)
-    return _resolved(answer, asked)
+    return _resolved(answer, asked, _file_names(asked, surroundings))
 
 
 def configure(repositories: Repositories, surroundings: Surroundings, dbpath: str | None) -> None:
@@ -102,7 +106,7 @@ def _request(
         "installroot": surroundings.root,
         "has_database": dbpath is not None,
         "packages": [package.text for package in asked.packages],
-        "files": [file.path for file in asked.files],
+        "files": list(_file_names(asked, surroundings)),
         "excludes": [word for word in asked.excludes if not word.startswith("@")],
         "left_out": [word for word in asked.excludes if word.startswith("@")],
         "modules": [module.text for module in step.modules],
@@ -114,15 +118,25 @@ def _request(
     }
 
 
-def _resolved(answer: Mapping[str, Any], asked: Asked) -> Resolved:
-    """The helper's answer, with what we know ourselves."""
-    here = {file.path: file.sha256 for file in asked.files}
+def _file_names(asked: Asked, surroundings: Surroundings) -> dict[str, PackageHere]:
+    """What the files among the packages are called there."""
+    return {
+        f"{surroundings.seen}/files/{number}.rpm": file for number, file in enumerate(asked.files)
+    }
+
+
+def _resolved(
+    answer: Mapping[str, Any], asked: Asked, here: Mapping[str, PackageHere]
+) -> Resolved:
+    """The helper's answer, with what we know ourselves; `here` are files by their names there."""
     packages = []
     for item in answer["packages"]:
         kind, digest = item.pop("checksum")
         if not item["repo"]:
-            digest = here[item["path"]]
-            item["size"] = os.stat(item["path"]).st_size
+            file = here[item["path"]]
+            digest = file.sha256
+            item["path"] = file.path
+            item["size"] = os.stat(file.path).st_size
         elif kind != "sha256":
             raise BuildError(
                 f"repository {item['repo']!r} names its packages by {kind or 'no digest'}",
@@ -158,6 +172,8 @@ def _located(
         found = BuildError(f"no group {' '.join(error['words'])} in the repositories")
     elif error["kind"] in ("mandatory", "excluded"):
         found = BuildError(text, hint="an exclusion leaves it out (--exclude, or - in a list)")
+    elif error["kind"] == "architecture":
+        found = BuildError(text, hint=f"--arch={step.arch} is asked for")
     elif error["kind"] == "pin":
         found = BuildError(text, hint="--update NAME takes the version that is there")
     elif error["kind"] == "module":
