@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from buildkit.bootstrap.fetching import Reader, file_sha256
-from buildkit.bootstrap.repositories import Repositories, Secrets, read_repositories
+from buildkit.bootstrap.repositories import Repositories, read_repositories
+from buildkit.bootstrap.secrets import Secrets
 from buildkit.errors import BuildError, LocatedError
 from buildkit.mount_sources import find_secret
 from buildkit.steps import BootstrapStep, Package, PackageFile
@@ -64,7 +65,7 @@ def ask(step: BootstrapStep, settings: Settings, store: Store, *, metadata: bool
     Without `metadata`, repositories are not asked what they hold.
     """
     secrets = _secrets(step, settings)
-    reader = Reader(settings.context, secrets.files)
+    reader = Reader(settings.context, secrets)
     packages, excludes = list(step.packages), list(step.excludes)
     for listed in step.lists:
         for text in _listed(listed, reader):

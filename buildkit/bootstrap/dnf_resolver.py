@@ -141,6 +141,9 @@ def _enable(base: Any, modules: Any) -> None:
         specs = [*error.no_match_group_specs, *error.error_group_specs]
         missing = tuple(module for module in modules if any(module in spec for spec in specs))
         raise _Failure("module", str(error), missing or tuple(modules)) from None
+    for name, (old, _) in dict(base._moduleContainer.getSwitchedStreams()).items():
+        wanted = tuple(module for module in modules if module.startswith(name + ":"))
+        raise _Failure("module", f"the system has the stream {old} of it", wanted)
 
 
 def _without_caret(word: str) -> str:

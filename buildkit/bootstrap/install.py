@@ -16,6 +16,7 @@ from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.managers import check_rpm, find_manager
 from buildkit.bootstrap.ownership import Ownership
 from buildkit.bootstrap.package_files import PlacedPackage, RefusedPackage, place_packages
+from buildkit.bootstrap.private_urls import with_secrets, without_secrets
 from buildkit.bootstrap.repositories import Key, secret_name
 from buildkit.bootstrap.requirements import check_requirements
 from buildkit.bootstrap.resolved import Resolved
@@ -24,7 +25,7 @@ from buildkit.bootstrap.signatures import check_signatures
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.bootstrap.transcript import Log
 from buildkit.counting import Count
-from buildkit.errors import BuildError, LocatedError
+from buildkit.errors import BuildError, LocatedError, NetworkError
 from buildkit.owners import Owner, Owners
 from buildkit.scope import PROXIES
 from buildkit.steps import BootstrapStep
@@ -58,7 +59,8 @@ class Installer:
         self._store = store
         self._count = count
         self._output = output
-        self._log = Log(output)
+        self._log = Log(output, asked.repositories.secrets)
+        self._urls: Mapping[str, tuple[str, ...]] = {}  # of repositories, with what is secret
         self._present = rpm.present_database(*surroundings.lowers, dbpath=step.dbpath)
         self._dbpath = step.dbpath or self._present or DEFAULT_DBPATH
 
@@ -80,7 +82,8 @@ class Installer:
         )
         size = f"{found.size / 1e6:.1f} MB"
         self._say(f"{len(found.packages)} packages to install, {size}")
-        return found
+        self._urls = {repository.id: repository.baseurls for repository in found.repositories}
+        return without_secrets(found, self._asked.repositories)
 
     def install(self, resolved: Resolved, epoch: int) -> int:
         """Install that; returns the newest time of a file in a package, in seconds.
@@ -130,14 +133,18 @@ class Installer:
                 with open(f"{secrets}/{secret_name(target)}", "wb") as file:
                     file.write(content)
         locked = self._locked
-        placed = place_packages(
-            resolved,
-            lambda repo: repositories.access(repo, secrets),
-            self._store,
-            self._count,
-            vendored="" if locked is None else locked.vendored,
-            promised="the metadata of repository {repo!r}" if locked is None else locked.name,
-        )
+        try:
+            placed = place_packages(
+                with_secrets(resolved, repositories, self._urls),
+                lambda repo: repositories.access(repo, secrets),
+                self._store,
+                self._count,
+                vendored="" if locked is None else locked.vendored,
+                promised="the metadata of repository {repo!r}" if locked is None else locked.name,
+            )
+        except NetworkError as error:
+            hidden = repositories.secrets.hidden(error.message)
+            raise NetworkError(hidden, hint=error.hint) from None
         if self._count is not None:
             self._count.set(0)
         return placed

@@ -65,6 +65,7 @@ def resolve(
     )
     # The home is the only way to rpm's macros.
     own = {"HOME": f"{seen}/home", "PYTHONDONTWRITEBYTECODE": "1"}
+    own |= _without_proxy(asked.repositories, variables)
     status = surroundings.run(arguments, {**variables, **own}, log.listen)
     try:
         with open(f"{state}/answer.json", encoding="utf-8") as file:
@@ -76,6 +77,23 @@ def resolve(
     if "error" in answer:
         raise _located(answer["error"], log.text, step, asked)
     return _resolved(answer, asked, _file_names(asked, surroundings))
+
+
+def _without_proxy(repositories: Repositories, variables: Mapping[str, str]) -> dict[str, str]:
+    """For repositories with proxy=_none_: to libdnf that is what the environment says."""
+    from urllib.parse import urlsplit
+
+    hosts = [
+        urlsplit(url).hostname or ""
+        for section in repositories.sections
+        if section.option("proxy") == "_none_"
+        for option in ("baseurl", "metalink", "mirrorlist")
+        for url in section.option(option).split()
+    ]
+    if not hosts:
+        return {}
+    given = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
+    return {"no_proxy": ",".join([*filter(None, [given]), *hosts])}
 
 
 def configure(repositories: Repositories, surroundings: Surroundings, dbpath: str | None) -> None:

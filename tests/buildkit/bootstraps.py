@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,9 +44,16 @@ def installed(image: Image, dbpath: str = DBPATH) -> set[str]:
     return set(query(image, "%{NAME}", dbpath))
 
 
-def fails(pybuild: Pybuild, text: str, status: int, *words: str, **choices: object) -> Result:
+def fails(
+    pybuild: Pybuild,
+    text: str,
+    status: int,
+    *words: str,
+    arguments: Sequence[str] = (),
+    **choices: object,
+) -> Result:
     """A build that ends with a status and says these words, without a traceback or an image."""
-    ended = pybuild.try_build(text, **choices)
+    ended = pybuild.try_build(text, *arguments, **choices)
     assert ended.status == status, ended.stderr
     for word in words:
         assert word in ended.stderr, ended.stderr
