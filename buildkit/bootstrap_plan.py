@@ -15,10 +15,11 @@ from buildkit.steps import (
     ContextBase,
     Package,
     PackageFile,
+    Plan,
     Repository,
     RunMount,
 )
-from grammar import Bootstrap, Word
+from grammar import Bootstrap, ContainerfileWarning, Word
 from grammar.values.mounts import SecretMount
 
 if TYPE_CHECKING:
@@ -26,6 +27,25 @@ if TYPE_CHECKING:
 
 # The package manager replaces these itself, also in `url=`.
 _MANAGER_VARIABLES = frozenset({"releasever", "basearch", "arch"})
+# Options of dnf that say where its own things are, or that rpm would not hear of.
+_OUR_OPTIONS = frozenset(
+    "installroot config_file_path reposdir varsdir cachedir system_cachedir persistdir logdir"
+    " plugins pluginpath pluginconfpath transformdb rpmverbosity enabled name".split()
+)
+_OUR_FLAGS = {
+    "tsflags": "--docs",
+    "gpgcheck": "--nogpgcheck",
+    "localpkg_gpgcheck": "--nogpgcheck",
+    "gpgkey": "--key",
+    "install_weak_deps": "--weak",
+    "arch": "--arch",
+    "basearch": "--arch",
+    "ignorearch": "--arch",
+    "releasever": "--releasever",
+    "baseurl": "--repo",
+    "metalink": "--repo",
+    "mirrorlist": "--repo",
+}
 _REPOSITORY_KEYS = ("id", "url", "key", "priority")
 
 
@@ -64,6 +84,21 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
     )
 
 
+def warnings_of(plan: Plan) -> list[ContainerfileWarning]:
+    """What deserves a look in its bootstraps: packages that nobody vouches for."""
+    return [
+        ContainerfileWarning(
+            code="UncheckedPackages",
+            message="--nogpgcheck: it is not checked who made the packages",
+            span=step.about.span,
+            hint="--key=FILE, or key=FILE of a --repo, names the key that they are signed with",
+        )
+        for stage in plan.stages
+        for step in stage.steps
+        if isinstance(step, BootstrapStep) and not step.gpgcheck
+    ]
+
+
 def _package(stage: StagePlanner, word: Word) -> Package:
     text = stage.expand(word)
     if not text or text.startswith("-"):
@@ -99,6 +134,12 @@ def _setopt(stage: StagePlanner, word: Word) -> str:
     name, equals, _ = text.partition("=")
     if not name or not equals:
         raise stage.error(f"--setopt={text}: NAME=VALUE expected", word.span)
+    option = name.rpartition(".")[2]
+    # What is left out of all repositories is asked for again in groups: see the resolver.
+    flag = "--exclude" if name in ("exclude", "excludepkgs") else _OUR_FLAGS.get(option)
+    if flag or option in _OUR_OPTIONS:
+        hint = f"{flag} says that" if flag else None
+        raise stage.error(f"--setopt={name}: BOOTSTRAP sets that itself", word.span, hint)
     return text
 
 

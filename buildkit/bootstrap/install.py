@@ -17,6 +17,7 @@ from buildkit.bootstrap.managers import check_rpm, find_manager
 from buildkit.bootstrap.ownership import Ownership
 from buildkit.bootstrap.package_files import PlacedPackage, RefusedPackage
 from buildkit.bootstrap.placing import place
+from buildkit.bootstrap.private_urls import without_secrets
 from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.requirements import check_requirements
 from buildkit.bootstrap.resolved import Resolved
@@ -59,8 +60,9 @@ class Installer:
         self._store = store
         self._count = count
         self._output = output
-        self._log = Log(output)
-        self._present = rpm.present_database(*surroundings.lowers)
+        self._log = Log(output, asked.repositories.secrets)
+        self._urls: Mapping[str, tuple[str, ...]] = {}  # of repositories, with what is secret
+        self._present = rpm.present_database(*surroundings.lowers, dbpath=step.dbpath)
         self._dbpath = step.dbpath or self._present or DEFAULT_DBPATH
 
     def resolve(self, pins: Mapping[str, str]) -> Resolved:
@@ -81,7 +83,8 @@ class Installer:
         )
         size = f"{found.size / 1e6:.1f} MB"
         self._say(f"{len(found.packages)} packages to install, {size}")
-        return found
+        self._urls = {repository.id: repository.baseurls for repository in found.repositories}
+        return without_secrets(found, self._asked.repositories)
 
     def install(self, resolved: Resolved, epoch: int) -> int:
         """Install that; returns the newest time of a file in a package, in seconds.
@@ -130,6 +133,7 @@ class Installer:
             self._store,
             locked=self._locked,
             count=self._count,
+            urls=self._urls,
         )
         if self._count is not None:
             self._count.set(0)

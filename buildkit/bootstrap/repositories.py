@@ -17,8 +17,10 @@ from urllib.parse import quote
 from buildkit.bootstrap.access import Access, access_of, default_ca
 from buildkit.bootstrap.fetching import SCHEMES, Reader, local_path
 from buildkit.bootstrap.openpgp import fingerprints
+from buildkit.bootstrap.secrets import Secrets
 from buildkit.errors import BuildError, LocatedError, NetworkError
 from buildkit.steps import BootstrapStep, Package, Repository
+from buildkit.urls import credentials, without_password
 from grammar import Span
 from runtime.record import Record
 
@@ -51,15 +53,9 @@ class Section(Record):
     secret: bool  # from a file that is one: for no key, lock or log
     span: Span  # of the --repo it came from
 
-
-class Secrets(Record):
-    """What --mount=type=secret gave: files by their targets, variables by their names."""
-
-    files: Mapping[str, bytes]
-    variables: Mapping[str, str]
-
-    def __repr__(self) -> str:
-        return "Secrets(…)"
+    def option(self, name: str) -> str:
+        """The value of an option, empty if it is not there."""
+        return dict(self.options).get(name, "")
 
 
 class Repositories(Record):
@@ -85,7 +81,7 @@ class Repositories(Record):
     def local_paths(self) -> tuple[str, ...]:
         """Files and directories of this machine that the sections name and that exist."""
         urls = [
-            _substituted(url, self.variables)
+            substituted(url, self.variables)
             for section in self.sections
             for option, value in section.options
             if option in ("baseurl", "metalink", "mirrorlist")
@@ -108,11 +104,47 @@ class Repositories(Record):
         """A section's options with what secrets say."""
         found = {}
         for name, value in section.options:
-            text = _substituted(value, self.secrets.variables)
+            text = substituted(value, self.secrets.variables)
             if name in _FILES and text in self.secrets.files:
                 text = f"{secrets_at}/{secret_name(text)}"
             found[name] = text
         return found
+
+
+def base_architecture(arch: str) -> str:
+    """What dnf puts in the place of `$basearch` (dnf.rpm.basearch)."""
+    if re.fullmatch(r"i[3-6]86|athlon|geode", arch):
+        return "i386"
+    if re.fullmatch(r"armv[678]h\w+", arch):
+        return "armhfp"
+    return "arm" if re.fullmatch(r"armv\w+", arch) else arch
+
+
+def with_setopts(section: Section, setopts: tuple[str, ...]) -> Section:
+    """With what --setopt says of its connections, which are not dnf's alone.
+
+    Who somebody is stands in options of its own, not in URLs, which are shown and written down.
+    """
+    import fnmatch
+
+    options = dict(section.options)
+    for option in ("baseurl", "metalink", "mirrorlist"):
+        urls = options.get(option, "").split()
+        for url in urls:
+            user, password = credentials(url)
+            if user:
+                options.setdefault("username", user)
+                options.setdefault("password", password)
+        if urls:
+            options[option] = " ".join(map(without_password, urls))
+    for setopt in setopts:
+        name, _, value = setopt.partition("=")
+        pattern, dot, option = name.rpartition(".")
+        if dot and fnmatch.fnmatchcase(section.id, pattern):
+            options[option] = value
+        elif not dot and option in _OF_CONNECTIONS:
+            options.setdefault(option, value)
+    return section.replace(options=tuple(options.items()))
 
 
 def secret_name(target: str) -> str:
@@ -127,7 +159,11 @@ def read_repositories(
 
     Without `metadata`, no server is asked for what its repository holds.
     """
-    variables = {"releasever": step.releasever, "basearch": step.arch, "arch": step.arch}
+    variables = {
+        "releasever": step.releasever,
+        "basearch": base_architecture(step.arch),
+        "arch": step.arch,
+    }
     common = []
     for word in step.keys:
         with _located(word.span):
@@ -140,6 +176,7 @@ def read_repositories(
         raise BuildError(
             "BOOTSTRAP without a repository", hint="--repo=FILE.repo or --repo=id=NAME,url=URL"
         )
+    sections = [with_setopts(section, step.setopts) for section in sections]
     ids = [section.id for section in sections]
     for number, section in enumerate(sections):
         if section.id in ids[:number]:
@@ -322,7 +359,7 @@ def _own_keys(
     found = []
     for url in options.get("gpgkey", "").replace(",", " ").split():
         try:
-            found.append(read_key(_substituted(url, variables), reader))
+            found.append(read_key(substituted(url, variables), reader))
         except NetworkError as error:
             hint = "--key=FILE gives it from the context" if url.startswith("file:") else None
             raise type(error)(error.message, hint=hint or error.hint) from error
@@ -341,10 +378,11 @@ def _metadata(section: Section, found: Repositories, reader: Reader, secrets_at:
         urls = options.get(option, "").split()
         if urls:
             url = urls[0].rstrip("/") + ("/repodata/repomd.xml" if option == "baseurl" else "")
-            url = _substituted(url, found.variables)
+            url = substituted(url, found.variables)
             return reader.fetch(url, f"repository {section.id!r}", access_of(options))
     raise BuildError(f"repository {section.id!r} has no baseurl, metalink or mirrorlist")
 
 
-def _substituted(text: str, values: Mapping[str, str]) -> str:
+def substituted(text: str, values: Mapping[str, str]) -> str:
+    """A text with the values of `$NAME` and `${NAME}`; unknown ones stay."""
     return _VARIABLE.sub(lambda m: values.get(m[1] or m[2], m[0]), text)

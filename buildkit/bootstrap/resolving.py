@@ -10,7 +10,7 @@ from importlib import resources
 from typing import Any
 
 from buildkit.bootstrap import transcript
-from buildkit.bootstrap.asked import Asked
+from buildkit.bootstrap.asked import Asked, PackageHere
 from buildkit.bootstrap.managers import Manager
 from buildkit.bootstrap.repositories import Repositories, write_repositories
 from buildkit.bootstrap.resolved import (
@@ -51,6 +51,10 @@ def resolve(
     script = resources.files("buildkit.bootstrap").joinpath("dnf_resolver.py")
     with open(f"{state}/dnf_resolver.py", "w", encoding="utf-8") as file:
         file.write(script.read_text(encoding="utf-8"))
+    os.mkdir(f"{state}/files")
+    for name, package in _file_names(asked, surroundings).items():
+        # To dnf a package is what is called .rpm.
+        os.symlink(package.path, f"{state}/files/{os.path.basename(name)}")
     with open(f"{state}/request.json", "w", encoding="utf-8") as file:
         json.dump(_request(step, asked, surroundings, dbpath, pins), file)
     arguments = (
@@ -61,6 +65,7 @@ def resolve(
     )
     # The home is the only way to rpm's macros.
     own = {"HOME": f"{seen}/home", "PYTHONDONTWRITEBYTECODE": "1"}
+    own |= _without_proxy(asked.repositories, variables)
     status = surroundings.run(arguments, {**variables, **own}, log.listen)
     try:
         with open(f"{state}/answer.json", encoding="utf-8") as file:
@@ -71,7 +76,24 @@ def resolve(
         raise BuildError(f"dnf: {said}") from None
     if "error" in answer:
         raise _located(answer["error"], log.text, step, asked)
-    return _resolved(answer, asked)
+    return _resolved(answer, asked, _file_names(asked, surroundings))
+
+
+def _without_proxy(repositories: Repositories, variables: Mapping[str, str]) -> dict[str, str]:
+    """For repositories with proxy=_none_: to libdnf that is what the environment says."""
+    from urllib.parse import urlsplit
+
+    hosts = [
+        urlsplit(url).hostname or ""
+        for section in repositories.sections
+        if section.option("proxy") == "_none_"
+        for option in ("baseurl", "metalink", "mirrorlist")
+        for url in section.option(option).split()
+    ]
+    if not hosts:
+        return {}
+    given = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
+    return {"no_proxy": ",".join([*filter(None, [given]), *hosts])}
 
 
 def configure(repositories: Repositories, surroundings: Surroundings, dbpath: str | None) -> None:
@@ -102,7 +124,7 @@ def _request(
         "installroot": surroundings.root,
         "has_database": dbpath is not None,
         "packages": [package.text for package in asked.packages],
-        "files": [file.path for file in asked.files],
+        "files": list(_file_names(asked, surroundings)),
         "excludes": [word for word in asked.excludes if not word.startswith("@")],
         "left_out": [word for word in asked.excludes if word.startswith("@")],
         "modules": [module.text for module in step.modules],
@@ -114,9 +136,17 @@ def _request(
     }
 
 
-def _resolved(answer: Mapping[str, Any], asked: Asked) -> Resolved:
-    """The helper's answer, with what we know ourselves."""
-    here = {file.path: file for file in asked.files}
+def _file_names(asked: Asked, surroundings: Surroundings) -> dict[str, PackageHere]:
+    """What the files among the packages are called there."""
+    return {
+        f"{surroundings.seen}/files/{number}.rpm": file for number, file in enumerate(asked.files)
+    }
+
+
+def _resolved(
+    answer: Mapping[str, Any], asked: Asked, here: Mapping[str, PackageHere]
+) -> Resolved:
+    """The helper's answer, with what we know ourselves; `here` are files by their names there."""
     packages = []
     for item in answer["packages"]:
         kind, digest = item.pop("checksum")
@@ -162,6 +192,8 @@ def _located(
         found = BuildError(f"no group {' '.join(error['words'])} in the repositories")
     elif error["kind"] in ("mandatory", "excluded"):
         found = BuildError(text, hint="an exclusion leaves it out (--exclude, or - in a list)")
+    elif error["kind"] == "architecture":
+        found = BuildError(text, hint=f"--arch={step.arch} is asked for")
     elif error["kind"] == "pin":
         found = BuildError(text, hint="--update NAME takes the version that is there")
     elif error["kind"] == "module":

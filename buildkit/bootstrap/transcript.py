@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from buildkit.bootstrap.secrets import Secrets
 from buildkit.errors import BuildError, NetworkError
 from runtime.record import Record
 
@@ -40,19 +41,29 @@ _NOISE = re.compile(rb"^rpm: (?:RPM should not be used|However assuming you know
 class Log:
     """Output: handed on, and kept to be searched for faults."""
 
-    def __init__(self, output: Callable[[bytes], None]) -> None:
+    def __init__(self, output: Callable[[bytes], None], secrets: Secrets | None = None) -> None:
+        """What `secrets` hide is hidden in it."""
         self._output = output
         self._said = bytearray()
+        self._secrets = secrets if secrets is not None and secrets.words else None
+        self._rest = b""  # of a line that is not whole yet, where there are secrets
 
     def listen(self, chunk: bytes) -> None:
         """Take in a piece of output."""
         self._said.extend(chunk[: _OUTPUT_KEPT - len(self._said)])
+        if self._secrets is not None:
+            lines, newline, self._rest = (self._rest + chunk).rpartition(b"\n")
+            chunk = self._hidden(lines + newline).encode()
         self._output(_NOISE.sub(b"", chunk))
 
     @property
     def text(self) -> str:
         """All of it so far."""
-        return self._said.decode("utf-8", "replace")
+        return self._hidden(bytes(self._said))
+
+    def _hidden(self, text: bytes) -> str:
+        decoded = text.decode("utf-8", "replace")
+        return decoded if self._secrets is None else self._secrets.hidden(decoded)
 
 
 class _Fault(Record):
