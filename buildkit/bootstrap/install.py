@@ -198,7 +198,7 @@ class Installer:
             nonlocal done
             done += len(rpm.INSTALLING.findall(chunk))
             if self._count is not None and done:
-                self._count.set(0, files=min(done, total))
+                self._count.set(0, packages=min(done, total))
             self._output(chunk)
 
         return listen

@@ -19,7 +19,7 @@ from buildkit.bootstrap.access import Access
 from buildkit.bootstrap.fetching import TIMEOUT_S, file_sha256, local_path, reason
 from buildkit.bootstrap.resolved import Resolved, RpmPackage
 from buildkit.counting import Count
-from buildkit.errors import BuildError, NetworkError
+from buildkit.errors import BuildError, DiskError, NetworkError
 from buildkit.processes import call_in_child
 from buildkit.urls import without_password
 from runtime import VERSION
@@ -141,7 +141,7 @@ def _fetch_all(wanted: Sequence[Wanted], store: Store, count: Count | None) -> N
         if count is not None:
             have = sum(done.values())
             complete = sum(done.get(w.package.sha256, 0) == w.package.size for w in wanted)
-            count.set(have, of=total, files=complete)
+            count.set(have, of=total, packages=complete)
 
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
@@ -171,17 +171,22 @@ class _Transfer:
         self._have = 0
 
     def run(self) -> None:
-        """Do it; raises NetworkError."""
-        fd = os.open(f"{self._kept}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Do it; raises NetworkError or DiskError."""
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)  # another build may want the same
-            if not os.path.exists(self._kept):
-                self._take_up(fd)
-                self._try_all(fd)
-                os.fsync(fd)
-                os.rename(f"{self._kept}.part", self._kept)
-        finally:
-            os.close(fd)
+            fd = os.open(f"{self._kept}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)  # another build may want the same
+                if os.path.exists(self._kept):  # by now
+                    os.unlink(f"{self._kept}.part")
+                else:
+                    self._take_up(fd)
+                    self._try_all(fd)
+                    os.fsync(fd)
+                    os.rename(f"{self._kept}.part", self._kept)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise DiskError(f"{self._kept}: {error.strerror}") from error
 
     def _take_up(self, fd: int) -> None:
         """Go on with what is there already."""
@@ -274,8 +279,11 @@ class _Transfer:
         self._have += len(piece)
         self._show(self._package, self._have)
         view = memoryview(piece)
-        while view:
-            view = view[os.write(fd, view) :]
+        try:
+            while view:
+                view = view[os.write(fd, view) :]
+        except OSError as error:
+            raise DiskError(f"{self._kept}: {error.strerror}") from error
 
 
 def remember_signed(placed: Iterable[PlacedPackage], keys: str, store: Store) -> None:
