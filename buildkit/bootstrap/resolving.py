@@ -75,6 +75,7 @@ def resolve(
         said = lines[-1] if lines else f"ended with status {status}"
         raise BuildError(f"dnf: {said}") from None
     if "error" in answer:
+        log.listen(f"{answer['error']['text'].strip()}\n".encode())
         raise _located(answer["error"], log.text, step, asked)
     return _resolved(answer, asked, _file_names(asked, surroundings))
 
