@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from buildkit.bootstrap import transcript
 from buildkit.bootstrap.asked import Asked, PackageHere
 from buildkit.bootstrap.fetching import file_sha256
+from buildkit.bootstrap.package_files import keep_package
 from buildkit.bootstrap.resolved import Module, Resolved, ResolvedRepository, RpmPackage
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.bootstrap.transcript import Log
@@ -20,6 +21,7 @@ from buildkit.packages import rpm_header as tags
 from buildkit.packages.rpm_file import read_header
 from buildkit.packages.rpm_header import Header
 from buildkit.steps import BootstrapStep
+from runtime.store.store import Store
 
 _LOCATIONS = "%{full_nevra}\t%{repoid}\t%{location}\n"
 
@@ -88,6 +90,7 @@ def resolve_by_dnf5(
     files: Mapping[str, PackageHere],
     *,
     variables: Mapping[str, str],
+    store: Store,
     log: Log,
 ) -> Resolved:
     """As `resolving.resolve`, once everything is written that dnf reads.
@@ -124,6 +127,7 @@ def resolve_by_dnf5(
         if not package.repo:  # without one its signature would be nobody's to check
             raise BuildError(f"dnf5 repoquery does not name the repository of {package.label}")
         packages.append(package)
+        keep_package(path, package.sha256, store)
     for here in files.values():  # they are not fetched
         with open(here.path, "rb") as file:
             packages.append(_package(read_header(file), here.path, {}))

@@ -78,6 +78,7 @@ class Installer:
             dbpath=self._dbpath if self._present else None,
             pins=pins,
             variables={**_environment(), **_proxies()},
+            store=self._store,
             log=self._log,
         )
         size = f"{found.size / 1e6:.1f} MB"

@@ -24,6 +24,7 @@ from buildkit.bootstrap.transcript import Log
 from buildkit.errors import BuildError, LocatedError
 from buildkit.steps import BootstrapStep
 from grammar import Span
+from runtime.store.store import Store
 
 
 def resolve(
@@ -35,6 +36,7 @@ def resolve(
     dbpath: str | None,
     pins: Mapping[str, str],
     variables: Mapping[str, str],
+    store: Store,
     log: Log,
 ) -> Resolved:
     """The packages that a BOOTSTRAP leads to; `dbpath` is where the root has its database, if any.
@@ -47,7 +49,9 @@ def resolve(
     if manager.kind == "dnf5":
         from buildkit.bootstrap.dnf5 import resolve_by_dnf5
 
-        return resolve_by_dnf5(step, asked, surroundings, files, variables=variables, log=log)
+        return resolve_by_dnf5(
+            step, asked, surroundings, files, variables=variables, store=store, log=log
+        )
     state, seen = surroundings.state, surroundings.seen
     script = resources.files("buildkit.bootstrap").joinpath("dnf_resolver.py")
     with open(f"{state}/dnf_resolver.py", "w", encoding="utf-8") as file:
