@@ -78,7 +78,8 @@ class Installer:
             self._surroundings,
             dbpath=self._dbpath if self._present else None,
             pins=pins,
-            variables=_environment(),
+            variables={**_environment(), **_proxies()},
+            store=self._store,
             log=self._log,
         )
         size = f"{found.size / 1e6:.1f} MB"
@@ -244,10 +245,10 @@ class Installer:
 
 
 def _environment() -> dict[str, str]:
-    """What programs and scriptlets get."""
-    return {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "LANG": "C.UTF-8",
-        **{name: os.environ[name] for name in PROXIES if name in os.environ},
-    }
+    """What programs and scriptlets get, whatever we have."""
+    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+
+
+def _proxies() -> dict[str, str]:
+    """What is for the one that speaks to servers alone."""
+    return {name: os.environ[name] for name in PROXIES if name in os.environ}

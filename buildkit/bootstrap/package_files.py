@@ -95,6 +95,12 @@ def place_packages(
     return tuple(placed)
 
 
+def keep_package(path: str, sha256: str, store: Store) -> None:
+    """Take a file of the store's filesystem in that somebody else has fetched."""
+    os.makedirs(directory(store), exist_ok=True)
+    os.rename(path, f"{directory(store)}/{sha256}.rpm")
+
+
 def _kept(package: RpmPackage, store: Store) -> str:
     return f"{directory(store)}/{package.sha256}.rpm"
 

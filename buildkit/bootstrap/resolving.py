@@ -24,6 +24,7 @@ from buildkit.bootstrap.transcript import Log
 from buildkit.errors import BuildError, LocatedError
 from buildkit.steps import BootstrapStep
 from grammar import Span
+from runtime.store.store import Store
 
 
 def resolve(
@@ -35,6 +36,7 @@ def resolve(
     dbpath: str | None,
     pins: Mapping[str, str],
     variables: Mapping[str, str],
+    store: Store,
     log: Log,
 ) -> Resolved:
     """The packages that a BOOTSTRAP leads to; `dbpath` is where the root has its database, if any.
@@ -43,20 +45,19 @@ def resolve(
     LocatedError for a word or a repository.
     """
     configure(asked.repositories, surroundings, dbpath)
+    files = _link_files(asked, surroundings)
     if manager.kind == "dnf5":
         from buildkit.bootstrap.dnf5 import resolve_by_dnf5
 
-        return resolve_by_dnf5(step, asked, surroundings, variables=variables, log=log)
+        return resolve_by_dnf5(
+            step, asked, surroundings, files, variables=variables, store=store, log=log
+        )
     state, seen = surroundings.state, surroundings.seen
     script = resources.files("buildkit.bootstrap").joinpath("dnf_resolver.py")
     with open(f"{state}/dnf_resolver.py", "w", encoding="utf-8") as file:
         file.write(script.read_text(encoding="utf-8"))
-    os.mkdir(f"{state}/files")
-    for name, package in _file_names(asked, surroundings).items():
-        # To dnf a package is what is called .rpm.
-        os.symlink(package.path, f"{state}/files/{os.path.basename(name)}")
     with open(f"{state}/request.json", "w", encoding="utf-8") as file:
-        json.dump(_request(step, asked, surroundings, dbpath, pins), file)
+        json.dump(_request(step, asked, surroundings, files, dbpath, pins), file)
     arguments = (
         manager.interpreter,
         f"{seen}/dnf_resolver.py",
@@ -75,8 +76,9 @@ def resolve(
         said = lines[-1] if lines else f"ended with status {status}"
         raise BuildError(f"dnf: {said}") from None
     if "error" in answer:
+        log.listen(f"{answer['error']['text'].strip()}\n".encode())
         raise _located(answer["error"], log.text, step, asked)
-    return _resolved(answer, asked, _file_names(asked, surroundings))
+    return _resolved(answer, asked, files)
 
 
 def _without_proxy(repositories: Repositories, variables: Mapping[str, str]) -> dict[str, str]:
@@ -116,6 +118,7 @@ def _request(
     step: BootstrapStep,
     asked: Asked,
     surroundings: Surroundings,
+    files: Mapping[str, PackageHere],
     dbpath: str | None,
     pins: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -124,7 +127,7 @@ def _request(
         "installroot": surroundings.root,
         "has_database": dbpath is not None,
         "packages": [package.text for package in asked.packages],
-        "files": list(_file_names(asked, surroundings)),
+        "files": list(files),
         "excludes": [word for word in asked.excludes if not word.startswith("@")],
         "left_out": [word for word in asked.excludes if word.startswith("@")],
         "modules": [module.text for module in step.modules],
@@ -136,11 +139,14 @@ def _request(
     }
 
 
-def _file_names(asked: Asked, surroundings: Surroundings) -> dict[str, PackageHere]:
-    """What the files among the packages are called there."""
-    return {
-        f"{surroundings.seen}/files/{number}.rpm": file for number, file in enumerate(asked.files)
-    }
+def _link_files(asked: Asked, surroundings: Surroundings) -> dict[str, PackageHere]:
+    """Give the files among the packages names that dnf takes; they end in .rpm."""
+    os.mkdir(f"{surroundings.state}/files")
+    names = {}
+    for number, file in enumerate(asked.files):
+        os.symlink(file.path, f"{surroundings.state}/files/{number}.rpm")
+        names[f"{surroundings.seen}/files/{number}.rpm"] = file
+    return names
 
 
 def _resolved(

@@ -24,6 +24,11 @@ from runtime.store.workspace import Workspace, remove_tree
 
 _STATE = "/dev/pybuild"  # where contained programs have the state
 _CLOSED = ("nosuid", "noexec", "nodev")
+# What programs read of the machine whatever they are told, and what they find instead.
+_CONFIGURATION = {
+    **{f"/etc/{name}": "none" for name in ("rpm", "dnf", "yum", "yum.repos.d", "popt.d")},
+    **{f"/etc/{name}": "nothing" for name in ("rpmrc", "popt")},
+}
 _FOLDERS = ("own", "home", "log", "persist", "tmp", "vars", "none", "packages")
 
 Output = Callable[[bytes], None]
@@ -66,6 +71,7 @@ def make_state(work: Workspace, name: str) -> str:
     state = work.directory(f"{name}.bootstrap")
     for folder in _FOLDERS:
         os.mkdir(f"{state}/{folder}")
+    os.close(os.open(f"{state}/nothing", os.O_CREAT | os.O_CLOEXEC, 0o644))
     return state
 
 
@@ -172,8 +178,13 @@ class Contained:
             return Overlay(lowers=self._tools)
         # libdnf takes /tmp whatever TMPDIR says.
         tmp = Bind(destination="/tmp", source=f"{self.state}/tmp")
+        hidden = (
+            Bind(destination=p, source=f"{self.state}/{empty}", readonly=True)
+            for p, empty in _CONFIGURATION.items()
+            if os.path.lexists(p)
+        )
         visible = (Bind(destination=p, source=p, readonly=True) for p in self._visible)
-        return Directory(path="/", readonly=True, binds=(tmp, *visible))
+        return Directory(path="/", readonly=True, binds=(tmp, *hidden, *visible))
 
     def _mounts(self) -> tuple[Mount, ...]:
         state, root = self.state, self.root
@@ -229,7 +240,8 @@ class Uncontained:
         *,
         ownership: Ownership | None = None,
     ) -> int:
-        own = {"TMPDIR": f"{self.state}/tmp"}
+        # Not for scriptlets, which would find it nowhere.
+        own = {} if ownership is not None else {"TMPDIR": f"{self.state}/tmp"}
         return run_in_chroot(
             _process(arguments, {**variables, **own}),
             "/",

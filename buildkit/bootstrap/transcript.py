@@ -20,6 +20,10 @@ _SCRIPTLET_DNF = re.compile(
 _SCRIPTLET_RPM = re.compile(
     r"^(?:warning|error): %(?P<kind>\w+)\((?P<name>[^)]+)\) scriptlet failed, (?P<how>.*)$", re.M
 )
+# Whatever a Lua scriptlet fails with but in %pre and %pretrans, rpm's status is 0.
+_SCRIPTLET_LUA = re.compile(
+    r'^error: lua script failed: \[string "%(?P<kind>\w+)\((?P<name>[^)]+)\)"\]:(?P<how>.*)$', re.M
+)
 _OWNER = re.compile(
     r"^warning: (?P<what>user|group) (?P<name>\S+) does not exist - using root", re.M
 )
@@ -163,9 +167,11 @@ class Failure(Record):
 def failed_scriptlets(output: str) -> tuple[str, ...]:
     """Scriptlets that failed, as sentences; each once."""
     found: dict[str, str] = {}
-    for match in _SCRIPTLET_RPM.finditer(output):
-        kind = match["kind"].removesuffix("in")  # rpm's %postin is %post in a spec file
-        found[match["name"]] = f"the %{kind} scriptlet of {match['name']}: {match['how']}"
+    for pattern, how in ((_SCRIPTLET_LUA, "line "), (_SCRIPTLET_RPM, "")):
+        for match in pattern.finditer(output):
+            kind = {"prein": "pre", "postin": "post"}.get(match["kind"], match["kind"])
+            name = match["name"]
+            found.setdefault(name, f"the %{kind} scriptlet of {name}: {how}{match['how']}")
     for match in _SCRIPTLET_DNF.finditer(output):
         name = match["name"]
         if not any(known.startswith(name) or name.startswith(known) for known in found):
@@ -188,9 +194,10 @@ def failure(output: str, status: int) -> Failure:
         if match:
             groups = match.groupdict()
             return _failure(_error(fault.message.format(**groups), fault.hint, output), groups)
-    lines = [line for line in output.splitlines() if line.startswith("Error: ")]
-    message = "; ".join(line.removeprefix("Error: ").rstrip(": ") for line in lines)
-    return _failure(_error(message or f"dnf ended with status {status}", None, output))
+    lines = [line[7:] for line in output.splitlines() if line.lower().startswith("error: ")]
+    message = "; ".join(line.rstrip(": ") for line in lines)
+    message = message or f"the package manager ended with status {status}"
+    return _failure(_error(message, None, output))
 
 
 def _failure(error: BuildError, groups: dict[str, str] | None = None) -> Failure:

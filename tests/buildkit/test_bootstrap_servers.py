@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.buildkit.bootstraps import KEY, fails, installed
+from tests.buildkit.bootstraps import KEY, fails, installed, query
 from tests.buildkit.support import Pybuild
 from tests.buildkit.web import Site, running_site
 
@@ -264,3 +264,20 @@ def test_without_sslverify_nobody_is_asked(pybuild: Pybuild, secure: tuple[Site,
 def test_a_ca_file_that_is_missing_is_named(pybuild: Pybuild, secure: tuple[Site, Path]) -> None:
     pybuild.add({"r.repo": _repo_file(f"{secure[0].url}/repo", "sslcacert=/no/ca.pem")})
     fails(pybuild, _bootstrap("--repo=r.repo"), 4, "Containerfile:3:10:", "/no/ca.pem")
+
+
+# --- Mirrors
+
+
+@pytest.mark.parametrize("option", ["baseurl", "mirrorlist"])
+def test_a_mirror_that_is_down_is_passed_over_and_a_change_is_seen(
+    pybuild: Pybuild, tiny_repository: Path, site: Site, option: str
+) -> None:
+    mirrors = ["http://127.0.0.1:1/repo", f"{site.url}/repo"]
+    site.files["/mirrors"] = ("# two\n" + "\n".join(mirrors) + "\n").encode()
+    value = f"{site.url}/mirrors" if option == "mirrorlist" else " ".join(mirrors)
+    pybuild.add({"r.repo": f"[tiny]\nname=tiny\n{option}={value}\n"})
+    text = _bootstrap("--repo=r.repo")
+    assert query(pybuild.build(text), "%{VERSION}") == ["1.0"]
+    site.add(tiny_repository / "updates", "/repo")
+    assert query(pybuild.build(text), "%{VERSION}") == ["2.0"]
