@@ -100,7 +100,7 @@ def resolve_by_dnf5(
             packages.append(_package(read_header(file), path, places))
     metadata = dict(asked.repositories.metadata)
     return Resolved(
-        packages=tuple(sorted(packages, key=lambda package: package.nevra)),
+        packages=tuple(sorted(packages, key=lambda package: package.id)),
         removed=(),
         repositories=tuple(
             ResolvedRepository(
