@@ -20,6 +20,7 @@ _OURS = (
     "/etc/apt/sources.list",
     "/etc/apt/apt.conf.d/99mmdebstrap",
     "/etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+    "/var/lib/apt/extended_states",
 )
 _REMOVED = (
     "/var/lib/dpkg/*-old",
@@ -114,13 +115,12 @@ def clean(packages: Iterable[AnyPackage], how: str) -> None:
     if how == "all":
         for path in _DATABASES:
             remove(path)
-    elif "/var/lib/apt" in owned:
+    elif "/usr/bin/apt-get" in owned:
         _write_reasons(packages)
 
 
 def _write_reasons(packages: Iterable[AnyPackage]) -> None:
     """Say which packages nobody asked for, to an apt of the system's own (`apt autoremove`)."""
-    os.makedirs("/var/lib/apt", exist_ok=True)
     with open("/var/lib/apt/extended_states", "w", encoding="utf-8") as file:
         for package in sorted(packages, key=lambda package: package.id):
             if isinstance(package, DebPackage) and package.reason != "user":

@@ -124,10 +124,13 @@ class AptInstaller:
             "DEBIAN_FRONTEND": "noninteractive",
             "DEBCONF_NONINTERACTIVE_SEEN": "true",
             # Read until mmdebstrap has a configuration of its own.
-            "APT_CONFIG": f"{surroundings.seen}/apt.conf",
+            "APT_CONFIG": f"{surroundings.seen}/empty/apt.conf",
         }
-        with open(f"{surroundings.state}/apt.conf", "w", encoding="utf-8") as file:
-            file.write(f'Dir "{surroundings.seen}/none";\n')
+        empty = f"{surroundings.state}/empty"
+        for folder in ("etc/apt/apt.conf.d", "var/lib/apt/lists/partial"):
+            os.makedirs(f"{empty}/{folder}")
+        with open(f"{empty}/apt.conf", "w", encoding="utf-8") as file:
+            file.write(f'Dir "{surroundings.seen}/empty";\n')
         with surroundings.owned(self._owners) as ownership:
             status = surroundings.run(arguments, variables, log.listen, ownership=ownership)
         if status:
