@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from buildkit import history
@@ -35,6 +36,7 @@ _RPM_ARCHITECTURES = {
     "armv7": "armv7hl",
     "loong64": "loongarch64",
 }
+_LANGS = re.compile(r"[A-Za-z0-9_@.,:-]*")  # names of directories of translations
 _DEB_ARCHITECTURES = {
     "386": "i386",
     "armv5": "armel",
@@ -106,6 +108,9 @@ def _check_apt(stage: StagePlanner, bootstrap: Bootstrap, packages: tuple[Packag
             bootstrap.span,
             "dpkg does not configure a package whose script failed",
         )
+    langs = stage.expand_optional(bootstrap.langs)
+    if bootstrap.langs is not None and not _LANGS.fullmatch(langs):
+        raise stage.error(f"--langs={langs}: LANGUAGE,… expected", bootstrap.langs.span)
     for package in packages:
         if package.text.startswith("@"):
             raise stage.error(

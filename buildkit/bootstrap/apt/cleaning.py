@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Iterable
 
+from buildkit.bootstrap.apt.mmdebstrap import DPKG_CONFIG
 from buildkit.bootstrap.resolved import AnyPackage, DebPackage
 from buildkit.errors import BuildError
 from buildkit.packages.dpkg_status import STATUS, read_status
@@ -19,7 +20,7 @@ from buildkit.packages.errors import PackageError
 _OURS = (
     "/etc/apt/sources.list",
     "/etc/apt/apt.conf.d/99mmdebstrap",
-    "/etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+    DPKG_CONFIG,
     "/var/lib/apt/extended_states",
 )
 _REMOVED = (

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from buildkit.bootstrap.apt import cleaning, transcript
 from buildkit.bootstrap.apt.mirror import LocalDeb, read_local, write_mirror
-from buildkit.bootstrap.apt.mmdebstrap import install_arguments
+from buildkit.bootstrap.apt.mmdebstrap import install_arguments, write_hooks
 from buildkit.bootstrap.apt.programs import INSTALLER, PROGRAMS, check_programs
 from buildkit.bootstrap.apt.resolving import place_of, resolve
 from buildkit.bootstrap.asked import Asked
@@ -27,6 +27,10 @@ from buildkit.steps import BootstrapStep
 from runtime.store.store import Store
 
 _MIRROR = "mirror"
+# What mmdebstrap does as it is told to.
+_NOISE = re.compile(
+    rb"^(?:I: skipping |I: running --\w+-hook |W: skipping creation of \./dev/).*\n", re.MULTILINE
+)
 _SETTING_UP = re.compile(rb"^Setting up ", re.MULTILINE)
 
 
@@ -110,12 +114,15 @@ class AptInstaller:
             if package.file.fields.get("essential") != "yes"
         ]
         devices = "mounts" if self._owners is None else "binds"
+        devices = devices if surroundings.mounts else "files"
+        write_hooks(step, state=surroundings.state, seen=surroundings.seen, devices=devices)
         arguments = install_arguments(
             step,
             root=surroundings.root,
+            seen=surroundings.seen,
             mirror=f"{surroundings.seen}/{_MIRROR}",
             names=names,
-            devices=devices if surroundings.mounts else "files",
+            devices=devices,
         )
         log = Log(self._listen(len(files)))
         variables = {
@@ -173,7 +180,7 @@ class AptInstaller:
             done += len(_SETTING_UP.findall(chunk))
             if self._count is not None and done:
                 self._count.set(0, files=min(done, total))
-            self._output(chunk)
+            self._output(_NOISE.sub(b"", chunk))
 
         return listen
 

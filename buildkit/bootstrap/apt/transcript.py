@@ -87,11 +87,13 @@ _FAULTS = (
         r"^dpkg: error processing (?:package|archive) (?P<word>\S+) \([^)]*\):\n (?P<why>.*)$",
         "package {word}: {why}",
     ),
+    _fault(r"^dpkg: error: (?P<why>.*)$", "dpkg: {why}"),
     _fault(r"No space left on device", "no space left on the disk with the store"),
 )
 _UNMET = re.compile(
     r"^ (?P<word>\S+) : (?P<why>(?:Pre)?Depends: .*|Conflicts: .*|Breaks: .*)$", re.M
 )
+_REPEATED = re.compile(r"setup failed: E: (?:env|apt-get) .* failed$|mmdebstrap failed to run$")
 _ERROR = re.compile(r"^E: (.*)$", re.M)
 
 
@@ -119,7 +121,9 @@ def failure(output: str, status: int, urls: dict[str, str]) -> Failure:
         return Failure(
             error=BuildError(reasons, hint=hint), words=frozenset(unmet), repository=None
         )
-    said = "; ".join(dict.fromkeys(_ERROR.findall(output)))
+    # Where mmdebstrap failed for what another program said, it repeats that one's arguments.
+    found = [text for text in _ERROR.findall(output) if not _REPEATED.match(text)]
+    said = "; ".join(dict.fromkeys(found))
     last = output.strip().splitlines()[-1:]
     message = said or (last[0] if last else f"apt ended with status {status}")
     return Failure(error=BuildError(message), words=frozenset(), repository=None)
