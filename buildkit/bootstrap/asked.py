@@ -76,7 +76,10 @@ def ask(step: BootstrapStep, settings: Settings, store: Store, *, metadata: bool
                 packages.append(Package(text=text, span=listed.span))
     files = [f for package in packages for f in _files(package, settings.context, store, reader)]
     named = tuple(package for package in packages if not is_file(package.text))
-    repositories = read_repositories(step, reader, secrets, metadata=metadata)
+    read = read_repositories
+    if step.manager == "apt":
+        from buildkit.bootstrap.apt.sources import read_sources as read
+    repositories = read(step, reader, secrets, metadata=metadata)
     return Asked(
         packages=named,
         files=tuple(files),

@@ -78,7 +78,7 @@ class Installer:
             self._surroundings,
             dbpath=self._dbpath if self._present else None,
             pins=pins,
-            variables={**_environment(), **_proxies()},
+            variables={**environment(), **proxies()},
             store=self._store,
             log=self._log,
         )
@@ -101,14 +101,14 @@ class Installer:
             raise LocatedError(error, span_of(error.package, self._asked, step)) from error
         before = cleaning.present(*self._surroundings.lowers)
         log = self._log = Log(self._listen(len(placed)))
-        variables = {**_environment(), "SOURCE_DATE_EPOCH": str(epoch)}
+        variables = {**environment(), "SOURCE_DATE_EPOCH": str(epoch)}
         root = self._surroundings.root
         if imported := self._key_files(resolved):
             arguments = rpm.import_arguments(self._dbpath, imported, root)
             if self._surroundings.run(arguments, variables, log.listen):
                 raise BuildError(f"rpm cannot take the keys: {log.text.strip()}")
         with open(f"{self._surroundings.state}/manifest", "w", encoding="utf-8") as file:
-            file.writelines(f"{names[one.package.nevra]}\n" for one in placed)
+            file.writelines(f"{names[one.package.id]}\n" for one in placed)
         arguments = rpm.install_arguments(
             step,
             root=root,
@@ -150,7 +150,7 @@ class Installer:
                 os.link(one.path, here)
             except OSError:  # another filesystem, or another's file: it is visible at its place
                 os.symlink(os.path.realpath(one.path), here)
-            names[one.package.nevra] = f"{self._surroundings.seen}/{name}"
+            names[one.package.id] = f"{self._surroundings.seen}/{name}"
         return names
 
     @property
@@ -167,12 +167,12 @@ class Installer:
         check_signatures(
             placed,
             self.keys,
-            names=lambda package: names[package.nevra],
+            names=lambda package: names[package.id],
             surroundings=self._surroundings,
-            variables=_environment(),
+            variables=environment(),
             store=self._store,
         )
-        check_requirements(placed, surroundings=self._surroundings, variables=_environment())
+        check_requirements(placed, surroundings=self._surroundings, variables=environment())
 
     def _key_files(self, resolved: Resolved) -> list[str]:
         """The keys that are new to the system, as files for the programs."""
@@ -244,11 +244,11 @@ class Installer:
         self._output(text.encode() + b"\n")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """What programs and scriptlets get, whatever we have."""
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
 
-def _proxies() -> dict[str, str]:
+def proxies() -> dict[str, str]:
     """What is for the one that speaks to servers alone."""
     return {name: os.environ[name] for name in PROXIES if name in os.environ}

@@ -199,7 +199,9 @@ def write_text(entries: Mapping[str, Any], vendored: str) -> str:
                 continue
             rows = [
                 f"    {json.dumps(package, sort_keys=True, ensure_ascii=False)}"
-                for package in sorted(value, key=lambda package: str(package["nevra"]))
+                for package in sorted(
+                    value, key=lambda package: str(package.get("nevra") or package["deb"])
+                )
             ]
             items.append('   "packages": [\n' + ",\n".join(rows) + "\n   ]")
         blocks.append(f"  {json.dumps(name)}: {{\n" + ",\n".join(items) + "\n  }")

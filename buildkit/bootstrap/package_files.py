@@ -17,7 +17,7 @@ from urllib.parse import quote, urljoin
 
 from buildkit.bootstrap.access import Access
 from buildkit.bootstrap.fetching import TIMEOUT_S, file_sha256, local_path, reason
-from buildkit.bootstrap.resolved import Resolved, RpmPackage
+from buildkit.bootstrap.resolved import AnyPackage, Resolved
 from buildkit.counting import Count
 from buildkit.errors import BuildError, DiskError, NetworkError
 from buildkit.processes import call_in_child
@@ -35,7 +35,7 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)
 class Wanted(Record):
     """One package, and where it may be found."""
 
-    package: RpmPackage
+    package: AnyPackage
     urls: tuple[str, ...]
     access: Access
 
@@ -43,14 +43,14 @@ class Wanted(Record):
 class PlacedPackage(Record):
     """A package whose file is here and is the right one."""
 
-    package: RpmPackage
+    package: AnyPackage
     path: str
 
 
 class RefusedPackage(BuildError):
     """A package that is not installed, because of what it is."""
 
-    package: RpmPackage
+    package: AnyPackage
 
 
 def directory(store: Store) -> str:
@@ -58,7 +58,7 @@ def directory(store: Store) -> str:
     return f"{store.root}/packages"
 
 
-def vendored_name(package: RpmPackage) -> str:
+def vendored_name(package: AnyPackage) -> str:
     """Where a directory of vendored packages has one."""
     return f"{package.repo or 'context'}/{os.path.basename(package.path)}"
 
@@ -101,8 +101,8 @@ def keep_package(path: str, sha256: str, store: Store) -> None:
     os.rename(path, f"{directory(store)}/{sha256}.rpm")
 
 
-def _kept(package: RpmPackage, store: Store) -> str:
-    return f"{directory(store)}/{package.sha256}.rpm"
+def _kept(package: AnyPackage, store: Store) -> str:
+    return f"{directory(store)}/{package.sha256}{package.suffix}"
 
 
 def _url(base: str, path: str) -> str:
@@ -110,7 +110,7 @@ def _url(base: str, path: str) -> str:
 
 
 def _present(
-    package: RpmPackage, urls: Sequence[str], store: Store, vendored: str, promised: str
+    package: AnyPackage, urls: Sequence[str], store: Store, vendored: str, promised: str
 ) -> str:
     """The path of a file that is here; empty if there is none."""
     kept = _kept(package, store)
@@ -142,7 +142,7 @@ def _fetch_all(wanted: Sequence[Wanted], store: Store, count: Count | None) -> N
     total = sum(one.package.size for one in wanted)
     done: dict[str, int] = {}
 
-    def show(package: RpmPackage, size: int) -> None:
+    def show(package: AnyPackage, size: int) -> None:
         done[package.sha256] = size
         if count is not None:
             have = sum(done.values())
@@ -167,7 +167,7 @@ class _Transfer:
     """Fetches one package into the store."""
 
     def __init__(
-        self, wanted: Wanted, store: Store, show: Callable[[RpmPackage, int], None]
+        self, wanted: Wanted, store: Store, show: Callable[[AnyPackage, int], None]
     ) -> None:
         self._wanted = wanted
         self._package = wanted.package
@@ -299,7 +299,7 @@ def remember_signed(placed: Iterable[PlacedPackage], keys: str, store: Store) ->
             pass
 
 
-def is_known_signed(package: RpmPackage, keys: str, store: Store) -> bool:
+def is_known_signed(package: AnyPackage, keys: str, store: Store) -> bool:
     """Whether that was written down."""
     try:
         os.utime(_memo(package, keys, store))
@@ -308,5 +308,5 @@ def is_known_signed(package: RpmPackage, keys: str, store: Store) -> bool:
     return True
 
 
-def _memo(package: RpmPackage, keys: str, store: Store) -> str:
+def _memo(package: AnyPackage, keys: str, store: Store) -> str:
     return f"{directory(store)}/{package.sha256}.{keys}.signed"

@@ -21,6 +21,7 @@ from buildkit.steps import BootstrapStep
 from runtime.store.store import Store
 
 if TYPE_CHECKING:
+    from buildkit.bootstrap.apt.install import AptInstaller
     from buildkit.bootstrap.repositories import Repositories
     from buildkit.bootstrap.surroundings import Surroundings
     from buildkit.counting import Count
@@ -48,7 +49,7 @@ def perform(
     `commit` makes the layer, for the epoch that it gets. With `reuses`, a layer of the same
     packages is taken over. Raises BuildError or LocatedError.
     """
-    installer = Installer(
+    installer = _installer(step.manager)(
         step,
         prepared.asked,
         surroundings,
@@ -77,6 +78,15 @@ def perform(
     if prepared.locked is not None:
         _verify(prepared, state, epoch, found)
     return found.replace(resolution=Resolution(resolved=resolved, epoch=epoch))
+
+
+def _installer(manager: str) -> type[Installer | AptInstaller]:
+    """Who does it."""
+    if manager == "apt":
+        from buildkit.bootstrap.apt.install import AptInstaller
+
+        return AptInstaller
+    return Installer
 
 
 def cache_of(repositories: Repositories, store: Store) -> str:

@@ -166,13 +166,13 @@ def read_repositories(
     }
     common = []
     for word in step.keys:
-        with _located(word.span):
+        with located(word.span):
             common.append(read_key(word.text, reader))
     sections: list[Section] = []
     for repository in step.repositories:
-        with _located(repository.span):
+        with located(repository.span):
             sections.extend(_sections(repository, step, tuple(common), reader, variables))
-    if not sections and not _are_files(step.packages):
+    if not sections and not are_files(step.packages):
         raise BuildError(
             "BOOTSTRAP without a repository", hint="--repo=FILE.repo or --repo=id=NAME,url=URL"
         )
@@ -200,9 +200,9 @@ def read_repositories(
     if not metadata:
         return found
     digests = []
-    with _secret_files(secrets, sections) as place:
+    with secret_files(secrets, sections) as place:
         for section in sections:
-            with _located(section.span):
+            with located(section.span):
                 document = _metadata(section, found, reader, place)
             digests.append((section.id, "sha256:" + hashlib.sha256(document).hexdigest()))
     return found.replace(metadata=tuple(digests), inputs=tuple(reader.inputs))
@@ -258,7 +258,7 @@ def read_key(name: str, reader: Reader) -> Key:
 
 
 @contextmanager
-def _located(span: Span) -> Iterator[None]:
+def located(span: Span) -> Iterator[None]:
     """Give a BuildError a place."""
     try:
         yield
@@ -267,7 +267,7 @@ def _located(span: Span) -> Iterator[None]:
 
 
 @contextmanager
-def _secret_files(secrets: Secrets, sections: list[Section]) -> Iterator[str]:
+def secret_files(secrets: Secrets, sections: list[Section]) -> Iterator[str]:
     """With the files of secrets where a connection needs them, for as long as it takes."""
     targets = {value for s in sections for name, value in s.options if name in _FILES}
     if not targets & secrets.files.keys():
@@ -286,7 +286,7 @@ def _parser() -> configparser.RawConfigParser:
     return parser
 
 
-def _are_files(packages: tuple[Package, ...]) -> bool:
+def are_files(packages: tuple[Package, ...]) -> bool:
     return bool(packages) and all("/" in package.text for package in packages)
 
 
@@ -298,7 +298,10 @@ def _sections(
     variables: Mapping[str, str],
 ) -> Iterator[Section]:
     if repository.url:
-        options = {"name": repository.id, "baseurl": _url(repository.url, "repository", reader)}
+        options = {
+            "name": repository.id,
+            "baseurl": place_url(repository.url, "repository", reader),
+        }
         if repository.priority is not None:
             options["priority"] = str(repository.priority)
         own = (read_key(repository.key, reader),) if repository.key else ()
@@ -366,7 +369,7 @@ def _own_keys(
     return tuple(found)
 
 
-def _url(url: str, what: str, reader: Reader) -> str:
+def place_url(url: str, what: str, reader: Reader) -> str:
     """A URL without a scheme is a place in the context."""
     return url if url.startswith(SCHEMES) else "file://" + quote(reader.place(url, what))
 

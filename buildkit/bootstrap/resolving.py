@@ -14,9 +14,9 @@ from buildkit.bootstrap.asked import Asked, PackageHere
 from buildkit.bootstrap.managers import Manager
 from buildkit.bootstrap.repositories import Repositories, write_repositories
 from buildkit.bootstrap.resolved import (
+    AnyPackage,
     Resolved,
     ResolvedRepository,
-    RpmPackage,
     read_resolved,
 )
 from buildkit.bootstrap.surroundings import Surroundings
@@ -239,7 +239,7 @@ def place_of_package(word: str, asked: Asked) -> Span | None:
     return None
 
 
-def span_of(package: RpmPackage, asked: Asked, step: BootstrapStep) -> Span:
+def span_of(package: AnyPackage, asked: Asked, step: BootstrapStep) -> Span:
     """Where a package was asked for, else the repository that it is of, else the instruction."""
     for file in asked.files:
         if file.sha256 == package.sha256:
