@@ -2,7 +2,7 @@
 
 The real ones are what a system with a shell and dpkg is made of (12 MB); they are fetched once.
 
-    DIRECTORY/debian/dists/bookworm/    signed by archive.gpg; also bookworm-unsigned, -expired
+    DIRECTORY/debian/dists/bookworm/    signed by archive.gpg; also again, unsigned, expired
     DIRECTORY/debian/pool/              the packages
     DIRECTORY/other.gpg                 another key
     DIRECTORY/debs/                     packages that are in no suite
@@ -41,6 +41,17 @@ Architecture: all
 Maintainer: The Tests <tests@example.org>
 Description: tiny
 """
+# It asks for what only a real system has, and writes down what it sees of the machine.
+_POSTINST = """\
+#!/bin/sh
+set -e
+echo nothing >/dev/null
+chgrp mail /usr/bin/greeting
+chmod 2755 /usr/bin/greeting
+cat /etc/hostname /etc/resolv.conf >/seen 2>/dev/null || :
+env | grep SECRET >>/seen || :
+chown 1234:4321 /seen
+"""
 _EPOCH = 1735689600  # 2025-01-01: of our own packages, older than the real ones
 
 
@@ -54,7 +65,7 @@ def make(directory: Path) -> None:
         _key(directory, name)
     debs = sorted(pool.glob("*.deb"))
     packages = b"".join(_stanza(deb, "pool") for deb in debs)
-    for suite in (SUITE, "unsigned", "expired"):
+    for suite in (SUITE, "again", "unsigned", "expired"):
         _suite(directory, suite, packages)
 
 
@@ -93,9 +104,7 @@ def _own(directory: Path, pool: Path) -> None:
             "usr/share/locale/fr/LC_MESSAGES/greeting.mo": "fr\n",
         },
         {
-            "postinst": "#!/bin/sh\nset -e\n: >/dev/null\nchgrp mail /usr/bin/greeting\n"
-            "chmod 2755 /usr/bin/greeting\ncat /etc/hostname /etc/resolv.conf >/seen 2>/dev/null "
-            "|| :\nenv | grep -i -e secret -e apt_config >>/seen || :\nchown 1234:4321 /seen\n"
+            "postinst": _POSTINST,
         },
     )
     package(pool, "weakling", "1.0", "", {"usr/share/weakling": "weak\n"})
