@@ -13,6 +13,7 @@ from buildkit.chowns import Chowns
 from buildkit.errors import BuildError
 from buildkit.owners import Owner, Owners
 from buildkit.packaged_owners import changing_scriptlets, note_packaged
+from runtime.sandbox.capabilities import holds
 from runtime.sandbox.entry import Entry
 from runtime.seccomp.installing import NO_SYNC, installing_filter
 from runtime.seccomp.load import MACHINES
@@ -46,7 +47,8 @@ class Ownership:
         """
         if self.attendant is not None:
             return self.attendant.entry
-        if os.uname().machine not in MACHINES:
+        # seccomp(2) wants the right, or a process that can gain none; scriptlets may.
+        if os.uname().machine not in MACHINES or not holds("SYS_ADMIN"):
             return None
         return Entry(seccomp=installing_filter(NO_SYNC))
 
