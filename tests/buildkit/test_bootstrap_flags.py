@@ -287,7 +287,8 @@ def test_another_architecture_takes_its_packages_and_those_of_none(
         "hello-extras",
     }
     pybuild.output.unlink()
-    fails(pybuild, f"{text}busybox\n", 1, "Containerfile:3:3:", "no package busybox")
+    words = ("Containerfile:3:3:", "package busybox is there for x86_64 alone")
+    fails(pybuild, f"{text}busybox\n", 1, *words)
 
 
 def test_an_architecture_that_is_none_is_an_error(pybuild: Pybuild, tiny: str) -> None:
@@ -451,7 +452,7 @@ def test_a_system_of_a_hundred_packages_runs(pybuild: Pybuild) -> None:
     flags = add_tiny(pybuild, made_repository("devel"))
     image = pybuild.build(
         f"FROM scratch\nBOOTSTRAP {flags} <<EOF\n@core\npython3\niproute-6.1.0*\n-zstd\nEOF\n"
-        "RUN ip -V > /a && python3 -c 'import ssl, sqlite3' && rpm --version || bash --version\n"
+        "RUN ip -V > /a && python3 -c 'import ssl, sqlite3'\n"
     )
     found = installed(image)
     assert found >= {"bash", "coreutils", "python3", "iproute"}

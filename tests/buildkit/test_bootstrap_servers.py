@@ -349,5 +349,6 @@ def test_a_mirror_that_is_down_is_passed_over_and_a_change_is_seen(
     pybuild.add({"r.repo": f"[tiny]\nname=tiny\n{option}={value}\n"})
     text = _bootstrap("--repo=r.repo")
     assert query(pybuild.build(text), "%{VERSION}") == ["1.0"]
+    # At once: what dnf has is less than a second old.
     site.add(tiny_repository / "updates", "/repo")
     assert query(pybuild.build(text), "%{VERSION}") == ["2.0"]
