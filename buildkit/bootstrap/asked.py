@@ -30,6 +30,7 @@ class PackageHere(Record):
     """A package that is a file: of the context, or fetched from a URL."""
 
     word: str
+    name: str  # its URL, or its place in the context
     path: str  # real
     sha256: str
     span: Span
@@ -75,7 +76,10 @@ def ask(step: BootstrapStep, settings: Settings, store: Store, *, metadata: bool
                 packages.append(Package(text=text, span=listed.span))
     files = [f for package in packages for f in _files(package, settings.context, store, reader)]
     named = tuple(package for package in packages if not is_file(package.text))
-    repositories = read_repositories(step, reader, secrets, metadata=metadata)
+    read = read_repositories
+    if step.manager == "apt":
+        from buildkit.bootstrap.apt.sources import read_sources as read
+    repositories = read(step, reader, secrets, metadata=metadata)
     return Asked(
         packages=named,
         files=tuple(files),
@@ -127,7 +131,8 @@ def _files(package: Package, context: str, store: Store, reader: Reader) -> Iter
     if not is_file(word):
         return
     try:
-        if word.startswith(("http://", "https://")):
+        remote = word.startswith(("http://", "https://"))
+        if remote:
             from buildkit.download import download
 
             fetched = download(word, store)
@@ -139,7 +144,8 @@ def _files(package: Package, context: str, store: Store, reader: Reader) -> Iter
             sha256 = file_sha256(path)
             reader.inputs.append(("package", path, sha256))
             _check_package(word, path)
-            yield PackageHere(word=word, path=path, sha256=sha256, span=package.span)
+            name = word if remote else os.path.relpath(path, os.path.realpath(context))
+            yield PackageHere(word=word, name=name, path=path, sha256=sha256, span=package.span)
     except BuildError as error:
         raise LocatedError(error, package.span) from error
 

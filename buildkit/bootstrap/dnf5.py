@@ -133,7 +133,7 @@ def resolve_by_dnf5(
             packages.append(_package(read_header(file), here.path, {}))
     metadata = dict(asked.repositories.metadata)
     return Resolved(
-        packages=tuple(sorted(packages, key=lambda package: package.nevra)),
+        packages=tuple(sorted(packages, key=lambda package: package.id)),
         removed=(),
         repositories=tuple(
             ResolvedRepository(

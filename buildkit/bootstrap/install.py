@@ -15,9 +15,10 @@ from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.managers import check_rpm, find_manager
 from buildkit.bootstrap.ownership import Ownership
-from buildkit.bootstrap.package_files import PlacedPackage, RefusedPackage, place_packages
-from buildkit.bootstrap.private_urls import with_secrets, without_secrets
-from buildkit.bootstrap.repositories import Key, secret_name
+from buildkit.bootstrap.package_files import PlacedPackage, RefusedPackage
+from buildkit.bootstrap.placing import place
+from buildkit.bootstrap.private_urls import without_secrets
+from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.requirements import check_requirements
 from buildkit.bootstrap.resolved import Resolved
 from buildkit.bootstrap.resolving import place_of, resolve, span_of
@@ -25,7 +26,7 @@ from buildkit.bootstrap.signatures import check_signatures
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.bootstrap.transcript import Log
 from buildkit.counting import Count
-from buildkit.errors import BuildError, LocatedError, NetworkError
+from buildkit.errors import BuildError, LocatedError
 from buildkit.owners import Owner, Owners
 from buildkit.scope import PROXIES
 from buildkit.steps import BootstrapStep
@@ -77,7 +78,7 @@ class Installer:
             self._surroundings,
             dbpath=self._dbpath if self._present else None,
             pins=pins,
-            variables={**_environment(), **_proxies()},
+            variables={**environment(), **proxies()},
             store=self._store,
             log=self._log,
         )
@@ -100,14 +101,14 @@ class Installer:
             raise LocatedError(error, span_of(error.package, self._asked, step)) from error
         before = cleaning.present(*self._surroundings.lowers)
         log = self._log = Log(self._listen(len(placed)))
-        variables = {**_environment(), "SOURCE_DATE_EPOCH": str(epoch)}
+        variables = {**environment(), "SOURCE_DATE_EPOCH": str(epoch)}
         root = self._surroundings.root
         if imported := self._key_files(resolved):
             arguments = rpm.import_arguments(self._dbpath, imported, root)
             if self._surroundings.run(arguments, variables, log.listen):
                 raise BuildError(f"rpm cannot take the keys: {log.text.strip()}")
         with open(f"{self._surroundings.state}/manifest", "w", encoding="utf-8") as file:
-            file.writelines(f"{names[one.package.nevra]}\n" for one in placed)
+            file.writelines(f"{names[one.package.id]}\n" for one in placed)
         arguments = rpm.install_arguments(
             step,
             root=root,
@@ -126,26 +127,15 @@ class Installer:
         return self._finish(resolved, before, ownership)
 
     def _place(self, resolved: Resolved) -> tuple[PlacedPackage, ...]:
-        secrets = f"{self._surroundings.state}/own-secrets"
-        repositories = self._asked.repositories
-        if repositories.secrets.files:
-            os.mkdir(secrets, 0o700)
-            for target, content in repositories.secrets.files.items():
-                with open(f"{secrets}/{secret_name(target)}", "wb") as file:
-                    file.write(content)
-        locked = self._locked
-        try:
-            placed = place_packages(
-                with_secrets(resolved, repositories, self._urls),
-                lambda repo: repositories.access(repo, secrets),
-                self._store,
-                self._count,
-                vendored="" if locked is None else locked.vendored,
-                promised="the metadata of repository {repo!r}" if locked is None else locked.name,
-            )
-        except NetworkError as error:
-            hidden = repositories.secrets.hidden(error.message)
-            raise NetworkError(hidden, hint=error.hint) from None
+        placed = place(
+            resolved,
+            self._asked,
+            f"{self._surroundings.state}/own",
+            self._store,
+            locked=self._locked,
+            count=self._count,
+            urls=self._urls,
+        )
         if self._count is not None:
             self._count.set(0)
         return placed
@@ -160,7 +150,7 @@ class Installer:
                 os.link(one.path, here)
             except OSError:  # another filesystem, or another's file: it is visible at its place
                 os.symlink(os.path.realpath(one.path), here)
-            names[one.package.nevra] = f"{self._surroundings.seen}/{name}"
+            names[one.package.id] = f"{self._surroundings.seen}/{name}"
         return names
 
     @property
@@ -177,12 +167,12 @@ class Installer:
         check_signatures(
             placed,
             self.keys,
-            names=lambda package: names[package.nevra],
+            names=lambda package: names[package.id],
             surroundings=self._surroundings,
-            variables=_environment(),
+            variables=environment(),
             store=self._store,
         )
-        check_requirements(placed, surroundings=self._surroundings, variables=_environment())
+        check_requirements(placed, surroundings=self._surroundings, variables=environment())
 
     def _key_files(self, resolved: Resolved) -> list[str]:
         """The keys that are new to the system, as files for the programs."""
@@ -209,7 +199,7 @@ class Installer:
             nonlocal done
             done += len(rpm.INSTALLING.findall(chunk))
             if self._count is not None and done:
-                self._count.set(0, files=min(done, total))
+                self._count.set(0, packages=min(done, total))
             self._output(chunk)
 
         return listen
@@ -254,11 +244,11 @@ class Installer:
         self._output(text.encode() + b"\n")
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """What programs and scriptlets get, whatever we have."""
     return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
 
 
-def _proxies() -> dict[str, str]:
+def proxies() -> dict[str, str]:
     """What is for the one that speaks to servers alone."""
     return {name: os.environ[name] for name in PROXIES if name in os.environ}

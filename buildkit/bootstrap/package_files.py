@@ -17,9 +17,9 @@ from urllib.parse import quote, urljoin
 
 from buildkit.bootstrap.access import Access
 from buildkit.bootstrap.fetching import TIMEOUT_S, file_sha256, local_path, reason
-from buildkit.bootstrap.resolved import Resolved, RpmPackage
+from buildkit.bootstrap.resolved import AnyPackage, Resolved
 from buildkit.counting import Count
-from buildkit.errors import BuildError, NetworkError
+from buildkit.errors import BuildError, DiskError, NetworkError
 from buildkit.processes import call_in_child
 from buildkit.urls import without_password
 from runtime import VERSION
@@ -35,7 +35,7 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)
 class Wanted(Record):
     """One package, and where it may be found."""
 
-    package: RpmPackage
+    package: AnyPackage
     urls: tuple[str, ...]
     access: Access
 
@@ -43,19 +43,24 @@ class Wanted(Record):
 class PlacedPackage(Record):
     """A package whose file is here and is the right one."""
 
-    package: RpmPackage
+    package: AnyPackage
     path: str
 
 
 class RefusedPackage(BuildError):
     """A package that is not installed, because of what it is."""
 
-    package: RpmPackage
+    package: AnyPackage
 
 
 def directory(store: Store) -> str:
     """Where packages are kept."""
     return f"{store.root}/packages"
+
+
+def vendored_name(package: AnyPackage) -> str:
+    """Where a directory of vendored packages has one."""
+    return f"{package.repo or 'context'}/{os.path.basename(package.path)}"
 
 
 def place_packages(
@@ -96,8 +101,8 @@ def keep_package(path: str, sha256: str, store: Store) -> None:
     os.rename(path, f"{directory(store)}/{sha256}.rpm")
 
 
-def _kept(package: RpmPackage, store: Store) -> str:
-    return f"{directory(store)}/{package.sha256}.rpm"
+def _kept(package: AnyPackage, store: Store) -> str:
+    return f"{directory(store)}/{package.sha256}{package.suffix}"
 
 
 def _url(base: str, path: str) -> str:
@@ -105,15 +110,14 @@ def _url(base: str, path: str) -> str:
 
 
 def _present(
-    package: RpmPackage, urls: Sequence[str], store: Store, vendored: str, promised: str
+    package: AnyPackage, urls: Sequence[str], store: Store, vendored: str, promised: str
 ) -> str:
     """The path of a file that is here; empty if there is none."""
     kept = _kept(package, store)
     if os.path.exists(kept):
         os.utime(kept)  # for who prunes what was not used for long
         return kept
-    name = os.path.basename(package.path)
-    places = [f"{vendored}/{name}"] if vendored else []
+    places = [f"{vendored}/{vendored_name(package)}"] if vendored else []
     places += [local_path(url) for url in urls if url.startswith("file:")]
     if not package.repo:
         places.append(package.path)
@@ -138,12 +142,12 @@ def _fetch_all(wanted: Sequence[Wanted], store: Store, count: Count | None) -> N
     total = sum(one.package.size for one in wanted)
     done: dict[str, int] = {}
 
-    def show(package: RpmPackage, size: int) -> None:
+    def show(package: AnyPackage, size: int) -> None:
         done[package.sha256] = size
         if count is not None:
             have = sum(done.values())
             complete = sum(done.get(w.package.sha256, 0) == w.package.size for w in wanted)
-            count.set(have, of=total, files=complete)
+            count.set(have, of=total, packages=complete)
 
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
@@ -163,7 +167,7 @@ class _Transfer:
     """Fetches one package into the store."""
 
     def __init__(
-        self, wanted: Wanted, store: Store, show: Callable[[RpmPackage, int], None]
+        self, wanted: Wanted, store: Store, show: Callable[[AnyPackage, int], None]
     ) -> None:
         self._wanted = wanted
         self._package = wanted.package
@@ -173,17 +177,22 @@ class _Transfer:
         self._have = 0
 
     def run(self) -> None:
-        """Do it; raises NetworkError."""
-        fd = os.open(f"{self._kept}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Do it; raises NetworkError or DiskError."""
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)  # another build may want the same
-            if not os.path.exists(self._kept):
-                self._take_up(fd)
-                self._try_all(fd)
-                os.fsync(fd)
-                os.rename(f"{self._kept}.part", self._kept)
-        finally:
-            os.close(fd)
+            fd = os.open(f"{self._kept}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)  # another build may want the same
+                if os.path.exists(self._kept):  # by now
+                    os.unlink(f"{self._kept}.part")
+                else:
+                    self._take_up(fd)
+                    self._try_all(fd)
+                    os.fsync(fd)
+                    os.rename(f"{self._kept}.part", self._kept)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise DiskError(f"{self._kept}: {error.strerror}") from error
 
     def _take_up(self, fd: int) -> None:
         """Go on with what is there already."""
@@ -279,8 +288,11 @@ class _Transfer:
         self._have += len(piece)
         self._show(self._package, self._have)
         view = memoryview(piece)
-        while view:
-            view = view[os.write(fd, view) :]
+        try:
+            while view:
+                view = view[os.write(fd, view) :]
+        except OSError as error:
+            raise DiskError(f"{self._kept}: {error.strerror}") from error
 
 
 def remember_signed(placed: Iterable[PlacedPackage], keys: str, store: Store) -> None:
@@ -290,7 +302,7 @@ def remember_signed(placed: Iterable[PlacedPackage], keys: str, store: Store) ->
             pass
 
 
-def is_known_signed(package: RpmPackage, keys: str, store: Store) -> bool:
+def is_known_signed(package: AnyPackage, keys: str, store: Store) -> bool:
     """Whether that was written down."""
     try:
         os.utime(_memo(package, keys, store))
@@ -299,5 +311,5 @@ def is_known_signed(package: RpmPackage, keys: str, store: Store) -> bool:
     return True
 
 
-def _memo(package: RpmPackage, keys: str, store: Store) -> str:
+def _memo(package: AnyPackage, keys: str, store: Store) -> str:
     return f"{directory(store)}/{package.sha256}.{keys}.signed"

@@ -49,6 +49,7 @@ class Section(Record):
     id: str
     options: tuple[tuple[str, str], ...]
     keys: tuple[Key, ...]  # of its packages; empty: they are not checked
+    written: str  # what was given as its place, if that is one in the context
     secret: bool  # from a file that is one: for no key, lock or log
     span: Span  # of the --repo it came from
 
@@ -75,10 +76,7 @@ class Repositories(Record):
     @property
     def parts(self) -> list[object]:
         """For a cache key: without what secrets hold, or what connections need."""
-        return [
-            [s.id, [] if s.secret else [o for o in s.options if o[0] not in _OF_CONNECTIONS]]
-            for s in self.sections
-        ]
+        return [[s.id, [] if s.secret else [list(o) for o in _portable(s)]] for s in self.sections]
 
     def local_paths(self) -> tuple[str, ...]:
         """Files and directories of this machine that the sections name and that exist."""
@@ -168,13 +166,13 @@ def read_repositories(
     }
     common = []
     for word in step.keys:
-        with _located(word.span):
+        with located(word.span):
             common.append(read_key(word.text, reader))
     sections: list[Section] = []
     for repository in step.repositories:
-        with _located(repository.span):
+        with located(repository.span):
             sections.extend(_sections(repository, step, tuple(common), reader, variables))
-    if not sections and not _are_files(step.packages):
+    if not sections and not are_files(step.packages):
         raise BuildError(
             "BOOTSTRAP without a repository", hint="--repo=FILE.repo or --repo=id=NAME,url=URL"
         )
@@ -202,9 +200,9 @@ def read_repositories(
     if not metadata:
         return found
     digests = []
-    with _secret_files(secrets, sections) as place:
+    with secret_files(secrets, sections) as place:
         for section in sections:
-            with _located(section.span):
+            with located(section.span):
                 document = _metadata(section, found, reader, place)
             digests.append((section.id, "sha256:" + hashlib.sha256(document).hexdigest()))
     return found.replace(metadata=tuple(digests), inputs=tuple(reader.inputs))
@@ -260,7 +258,7 @@ def read_key(name: str, reader: Reader) -> Key:
 
 
 @contextmanager
-def _located(span: Span) -> Iterator[None]:
+def located(span: Span) -> Iterator[None]:
     """Give a BuildError a place."""
     try:
         yield
@@ -269,7 +267,7 @@ def _located(span: Span) -> Iterator[None]:
 
 
 @contextmanager
-def _secret_files(secrets: Secrets, sections: list[Section]) -> Iterator[str]:
+def secret_files(secrets: Secrets, sections: list[Section]) -> Iterator[str]:
     """With the files of secrets where a connection needs them, for as long as it takes."""
     targets = {value for s in sections for name, value in s.options if name in _FILES}
     if not targets & secrets.files.keys():
@@ -288,7 +286,7 @@ def _parser() -> configparser.RawConfigParser:
     return parser
 
 
-def _are_files(packages: tuple[Package, ...]) -> bool:
+def are_files(packages: tuple[Package, ...]) -> bool:
     return bool(packages) and all("/" in package.text for package in packages)
 
 
@@ -300,7 +298,10 @@ def _sections(
     variables: Mapping[str, str],
 ) -> Iterator[Section]:
     if repository.url:
-        options = {"name": repository.id, "baseurl": _url(repository.url, "repository", reader)}
+        options = {
+            "name": repository.id,
+            "baseurl": place_url(repository.url, "repository", reader),
+        }
         if repository.priority is not None:
             options["priority"] = str(repository.priority)
         own = (read_key(repository.key, reader),) if repository.key else ()
@@ -333,9 +334,22 @@ def _section(
 ) -> Section:
     options["gpgcheck"] = "1" if step.gpgcheck else "0"
     options.pop("gpgkey", None)
+    url = repository.url
     return Section(
-        id=id, options=tuple(options.items()), keys=keys, secret=False, span=repository.span
+        id=id,
+        options=tuple(options.items()),
+        keys=keys,
+        written="" if not url or url.startswith(SCHEMES) else url,
+        secret=False,
+        span=repository.span,
     )
+
+
+def _portable(section: Section) -> Iterator[tuple[str, str]]:
+    """The options that say what is got, as they were written: the same in every checkout."""
+    for name, value in section.options:
+        if name not in _OF_CONNECTIONS:
+            yield name, section.written if name == "baseurl" and section.written else value
 
 
 def _own_keys(
@@ -355,7 +369,7 @@ def _own_keys(
     return tuple(found)
 
 
-def _url(url: str, what: str, reader: Reader) -> str:
+def place_url(url: str, what: str, reader: Reader) -> str:
     """A URL without a scheme is a place in the context."""
     return url if url.startswith(SCHEMES) else "file://" + quote(reader.place(url, what))
 

@@ -14,9 +14,9 @@ from buildkit.bootstrap.asked import Asked, PackageHere
 from buildkit.bootstrap.managers import Manager
 from buildkit.bootstrap.repositories import Repositories, write_repositories
 from buildkit.bootstrap.resolved import (
+    AnyPackage,
     Resolved,
     ResolvedRepository,
-    RpmPackage,
     read_resolved,
 )
 from buildkit.bootstrap.surroundings import Surroundings
@@ -159,8 +159,8 @@ def _resolved(
         if not item["repo"]:
             file = here[item["path"]]
             digest = file.sha256
-            item["path"] = file.path
             item["size"] = os.stat(file.path).st_size
+            item["path"] = file.name
         elif kind != "sha256":
             raise BuildError(
                 f"repository {item['repo']!r} names its packages by {kind or 'no digest'}",
@@ -172,7 +172,9 @@ def _resolved(
     repositories = tuple(
         ResolvedRepository(
             id=section.id,
-            baseurls=tuple(answer["repos"].get(section.id, ())),
+            baseurls=(section.written,)
+            if section.written
+            else tuple(answer["repos"].get(section.id, ())),
             repomd=metadata.get(section.id, ""),
             keys=tuple(f for key in section.keys for f in key.fingerprints),
         )
@@ -237,7 +239,7 @@ def place_of_package(word: str, asked: Asked) -> Span | None:
     return None
 
 
-def span_of(package: RpmPackage, asked: Asked, step: BootstrapStep) -> Span:
+def span_of(package: AnyPackage, asked: Asked, step: BootstrapStep) -> Span:
     """Where a package was asked for, else the repository that it is of, else the instruction."""
     for file in asked.files:
         if file.sha256 == package.sha256:

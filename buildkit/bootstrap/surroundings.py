@@ -29,7 +29,7 @@ _CONFIGURATION = {
     **{f"/etc/{name}": "none" for name in ("rpm", "dnf", "yum", "yum.repos.d", "popt.d")},
     **{f"/etc/{name}": "nothing" for name in ("rpmrc", "popt")},
 }
-_FOLDERS = ("home", "log", "persist", "tmp", "vars", "none", "packages")
+_FOLDERS = ("own", "home", "log", "persist", "tmp", "vars", "none", "packages")
 
 Output = Callable[[bytes], None]
 _T = TypeVar("_T")
@@ -42,6 +42,7 @@ class Surroundings(Protocol):
     seen: str  # the same for the programs
     root: str  # the new root for the programs
     lowers: tuple[str, ...]  # directories below the new root, for us; highest first
+    mounts: bool  # whether programs can mount something
 
     def run(
         self,
@@ -92,6 +93,8 @@ class Contained:
     tmpfs, which goes away.
     """
 
+    mounts = True
+
     def __init__(
         self,
         snapshot: Snapshot,
@@ -101,11 +104,12 @@ class Contained:
         tools: tuple[str, ...] = (),
         visible: tuple[str, ...] = (),
         cache: str,
+        furnished: bool = True,
     ) -> None:
         """`tools` are the layers of the image with the tools; empty: the host is the root.
 
         `visible` are paths of the host that the programs read, `cache` is a directory that is kept
-        between builds.
+        between builds. What is not `furnished` is empty: no /dev, /proc and /sys in the new root.
         """
         self.state = make_state(work, os.path.basename(snapshot.made))
         os.mkdir(f"{self.state}/cache")
@@ -119,8 +123,10 @@ class Contained:
         self._visible = visible
         self._cache = cache
         self._scratch = ""
+        self._furnished = furnished
         if not snapshot.lowers:
-            make_mount_points(snapshot.upper)
+            if furnished:
+                make_mount_points(snapshot.upper)
         else:
             self._scratch = work.directory(f"{os.path.basename(snapshot.made)}.install")
 
@@ -144,7 +150,7 @@ class Contained:
             ),
             self._rootfs(),
             scratch=self._store.scratch,
-            devices=("/dev", f"{self.root}/dev"),
+            devices=("/dev", f"{self.root}/dev") if self._furnished else ("/dev",),
             prepare=self._attach if self._scratch else None,
             output=output,
             final=None if ownership is None else ownership.entry,
@@ -188,6 +194,11 @@ class Contained:
 
     def _mounts(self) -> tuple[Mount, ...]:
         state, root = self.state, self.root
+        furniture = (
+            Mount(destination=f"{root}/proc", type="proc", source="proc", options=_CLOSED),
+            defaults.dev(f"{root}/dev"),
+            Mount(destination=f"{root}/sys", type="bind", source="/sys", options=("rbind", "rro")),
+        )
         return (
             Mount(destination="/proc", type="proc", source="proc", options=_CLOSED),
             defaults.dev(),
@@ -196,9 +207,7 @@ class Contained:
             Mount(destination="/root", type="bind", source=f"{state}/home"),
             *self._mounts_of_tools(),
             Mount(destination=root, type="bind", source=self._host_root),
-            Mount(destination=f"{root}/proc", type="proc", source="proc", options=_CLOSED),
-            defaults.dev(f"{root}/dev"),
-            Mount(destination=f"{root}/sys", type="bind", source="/sys", options=("rbind", "rro")),
+            *(furniture if self._furnished else ()),
         )
 
     def _mounts_of_tools(self) -> tuple[Mount, ...]:
@@ -220,7 +229,9 @@ class Uncontained:
     machine's processes; and the new root has no /proc.
     """
 
-    def __init__(self, tree: Tree, *, work: Workspace, cache: str) -> None:
+    mounts = False
+
+    def __init__(self, tree: Tree, *, work: Workspace, cache: str, furnished: bool = True) -> None:
         """As `Contained`, for a copied tree."""
         self.state = make_state(work, os.path.basename(tree.root))
         os.symlink(cache, f"{self.state}/cache")
@@ -228,9 +239,11 @@ class Uncontained:
         self.root = tree.root
         self.lowers: tuple[str, ...] = (tree.root,)
         self._below = bool(tree.layers)
-        if not self._below:
+        if not self._below and furnished:
             make_mount_points(tree.root)
-        self._furniture = Furniture(tree.state, tree.root, work.directory("aside"), {})
+        self._furniture = None
+        if furnished:
+            self._furniture = Furniture(tree.state, tree.root, work.directory("aside"), {})
 
     def run(
         self,
@@ -257,7 +270,8 @@ class Uncontained:
         return call_in_child(lambda: function(self.root))
 
     def close(self) -> None:
-        self._furniture.remove()
+        if self._furniture is not None:
+            self._furniture.remove()
         remove_tree(self.state)
 
 
