@@ -87,6 +87,8 @@ def _set(options: Any, option: str, value: str, name: str) -> None:
 
 def _resolve(base: Any, request: Any) -> Any:
     base.read_all_repos()
+    for repo in base.repos.iter_enabled():
+        repo._repo.expire()  # metadata_expire=0 lets a second pass before it looks again
     for name, value in request["setopts"]:
         repo, dot, option = name.rpartition(".")
         if dot:

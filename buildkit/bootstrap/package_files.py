@@ -203,9 +203,14 @@ class _Transfer:
             self._start_again(fd)
 
     def _try_all(self, fd: int) -> None:
-        problems: list[str] = []
-        for url in self._wanted.urls:
-            for delay in (*_DELAYS_S, None):
+        # One round after another, so that nobody waits for a mirror while there are others.
+        problems: dict[str, str] = {}
+        urls = list(dict.fromkeys(self._wanted.urls))
+        for delay in (0, *_DELAYS_S):
+            if not urls:
+                break
+            time.sleep(delay)
+            for url in tuple(urls):
                 if self._is_right():
                     return
                 try:
@@ -214,17 +219,15 @@ class _Transfer:
                         return
                     problem = f"has sha256:{self._sha.hexdigest()}, not {self._package.sha256}"
                     self._start_again(fd)
+                    urls.remove(url)
                 except _PassingError as error:
                     problem = str(error)
-                    if delay is not None:
-                        time.sleep(delay)
-                        continue
                 except NetworkError as error:
                     problem = error.message
-                problems.append(f"{without_password(url)}: {problem}")
-                break
+                    urls.remove(url)
+                problems[url] = f"{without_password(url)}: {problem}"
         raise NetworkError(
-            f"package {self._package.label}: {'; '.join(dict.fromkeys(problems))}",
+            f"package {self._package.label}: {'; '.join(problems.values())}",
             hint="the repository changed meanwhile: try again; with a lock file, "
             "`pybuild lock --vendor DIR` keeps packages that repositories drop",
         )

@@ -24,7 +24,7 @@ cd %{buildroot}
 echo '%%_dbpath %%{_var}/lib/rpm' > usr/lib/rpm/macros
 echo big:x:100000:100000::/:/bin/sh > etc/passwd
 echo big:x:100000: > etc/group
-touch srv/file
+touch srv/file etc/group-
 """
 _PACKAGE = """
 %package -n {name}
@@ -54,6 +54,7 @@ _PACKAGES: dict[str, tuple[str, str, str]] = {
     ),
     "with-owner": ("", "", "%attr(-,nobody-here,none-here) /srv/file"),
     "with-accounts": ("", "", "/etc/passwd\n/etc/group"),
+    "with-leftover": ("", "", "/etc/group-"),
     "with-big-id": ("Requires(pre): with-accounts", "", "%attr(-,big,big) /srv/file"),
     **{
         f"fails-in-{kind}": ("", f"%{kind} -n fails-in-{kind} {_FAILS}", "")

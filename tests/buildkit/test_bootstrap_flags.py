@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.buildkit.bootstraps import KEY, add_tiny, fails, installed, query
+from tests.buildkit.conftest import made_repository
+from tests.buildkit.odd_packages import odd_packages as odd_packages
 from tests.buildkit.support import Pybuild
 from tests.buildkit.web import running_site
 from tests.support import TreeValue
@@ -37,21 +39,25 @@ def _rpm(tiny_repository: Path, name: str) -> Path:
 # --- The list of packages
 
 
-def test_a_heredoc_has_groups_packages_comments_and_exclusions(
-    pybuild: Pybuild, tiny: str
+def test_a_heredoc_has_groups_packages_files_comments_and_exclusions(
+    anybody: Pybuild, tiny_repository: Path
 ) -> None:
-    image = pybuild.build(
+    flags = add_tiny(anybody, tiny_repository)
+    shutil.copy2(_rpm(tiny_repository, "hello-langpack-de"), anybody.context)
+    image = anybody.build(
         f"""\
 FROM scratch
-BOOTSTRAP {tiny} <<EOF
+BOOTSTRAP {flags} --setopt=tiny.priority=5 <<EOF
 # kickstart's spelling
 @tiny
 hello-libs   hello-plug*  # two on a line, one of them a pattern
 -hello-daemon             # a default member of the group
+./hello-lang*.rpm
 EOF
 """
     )
-    assert installed(image) == {*TINY, "hello", "hello-libs", "hello-plugin"}
+    hello = {"hello", "hello-libs", "hello-plugin", "hello-langpack-de"}
+    assert installed(image) == TINY | hello
 
 
 def test_an_environment_brings_its_groups(pybuild: Pybuild, tiny: str) -> None:
@@ -253,9 +259,13 @@ def test_a_database_in_an_odd_place_is_found_again_by_the_same_flag(
     assert "usr/lib/hello/greeting" not in image.layer(1)
 
 
-def test_without_cleaning_what_scriptlets_and_rpm_left_stays(pybuild: Pybuild, tiny: str) -> None:
-    image = pybuild.build(f"FROM scratch\nBOOTSTRAP {tiny} --clean=none hello-extras\n")
-    assert installed(image) == {"hello-extras"}
+def test_without_cleaning_what_scriptlets_left_stays(pybuild: Pybuild, odd_packages: Path) -> None:
+    shutil.copy2(odd_packages / "with-leftover-1-1.noarch.rpm", pybuild.context)
+    line = "FROM scratch\nBOOTSTRAP {} ./with-leftover-1-1.noarch.rpm\n"
+    assert "etc/group-" not in pybuild.build(line.format("")).files
+    image = pybuild.build(line.format("--clean=none"))
+    assert installed(image) == {"with-leftover"}
+    assert "etc/group-" in image.files
     assert "usr/lib/sysimage/rpm/rpmdb.sqlite-wal" not in image.files
 
 
@@ -277,7 +287,8 @@ def test_another_architecture_takes_its_packages_and_those_of_none(
         "hello-extras",
     }
     pybuild.output.unlink()
-    fails(pybuild, f"{text}busybox\n", 1, "Containerfile:3:3:", "is there for x86_64 alone")
+    words = ("Containerfile:3:3:", "package busybox is there for x86_64 alone")
+    fails(pybuild, f"{text}busybox\n", 1, *words)
 
 
 def test_an_architecture_that_is_none_is_an_error(pybuild: Pybuild, tiny: str) -> None:
@@ -431,3 +442,19 @@ def test_to_check_no_signatures_is_warned_of(pybuild: Pybuild, tiny_repository: 
     )
     assert ended.status == 0, ended.stderr
     assert "Containerfile:2:1: warning: --nogpgcheck: it is not checked" in ended.stderr
+
+
+# --- A whole system
+
+
+@pytest.mark.slow
+def test_a_system_of_a_hundred_packages_runs(pybuild: Pybuild) -> None:
+    flags = add_tiny(pybuild, made_repository("devel"))
+    image = pybuild.build(
+        f"FROM scratch\nBOOTSTRAP {flags} <<EOF\n@core\npython3\niproute-6.1.0*\n-zstd\nEOF\n"
+        "RUN ip -V > /a && python3 -c 'import ssl, sqlite3'\n"
+    )
+    found = installed(image)
+    assert found >= {"bash", "coreutils", "python3", "iproute"}
+    assert "zstd" not in found
+    assert image.read("a").startswith(b"ip utility, iproute2-6.1.0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import ssl
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.buildkit.bootstraps import KEY, fails, installed, query
-from tests.buildkit.support import Pybuild
+from tests.buildkit.support import Image, Pybuild
 from tests.buildkit.web import Site, running_site
 
 pytestmark = pytest.mark.needs_program("dnf", "rpm")
@@ -55,15 +56,18 @@ def _is_nowhere(pybuild: Pybuild, secret: str, *said: str) -> None:
 # --- Credentials
 
 
-def test_a_repository_file_can_be_a_secret(pybuild: Pybuild, site: Site) -> None:
+def test_a_repository_file_can_be_a_secret(
+    anybody: Pybuild, site: Site, tiny_repository: Path
+) -> None:
+    shutil.copy2(tiny_repository / KEY, anybody.context)
     site.demand("me", PASSWORD)
-    secret = pybuild.directory / "secret.repo"
+    secret = anybody.directory / "secret.repo"
     secret.write_text(_repo_file(f"{site.url}/repo", "username=me", f"password={PASSWORD}"))
     secret.chmod(0o644)
     text = _bootstrap("--mount=type=secret,id=r,target=/r.repo --repo=/r.repo")
-    ended = pybuild.try_build(text, "--secret", f"id=r,src={secret}")
+    ended = anybody.try_build(text, "--secret", f"id=r,src={secret}")
     assert ended.status == 0, ended.stderr
-    _is_nowhere(pybuild, PASSWORD, ended.stderr, ended.stdout)
+    _is_nowhere(anybody, PASSWORD, ended.stderr, ended.stdout)
 
 
 @pytest.mark.parametrize("where", ["options", "url"])
@@ -266,7 +270,73 @@ def test_a_ca_file_that_is_missing_is_named(pybuild: Pybuild, secure: tuple[Site
     fails(pybuild, _bootstrap("--repo=r.repo"), 4, "Containerfile:3:10:", "/no/ca.pem")
 
 
-# --- Mirrors
+@pytest.mark.needs_program("openssl")
+def test_a_client_certificate_says_who_asks_and_its_key_is_a_secret(
+    pybuild: Pybuild, tiny_repository: Path, authority: Path, public: Path
+) -> None:
+    shutil.copy2(tiny_repository / KEY, pybuild.context)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "server.pem")
+    context.load_verify_locations(authority / "ca.pem")
+    context.verify_mode = ssl.CERT_REQUIRED
+    given = []
+    for id, name in (("ca", "ca.pem"), ("crt", "server.crt"), ("key", "server.key")):
+        shutil.copy2(authority / name, public / id)
+        (public / id).chmod(0o644)
+        given += ["--secret", f"id={id},src={public / id}"]
+    with running_site(context) as made:
+        made.add(tiny_repository / "repo", "/repo")
+        options = ["sslcacert=/s/ca", "sslclientcert=/s/crt"]
+        key = "sslclientkey=/s/key"
+        mounts = " ".join(
+            f"--mount=type=secret,id={n},target=/s/{n}" for n in ("ca", "crt", "key")
+        )
+        pybuild.add({"r.repo": _repo_file(f"{made.url}/repo", *options, key)})
+        ended = pybuild.try_build(_bootstrap(f"{mounts} --repo=r.repo"), *given)
+        assert ended.status == 0, ended.stderr
+        assert installed(Image(pybuild.output)) == {"hello-libs"}
+        body = (authority / "server.key").read_text().splitlines()[1]
+        _is_nowhere(pybuild, body, ended.stderr)
+        pybuild.output.unlink()
+        pybuild.add({"r.repo": _repo_file(f"{made.url}/repo", options[0])})
+        fails(pybuild, _bootstrap(f"{mounts} --repo=r.repo"), 4, "'tiny'", arguments=given)
+
+
+# --- Documents and mirrors
+
+
+def test_repository_files_and_keys_come_from_servers(pybuild: Pybuild, site: Site) -> None:
+    site.files["/r.repo"] = _repo_file(f"{site.url}/repo", f"gpgkey={site.url}/key").encode()
+    site.files["/key"] = (pybuild.context / KEY).read_bytes()
+    text = f"FROM scratch\nBOOTSTRAP --repo={site.url}/r.repo hello-libs\n"
+    assert installed(pybuild.build(text)) == {"hello-libs"}
+    text = text.replace("--repo", f"--key={site.url}/key --repo")
+    assert installed(pybuild.build(text)) == {"hello-libs"}
+    pybuild.output.unlink()
+    del site.files["/key"]
+    words = ("Containerfile:3:9:", "key: ", "404")
+    fails(pybuild, text.replace("BOOTSTRAP ", "BOOTSTRAP \\\n  "), 4, *words)
+
+
+def test_a_metalink_says_what_the_metadata_must_be(pybuild: Pybuild, site: Site) -> None:
+    def metalink(digest: str) -> bytes:
+        content = site.files["/repo/repodata/repomd.xml"]
+        return (
+            '<metalink version="3.0" xmlns="http://www.metalinker.org/"><files>'
+            f'<file name="repomd.xml"><size>{len(content)}</size><verification>'
+            f'<hash type="sha256">{digest}</hash></verification><resources>'
+            f'<url protocol="http" type="http" location="DE" preference="100">{site.url}'
+            "/repo/repodata/repomd.xml</url></resources></file></files></metalink>"
+        ).encode()
+
+    digest = hashlib.sha256(site.files["/repo/repodata/repomd.xml"]).hexdigest()
+    site.files["/metalink"] = metalink(digest)
+    pybuild.add({"r.repo": f"[tiny]\nname=tiny\nmetalink={site.url}/metalink\n"})
+    text = _bootstrap("--repo=r.repo")
+    assert installed(pybuild.build(text)) == {"hello-libs"}
+    pybuild.output.unlink()
+    site.files["/metalink"] = metalink("0" * 64)
+    fails(pybuild, text.replace("libs", "extras"), 1, "Containerfile:3:10:", "'tiny'", "checksum")
 
 
 @pytest.mark.parametrize("option", ["baseurl", "mirrorlist"])
@@ -279,5 +349,6 @@ def test_a_mirror_that_is_down_is_passed_over_and_a_change_is_seen(
     pybuild.add({"r.repo": f"[tiny]\nname=tiny\n{option}={value}\n"})
     text = _bootstrap("--repo=r.repo")
     assert query(pybuild.build(text), "%{VERSION}") == ["1.0"]
+    # At once: what dnf has is less than a second old.
     site.add(tiny_repository / "updates", "/repo")
     assert query(pybuild.build(text), "%{VERSION}") == ["2.0"]
