@@ -19,11 +19,13 @@ cp {seen}/dpkg.cfg "$1{config}"
 """
 # After tar has unpacked the essential packages, which dpkg then gets.
 _WITHOUT_DOCUMENTS = """\
+[ -d "$1/usr/share/doc" ] || exit 0
 find "$1/usr/share/doc" -mindepth 2 ! -type d ! -name copyright -delete
 cd "$1/usr/share"
 rm -rf man/* info/* groff/* lintian/* linda/*
 """
 _WITHOUT_LANGUAGES = """\
+[ -d "$1/usr/share/locale" ] || exit 0
 cd "$1/usr/share/locale"
 for l in *; do
     case "$l" in {kept}) ;; *) [ ! -d "$l" ] || rm -rf "$l" ;; esac
@@ -42,24 +44,6 @@ for d in null zero full random urandom tty; do
     [ -e "$1/dev/$d" ] || { : >"$1/dev/$d"; chmod 0666 "$1/dev/$d"; }
 done
 """
-_DOCUMENTS = (
-    'find "$1/usr/share/doc" -mindepth 2 ! -type d ! -name copyright -delete',
-    'cd "$1/usr/share" && rm -rf man/* info/* groff/* lintian/* linda/*',
-)
-_WITHOUT_LANGUAGES = (
-    'cd "$1/usr/share/locale" && for l in *; do case "$l" in {kept}) ;; '
-    '*) [ ! -d "$l" ] || rm -rf "$l" ;; esac; done'
-)
-# For a namespace in which devpts cannot give its files to the group tty: devices alone.
-_BIND = (
-    'for d in null zero full random urandom tty; do : >"$1/dev/$d" && '
-    'mount --bind "/dev/$d" "$1/dev/$d" || exit 1; done'
-)
-# Where there can be neither mounts nor device nodes: files, as `furniture` makes them.
-_MAKE = (
-    '[ -e "$1/dev/null" ] || for d in null zero full random urandom tty; do '
-    ': >"$1/dev/$d" && chmod 0666 "$1/dev/$d"; done'
-)
 _DOCUMENTS = (
     # The directories, and links from one package's to another's, lead to the copyright files.
     "path-exclude=/usr/share/doc/*/*",
