@@ -66,7 +66,7 @@ def ask(step: BootstrapStep, settings: Settings, store: Store, *, metadata: bool
     Without `metadata`, repositories are not asked what they hold.
     """
     secrets = _secrets(step, settings)
-    reader = Reader(settings.context, secrets)
+    reader = Reader(settings.context, secrets, locked=not metadata)
     packages, excludes = list(step.packages), list(step.excludes)
     for listed in step.lists:
         for text in _listed(listed, reader):

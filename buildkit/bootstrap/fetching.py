@@ -29,11 +29,15 @@ _NO_SECRETS = Secrets(files={}, variables={})
 class Reader:
     """Reads documents and remembers what they were."""
 
-    def __init__(self, context: str, secrets: Secrets = _NO_SECRETS) -> None:
+    def __init__(
+        self, context: str, secrets: Secrets = _NO_SECRETS, *, locked: bool = False
+    ) -> None:
         """`context` is the directory that names without a scheme are looked for in.
 
-        Files of secrets are documents too: read, and not remembered.
+        Files of secrets are documents too: read, and not remembered. Where the packages are
+        `locked`, so are their keys, and servers need not be asked for them.
         """
+        self.locked = locked
         self._context = context
         self._secrets = secrets
         self.inputs: list[Input] = []

@@ -56,7 +56,10 @@ def spec_of(step: BootstrapStep, asked: Asked) -> dict[str, str]:
         "packages": [parts["packages"], parts["files"], parts["excludes"]],
         "modules": [module.text for module in step.modules],
         "repositories": parts["repositories"],
-        "keys": parts["keys"],
+        "keys": [
+            [section.id, sorted(key.written for key in section.keys)]
+            for section in asked.repositories.sections
+        ],
         **{name: getattr(step, name) for name in _OPTIONS},
     }
     return {name: _digest(value) for name, value in topics.items()}

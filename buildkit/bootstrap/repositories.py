@@ -32,6 +32,7 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _OFF = ("0", "false", "no", "off")
 # Options that say where from and who may, and nothing of what is got.
 _OF_CONNECTIONS = frozenset(Access._fields)
+_REMOTE = ("http://", "https://", "ftp://")
 _FILES = ("sslcacert", "sslclientcert", "sslclientkey")
 
 
@@ -41,6 +42,11 @@ class Key(Record):
     name: str
     content: bytes
     fingerprints: tuple[str, ...]
+
+    @property
+    def written(self) -> str:
+        """What it was asked for by: a URL as it is; what a file is called does not matter."""
+        return self.name if self.name.startswith(_REMOTE) else " ".join(self.fingerprints)
 
 
 class Section(Record):
@@ -243,6 +249,8 @@ def write_secrets(secrets: Secrets, place: str) -> None:
 def read_key(name: str, reader: Reader) -> Key:
     """`FILE` or URL of a key, perhaps with `#FINGERPRINT`; raises BuildError."""
     name, _, wanted = name.partition("#")
+    if reader.locked and name.startswith(_REMOTE):
+        return Key(name=name, content=b"", fingerprints=())
     content = reader.read(name, "key")
     try:
         found = fingerprints(content)
