@@ -264,7 +264,8 @@ class Uncontained:
         )
 
     def owned(self, owners: Owners | None) -> Ownership:
-        return Ownership(owners, root=self.root, upper=self.root, fresh=not self._below)
+        fresh = not self._below
+        return Ownership(owners, root=self.root, upper=self.root, fresh=fresh)
 
     def call(self, function: Callable[[str], _T]) -> _T:
         return call_in_child(lambda: function(self.root))

@@ -32,6 +32,7 @@ _REMOVED = (
     "/var/cache/debconf/*-old",
     "/var/cache/ldconfig/aux-cache",  # inode numbers and times of the build machine
     "/var/cache/apt/*.bin",
+    "/var/cache/apt/archives/lock",
     "/var/lib/apt/lists/*",
     "/var/lib/systemd/random-seed",
     "/var/log/*.log",

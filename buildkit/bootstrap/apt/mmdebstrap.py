@@ -19,11 +19,13 @@ cp {seen}/dpkg.cfg "$1{config}"
 """
 # After tar has unpacked the essential packages, which dpkg then gets.
 _WITHOUT_DOCUMENTS = """\
+[ -d "$1/usr/share/doc" ] || exit 0
 find "$1/usr/share/doc" -mindepth 2 ! -type d ! -name copyright -delete
 cd "$1/usr/share"
 rm -rf man/* info/* groff/* lintian/* linda/*
 """
 _WITHOUT_LANGUAGES = """\
+[ -d "$1/usr/share/locale" ] || exit 0
 cd "$1/usr/share/locale"
 for l in *; do
     case "$l" in {kept}) ;; *) [ ! -d "$l" ] || rm -rf "$l" ;; esac

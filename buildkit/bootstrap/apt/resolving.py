@@ -50,7 +50,7 @@ def resolve(
     log = Log(lambda _: None)
     words = [_essential(asked.excludes), *(package.text for package in asked.packages)]
     words += [_version_of(one) for one in local]
-    installs = ("apt-get", "-qq", "--yes", "--print-uris", "install", "--", *words)
+    installs = ("apt-get", "--quiet", "--yes", "--print-uris", "install", "--", *words)
     status = surroundings.run(installs, {**variables, **own}, log.listen)
     if status:
         raise _located(transcript.failure(log.text, status, urls), step, asked)
