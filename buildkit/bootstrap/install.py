@@ -12,13 +12,13 @@ from collections.abc import Callable, Mapping
 
 from buildkit.bootstrap import cleaning, rpm, transcript
 from buildkit.bootstrap.asked import Asked
+from buildkit.bootstrap.keys import Key
 from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.managers import check_rpm, find_manager
 from buildkit.bootstrap.ownership import Ownership
 from buildkit.bootstrap.package_files import PlacedPackage, RefusedPackage
 from buildkit.bootstrap.placing import place
 from buildkit.bootstrap.private_urls import without_secrets
-from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.requirements import check_requirements
 from buildkit.bootstrap.resolved import Resolved
 from buildkit.bootstrap.resolving import place_of, resolve, span_of

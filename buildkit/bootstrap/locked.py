@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from buildkit.bootstrap.asked import Asked
+from buildkit.bootstrap.keys import Key
 from buildkit.bootstrap.openpgp import fingerprints
-from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.resolved import Resolution, Resolved, read_resolved
 from buildkit.errors import BuildError
 from buildkit.steps import BootstrapStep

@@ -13,6 +13,7 @@ from buildkit.bootstrap.install import Installer
 from buildkit.bootstrap.prepare import PreparedBootstrap, install_epoch, installed_parts
 from buildkit.bootstrap.resolved import Resolution
 from buildkit.bootstrap.resolving import visible_files
+from buildkit.bootstrap.sections import OF_CONNECTIONS
 from buildkit.cache import Result, cache_key, look_up, record
 from buildkit.errors import BuildError
 from buildkit.locks import wait_for_lock
@@ -90,8 +91,14 @@ def _installer(manager: str) -> type[Installer | AptInstaller]:
 
 
 def cache_of(repositories: Repositories, store: Store) -> str:
-    """A directory for metadata, kept between builds: one for each set of repositories."""
-    names = json.dumps([[s.id, s.options] for s in repositories.sections])
+    """A directory for metadata, kept between builds: one for each set of repositories.
+
+    Its name owes nothing to passwords, which could be guessed by it.
+    """
+    options = ([o for o in s.options if o[0] not in OF_CONNECTIONS] for s in repositories.sections)
+    names = json.dumps(
+        [[s.id, own] for s, own in zip(repositories.sections, options, strict=True)]
+    )
     path = f"{store.root}/dnf/{hashlib.sha256(names.encode()).hexdigest()[:32]}"
     os.makedirs(path, exist_ok=True)
     return path

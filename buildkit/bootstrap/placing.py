@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from buildkit.bootstrap.package_files import PlacedPackage, place_packages
 from buildkit.bootstrap.private_urls import with_secrets
-from buildkit.bootstrap.repositories import write_secrets
+from buildkit.bootstrap.secrets import write_secrets
 from buildkit.errors import NetworkError
 
 if TYPE_CHECKING:

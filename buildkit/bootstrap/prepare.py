@@ -19,7 +19,7 @@ from runtime.record import Record
 from runtime.store.store import Store
 
 if TYPE_CHECKING:
-    from buildkit.bootstrap.repositories import Key
+    from buildkit.bootstrap.keys import Key
     from buildkit.bootstrap.resolved import Resolved
 
 _PROGRAMS = ("dnf-3", "dnf", "dnf5")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from buildkit.bootstrap.repositories import Repositories, Section, substituted
+from buildkit.bootstrap.repositories import Repositories
 from buildkit.bootstrap.resolved import Resolved, ResolvedRepository
+from buildkit.bootstrap.sections import Section, substituted
 
 _URLS = ("baseurl", "metalink", "mirrorlist")
 

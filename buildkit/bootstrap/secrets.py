@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 from collections.abc import Iterable, Mapping
 
 from runtime.record import Record
@@ -47,3 +48,17 @@ def _private_words(text: str) -> Iterable[str]:
             for word in parser.get(section, name, fallback="").split():
                 if len(word) > 2:  # as proxy=_none_ or a part of some list
                     yield word.rstrip("/")
+
+
+def secret_name(target: str) -> str:
+    """The name of the file that a secret with this target gets."""
+    return target.strip("/").replace("/", "-")
+
+
+def write_secrets(secrets: Secrets, place: str) -> None:
+    """Write the files of secrets into a new directory, for its owner's eyes only."""
+    os.mkdir(place, 0o700)
+    for target, content in secrets.files.items():
+        fd = os.open(f"{place}/{secret_name(target)}", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(fd, "wb") as file:
+            file.write(content)

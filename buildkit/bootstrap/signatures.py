@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from buildkit.bootstrap import rpm
+from buildkit.bootstrap.keys import Key
 from buildkit.bootstrap.package_files import (
     PlacedPackage,
     RefusedPackage,
     is_known_signed,
     remember_signed,
 )
-from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.resolved import AnyPackage
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.errors import BuildError

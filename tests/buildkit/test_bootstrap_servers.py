@@ -137,6 +137,16 @@ def test_a_secret_repository_file_has_tokens_in_its_urls(pybuild: Pybuild, site:
     assert pybuild.steps(text, *given) in ([], ["CACHED"])
 
 
+def test_no_name_in_the_store_is_made_of_a_password(pybuild: Pybuild, site: Site) -> None:
+    secret = pybuild.directory / "secret.repo"
+    text = _bootstrap("--mount=type=secret,id=r,target=/r.repo --repo=/r.repo")
+    for password in ("one", "other"):
+        secret.write_text(_repo_file(f"{site.url}/repo", "username=me", f"password={password}"))
+        ended = pybuild.try_build(text, "--no-cache", "--secret", f"id=r,src={secret}")
+        assert ended.status == 0, ended.stderr
+    assert len(list((pybuild.store / "dnf").iterdir())) == 1
+
+
 # --- Proxies
 
 

@@ -66,7 +66,7 @@ def _add_tools(pybuild: Pybuild, tools: Path) -> None:
     os.link(tools, pybuild.context / "tools.tar")
 
 
-@pytest.mark.parametrize("who", ["root", "user"])
+@pytest.mark.parametrize("who", ["root", pytest.param("user", marks=pytest.mark.slow)])
 def test_a_machine_without_dnf_and_rpm_takes_those_of_an_image(
     public: Path, user: Caller, who: str, tools: Path, tiny_repository: Path
 ) -> None:
@@ -116,6 +116,7 @@ def test_tools_need_namespaces(plain: Pybuild, tools: Path, tiny_repository: Pat
     fails(plain, text, 1, "Containerfile:2:1:", "--tools needs namespaces", env=NOTHING)
 
 
+@pytest.mark.slow
 def test_other_tools_are_another_step(
     pybuild: Pybuild, tools: Path, tiny_repository: Path
 ) -> None:

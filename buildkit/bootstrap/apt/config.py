@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from buildkit.bootstrap.access import default_ca
 from buildkit.bootstrap.apt.sources import option, passed_on
 from buildkit.bootstrap.asked import Asked
-from buildkit.bootstrap.repositories import Repositories, Section
+from buildkit.bootstrap.repositories import Repositories
+from buildkit.bootstrap.sections import Section
 from buildkit.steps import BootstrapStep
 
 LOCAL = "local"  # the folder of a repository with the package files of the context

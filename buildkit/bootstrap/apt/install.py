@@ -13,10 +13,10 @@ from buildkit.bootstrap.apt.programs import INSTALLER, PROGRAMS, check_programs
 from buildkit.bootstrap.apt.resolving import place_of, resolve
 from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.install import environment, proxies
+from buildkit.bootstrap.keys import Key
 from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.ownership import Ownership
 from buildkit.bootstrap.package_files import RefusedPackage, place_packages
-from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.resolved import AnyPackage, Resolved
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.bootstrap.transcript import Log

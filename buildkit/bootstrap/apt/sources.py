@@ -9,17 +9,11 @@ from collections.abc import Iterator
 
 from buildkit.bootstrap.access import access_of
 from buildkit.bootstrap.fetching import SCHEMES, Reader
+from buildkit.bootstrap.keys import Key, read_key
 from buildkit.bootstrap.openpgp import fingerprints
-from buildkit.bootstrap.repositories import (
-    Key,
-    Repositories,
-    Section,
-    are_files,
-    located,
-    place_url,
-    read_key,
-)
+from buildkit.bootstrap.repositories import Repositories, are_files, located
 from buildkit.bootstrap.secrets import Secrets
+from buildkit.bootstrap.sections import Section, place_url
 from buildkit.errors import BuildError, NetworkError
 from buildkit.packages.dpkg_status import stanzas
 from buildkit.packages.errors import PackageError
