@@ -5,52 +5,63 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from buildkit import history
-from buildkit.platforms import parts_of
-from buildkit.steps import BootstrapStep, Package, Repository
+from buildkit.platforms import rpm_architecture
+from buildkit.run_plan import one_of, plan_mounts
+from buildkit.steps import (
+    CLEANINGS,
+    MANAGERS,
+    Base,
+    BootstrapStep,
+    ContextBase,
+    Package,
+    PackageFile,
+    Repository,
+    RunMount,
+)
 from grammar import Bootstrap, Word
+from grammar.values.mounts import SecretMount
 
 if TYPE_CHECKING:
     from buildkit.stage_plan import StagePlanner
 
 # The package manager replaces these itself, also in `url=`.
 _MANAGER_VARIABLES = frozenset({"releasever", "basearch", "arch"})
-_REPOSITORY_KEYS = frozenset({"id", "url", "key", "priority"})
-_RPM_ARCHITECTURES = {
-    "386": "i686",
-    "amd64": "x86_64",
-    "arm64": "aarch64",
-    "armv7": "armv7hl",
-    "loong64": "loongarch64",
-}
+_REPOSITORY_KEYS = ("id", "url", "key", "priority")
 
 
 def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
     """Expand one BOOTSTRAP; raises ContainerfileError."""
-    _refuse_unsupported(stage, bootstrap)
     packages = tuple(_package(stage, word) for word in bootstrap.packages)
-    if not packages:
+    lists = tuple(_list(stage, word) for word in bootstrap.from_files)
+    modules = tuple(_module(stage, word) for word in bootstrap.modules)
+    if not (packages or lists or modules):
         raise stage.error("BOOTSTRAP without a package", bootstrap.span)
+    arch = stage.expand_optional(bootstrap.arch) or rpm_architecture(stage.platform)
+    number = sum(isinstance(step, BootstrapStep) for step in stage.steps)
     return BootstrapStep(
         about=stage.about(bootstrap, history.made_files(bootstrap.text)),
+        name=f"{stage.name}/{number}/{arch}",
+        manager=one_of(stage, "--manager", bootstrap.manager, MANAGERS),
         packages=packages,
+        lists=lists,
         excludes=tuple(stage.expand(word) for word in bootstrap.excludes),
+        modules=modules,
         repositories=tuple(_repository(stage, word) for word in bootstrap.repos),
-        keys=tuple(stage.expand(word) for word in bootstrap.keys),
+        keys=tuple(_word(stage, "--key", word) for word in bootstrap.keys),
         releasever=stage.expand_optional(bootstrap.releasever),
-        arch=_rpm_architecture(stage.platform),
-        setopts=tuple(stage.expand(word) for word in bootstrap.setopts),
+        arch=arch,
+        setopts=tuple(_setopt(stage, word) for word in bootstrap.setopts),
         dbpath=_dbpath(stage, bootstrap.dbpath),
         langs=stage.expand_optional(bootstrap.langs),
+        clean=one_of(stage, "--clean", bootstrap.clean, CLEANINGS),
+        lock=stage.expand_optional(bootstrap.lock),
+        tools=_tools(stage, bootstrap.tools),
+        secrets=_secrets(stage, bootstrap.mounts),
         weak=bootstrap.weak,
         docs=bootstrap.docs,
         gpgcheck=not bootstrap.nogpgcheck,
         allow_scriptlet_failure=bootstrap.allow_scriptlet_failure,
     )
-
-
-def _rpm_architecture(platform: str) -> str:
-    _, architecture, variant = parts_of(platform)
-    return _RPM_ARCHITECTURES.get(architecture + variant, architecture)
 
 
 def _package(stage: StagePlanner, word: Word) -> Package:
@@ -64,26 +75,50 @@ def _package(stage: StagePlanner, word: Word) -> Package:
     return Package(text=text, span=word.span)
 
 
-def _refuse_unsupported(stage: StagePlanner, bootstrap: Bootstrap) -> None:
-    manager = stage.expand_optional(bootstrap.manager)
-    if manager not in ("", "auto", "dnf"):
-        assert bootstrap.manager is not None
-        raise stage.unsupported(f"--manager={manager}", bootstrap.manager.span)
-    single = {
-        "--arch": bootstrap.arch,
-        "--clean": bootstrap.clean,
-        "--lock": bootstrap.lock,
-        "--tools": bootstrap.tools,
-    }
-    several = {
-        "--module": bootstrap.modules,
-        "--from-file": bootstrap.from_files,
-        "--mount": bootstrap.mounts,
-    }
-    words = [(name, word) for name, word in single.items() if word is not None]
-    words += [(name, found[0]) for name, found in several.items() if found]
-    for name, word in words:
-        raise stage.unsupported(f"BOOTSTRAP {name}", word.span)
+def _list(stage: StagePlanner, word: Word) -> PackageFile:
+    return PackageFile(path=_word(stage, "--from-file", word).text, span=word.span)
+
+
+def _word(stage: StagePlanner, flag: str, word: Word) -> Package:
+    text = stage.expand(word)
+    if not text:
+        raise stage.error(f"{flag} is empty", word.span)
+    return Package(text=text, span=word.span)
+
+
+def _module(stage: StagePlanner, word: Word) -> Package:
+    module = _word(stage, "--module", word)
+    name, colon, stream = module.text.partition(":")
+    if not (name and colon and stream):
+        raise stage.error(f"--module={module.text}: NAME:STREAM expected", word.span)
+    return module
+
+
+def _setopt(stage: StagePlanner, word: Word) -> str:
+    text = stage.expand(word)
+    name, equals, _ = text.partition("=")
+    if not name or not equals:
+        raise stage.error(f"--setopt={text}: NAME=VALUE expected", word.span)
+    return text
+
+
+def _tools(stage: StagePlanner, word: Word | None) -> Base | None:
+    if word is None:
+        return None
+    found = stage.origin(word, None)
+    if isinstance(found, ContextBase):
+        raise stage.unsupported("BOOTSTRAP --tools with a directory", word.span)
+    return found
+
+
+def _secrets(stage: StagePlanner, words: tuple[Word, ...]) -> tuple[RunMount, ...]:
+    mounts = plan_mounts(stage, words)
+    for mount in mounts:
+        if not isinstance(mount.mount, SecretMount):
+            raise stage.error(
+                "BOOTSTRAP takes secrets alone", mount.span, "--mount=type=secret,id=NAME"
+            )
+    return mounts
 
 
 def _dbpath(stage: StagePlanner, word: Word | None) -> str:
@@ -105,9 +140,8 @@ def _repository(stage: StagePlanner, word: Word) -> Repository:
     for part in text.split(","):
         name, equals, value = part.partition("=")
         if name not in _REPOSITORY_KEYS or not equals or not value:
-            raise stage.error(
-                f"--repo: {part!r} is not one of id=, url=, key=, priority=", word.span
-            )
+            known = ", ".join(f"{key}=" for key in _REPOSITORY_KEYS)
+            raise stage.error(f"--repo: {part!r} is not one of {known}", word.span)
         values[name] = value
     if "id" not in values or "url" not in values:
         raise stage.error("--repo: id=NAME,url=URL or a .repo file expected", word.span)

@@ -90,18 +90,18 @@ class _UnreadableError(Exception):
 class Chowns:
     """Answers one container, and keeps what it asked for; an attendant of `buildkit.processes`.
 
-    `root` is the new root where the container has it, `upper` where its files are on this machine,
-    which is the same place for a directory without layers below.
+    `root` is the new root where the container has it, `upper` where its files are on this machine;
+    in a `fresh` one there were none.
     """
 
-    def __init__(self, owners: Owners, *, root: str, upper: str) -> None:
+    def __init__(self, owners: Owners, *, root: str, upper: str, fresh: bool) -> None:
         self.unheard = 0  # the kernel's errno, where there was no listener
         self.unknown: list[str] = []  # owners that were changed and not recorded, as sentences
         self._owners = owners
         self._root = root
         self._upper = upper
-        self._any = root != upper  # whether a file may have another owner than root
-        self._groups = root != upper  # whether a directory may have another group
+        self._any = not fresh  # whether a file may have another owner than root
+        self._groups = not fresh  # whether a directory may have another group
         self._listener: Listener | None = None
         self._channel, self._theirs = open_channel()
 

@@ -84,6 +84,11 @@ class Trees:
         self._give_back(tree)
         return Result(layer=layer, epoch=epoch)
 
+    def give_up(self, tree: Tree) -> None:
+        """Remove a tree that was taken, if it was not given back."""
+        if tree not in self._idle and os.path.exists(tree.root):
+            remove_tree(tree.root)
+
     def aside(self, tree: Tree) -> str:
         """An empty directory that looks as a tree's root does, for `link`."""
         aside = self._work.directory("layer")

@@ -46,10 +46,12 @@ def execute(
     store: Store,
     work: Workspace,
     output: Output,
+    reuses: bool,
     count: Count | None = None,
 ) -> Result:
     """Do a step in a workspace of its own and commit what it changed.
 
+    With `reuses`, what a BOOTSTRAP finds out to have been installed before is not installed again.
     Raises BuildError, or LocatedError for one word of the instruction.
     """
     if isinstance(step, CopyStep) and not prepared.added:
@@ -89,21 +91,36 @@ def execute(
                 )
             epoch = settings.clamped(max(epoch, newest))
         case BootstrapStep():
-            from buildkit.bootstrap.install import install
+            from buildkit.bootstrap.perform import all_visible, cache_of, perform
+            from buildkit.bootstrap.surroundings import Contained
 
-            assert prepared.repositories is not None
-            newest = install(
+            bootstrap = prepared.bootstrap
+            assert bootstrap is not None
+            image = bootstrap.tools
+            tools = () if image is None else apply_layers(store, image, work)
+            return perform(
                 step,
-                prepared.repositories,
-                snapshot,
+                state,
+                bootstrap,
+                Contained(
+                    snapshot,
+                    store=store,
+                    work=work,
+                    tools=tools,
+                    visible=all_visible(bootstrap),
+                    cache=cache_of(bootstrap.asked.repositories, store),
+                ),
+                settings=settings,
                 store=store,
-                work=work,
-                epoch=settings.epoch,
-                least_epoch=state.epoch,
-                output=output,
+                tools=tools,
                 owners=owners,
+                reuses=reuses,
+                output=output,
+                count=count,
+                commit=lambda newest: commit(
+                    store, work, snapshot, state.diff_ids, newest, count=count, owners=owners
+                ),
             )
-            epoch = settings.clamped(max(epoch, newest))
         case ConfigureStep():
             raise AssertionError("a change of the configuration is not executed")
         case _:
@@ -121,6 +138,8 @@ def execute_on_tree(
     store: Store,
     work: Workspace,
     output: Output,
+    reuses: bool,
+    count: Count | None = None,
 ) -> Result:
     """The same without mounts, on a copy of the root filesystem."""
     tree = trees.take(state)
@@ -154,21 +173,32 @@ def execute_on_tree(
             if step.link:
                 return trees.link(tree, root, epoch)
         case BootstrapStep():
-            from buildkit.bootstrap.install_on_tree import install_on_tree
+            from buildkit.bootstrap.perform import cache_of, perform
+            from buildkit.bootstrap.surroundings import Uncontained
 
-            assert prepared.repositories is not None
-            newest = install_on_tree(
+            bootstrap = prepared.bootstrap
+            assert bootstrap is not None
+            if bootstrap.tools is not None:
+                raise BuildError(
+                    "BOOTSTRAP --tools needs namespaces, which there are none of here",
+                    hint="see --isolation",
+                )
+            result = perform(
                 step,
-                prepared.repositories,
-                tree,
+                state,
+                bootstrap,
+                Uncontained(tree, work=work, cache=cache_of(bootstrap.asked.repositories, store)),
+                settings=settings,
                 store=store,
-                work=work,
-                epoch=settings.epoch,
-                least_epoch=state.epoch,
-                output=output,
+                tools=(),
                 owners=owners,
+                reuses=reuses,
+                output=output,
+                count=count,
+                commit=lambda newest: trees.commit(tree, newest, owners),
             )
-            epoch = settings.clamped(max(epoch, newest))
+            trees.give_up(tree)
+            return result
         case ConfigureStep():
             raise AssertionError("a change of the configuration is not executed")
         case _:

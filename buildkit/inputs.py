@@ -8,6 +8,8 @@ An input is a tuple whose first member says its kind:
     ("file", path, digest)                               a file of this machine
     ("url", url, digest)                                 a document of a server
     ("download", url, epoch, digest, mtime)              a file that ADD fetched
+    ("package", path, sha256)                            a package of the context
+    ("private", url)                                     a document that takes credentials
     ("git", url, ref, commit, full name of ref)          a branch or tag of a repository
     ("program", name, path)                              a program on PATH
     ("image", name, platform, (digest, ...))             a base image: its config and layers
@@ -110,6 +112,12 @@ def _now(item: Input, store: Store, known: StatCache) -> Input:
         from buildkit.bootstrap.fetching import fetch
 
         return kind, name, str(digest_of(fetch(name)))
+    if kind == "package":
+        from buildkit.bootstrap.fetching import file_sha256
+
+        return kind, name, file_sha256(name)
+    if kind == "private":
+        return ()
     if kind == "download":
         from buildkit.download import download_input
 

@@ -59,6 +59,7 @@ def inventory(store: Store) -> list[Item]:
         (INDEXES, "indexes"),
         (STARTS, "known"),
         (DOWNLOADS, "downloads"),
+        (PACKAGES, "packages"),
         (PACKAGES, "dnf"),
         (MOUNTS, "mounts"),
     ):

@@ -15,6 +15,7 @@ from buildkit.scope import Scope, global_arguments
 from buildkit.stage_plan import StagePlanner
 from buildkit.steps import Base, ContextBase, ImageBase, Plan, PlannedStage, Scratch, StageBase
 from grammar import (
+    Bootstrap,
     Containerfile,
     ContainerfileError,
     ContainerfileErrors,
@@ -154,6 +155,7 @@ class Planner:
                 self._file,
                 scope,
                 config,
+                name=stage.name or f"stage-{stage.index}",
                 platform=platform,
                 origin=functools.partial(self._origin, stage),
             )
@@ -170,7 +172,7 @@ class Planner:
             stages.append(
                 PlannedStage(
                     id=self._stage(stage.index),
-                    name=stage.name or f"stage-{stage.index}",
+                    name=planner.name,
                     platform=platform,
                     base=base,
                     base_span=stage.from_.image.span,
@@ -296,6 +298,8 @@ class Planner:
                 for word in instruction.mounts:
                     if name := read_mount(word).get("from"):
                         found.append(self._origin(stage, word, name))
+            if isinstance(instruction, Bootstrap) and instruction.tools is not None:
+                found.append(self._origin(stage, instruction.tools))
         return found
 
     def _origin(self, stage: Stage, word: Word, name: str | None = None) -> Base | ContextBase:

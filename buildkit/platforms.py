@@ -30,6 +30,14 @@ _HINT = (
     "Fedora: dnf install qemu-user-static), or do the work in a stage "
     "FROM --platform=$BUILDPLATFORM"
 )
+# What rpm calls architectures that have another name in OCI's words.
+_RPM_ARCHITECTURES = {
+    "386": "i686",
+    "amd64": "x86_64",
+    "arm64": "aarch64",
+    "armv7": "armv7hl",
+    "loong64": "loongarch64",
+}
 
 
 def read_platforms(words: tuple[str, ...], here: str) -> tuple[str, ...]:
@@ -105,3 +113,14 @@ def _program(machine: int, big: bool, wide: bool) -> bytes:
     address = "Q" if wide else "I"
     numbers = (2, machine, 1, 0, 0, 0, 0, size, 0, 0, 0, 0, 0)  # ET_EXEC, …, EV_CURRENT
     return ident + struct.pack(f"{order}HHI{3 * address}IHHHHHH", *numbers)
+
+
+def rpm_architecture(platform: str) -> str:
+    """The architecture of a platform, in rpm's words."""
+    _, architecture, variant = parts_of(platform)
+    return _RPM_ARCHITECTURES.get(architecture + variant, architecture)
+
+
+def docker_architecture(word: str) -> str:
+    """An architecture in OCI's words, whichever it was given in."""
+    return {rpm: ours for ours, rpm in _RPM_ARCHITECTURES.items()}.get(word, word)

@@ -11,7 +11,7 @@ from buildkit.cache import Parts
 from buildkit.contents import GoneError
 from buildkit.counting import Count
 from buildkit.errors import BuildError, LocatedError
-from buildkit.inputs import HiddenError, Input, context_input, find_program, is_same_context
+from buildkit.inputs import HiddenError, Input, context_input, is_same_context
 from buildkit.state import LEAST_EPOCH, Settings, State
 from buildkit.steps import (
     AnyStep,
@@ -28,7 +28,7 @@ from runtime.store.store import Store
 
 if TYPE_CHECKING:
     from buildkit.adding import Added
-    from buildkit.bootstrap.repositories import Repositories
+    from buildkit.bootstrap.prepare import PreparedBootstrap
 
 # A file's times come from a clock that is read a hundred times a second, or more often.
 _GRAIN_NS = 20_000_000
@@ -48,7 +48,7 @@ class Prepared(Record):
     added: tuple[Added, ...] = ()  # of an ADD instead, if it does more than COPY
     origins: Origins = ()
     bound: tuple[tuple[str, ...], ...] = ()  # of each mount: its paths in the context
-    repositories: Repositories | None = None
+    bootstrap: PreparedBootstrap | None = None
     inputs: tuple[Input, ...] = ()  # what it takes from outside the store
     began: int = 0  # when these were looked at, in nanoseconds of the clock that files have
 
@@ -77,7 +77,7 @@ def prepare(
             within = settings.within(step.context)
             prepared = _prepare_copy(step, state, within, origins[0], store, count)
         case BootstrapStep():
-            prepared = _prepare_bootstrap(step, state, settings)
+            prepared = _prepare_bootstrap(step, state, settings, origins, store)
         case ConfigureStep():
             raise AssertionError("a change of the configuration has no inputs")
         case _:
@@ -106,7 +106,7 @@ def _prepared(
     paths: tuple[str, ...] = (),
     origins: Origins = (),
     bound: tuple[tuple[str, ...], ...] = (),
-    repositories: Repositories | None = None,
+    bootstrap: PreparedBootstrap | None = None,
     inputs: tuple[Input, ...] = (),
     parent: str = "",
     added: tuple[Added, ...] = (),
@@ -118,7 +118,7 @@ def _prepared(
         paths=paths,
         origins=origins,
         bound=bound,
-        repositories=repositories,
+        bootstrap=bootstrap,
         inputs=inputs,
         added=added,
     )
@@ -223,32 +223,20 @@ def _prepare_copy(
     )
 
 
-def _prepare_bootstrap(step: BootstrapStep, state: State, settings: Settings) -> Prepared:
-    from buildkit.bootstrap.dnf import find_manager
-    from buildkit.bootstrap.repositories import read_repositories
+def _prepare_bootstrap(
+    step: BootstrapStep, state: State, settings: Settings, origins: Origins, store: Store
+) -> Prepared:
+    from buildkit.bootstrap.prepare import prepare_bootstrap
 
-    manager = find_manager()
-    repositories = read_repositories(step, settings.context)
-    parts: dict[str, object] = {
-        "kind": "bootstrap",
-        "packages": [package.text for package in step.packages],
-        "excludes": step.excludes,
-        "repositories": [[s.id, s.options] for s in repositories.sections],
-        "metadata": repositories.metadata,
-        "keys": [key.content.decode("latin-1") for key in repositories.keys],
-        "releasever": step.releasever,
-        "arch": step.arch,
-        "setopts": step.setopts,
-        "dbpath": step.dbpath,
-        "langs": step.langs,
-        "weak": step.weak,
-        "docs": step.docs,
-        "gpgcheck": step.gpgcheck,
-        "manager": os.path.basename(manager),
-    }
-    programs = tuple(("program", name, find_program(name)) for name in ("dnf", "dnf5"))
+    tools = origins[0] if origins else None
+    found = prepare_bootstrap(step, state, settings, tools, store)
     return _prepared(
-        parts, state, repositories=repositories, inputs=(*programs, *repositories.inputs)
+        found.parts,
+        state,
+        epoch=found.epoch,
+        origins=origins,
+        bootstrap=found.bootstrap,
+        inputs=found.inputs,
     )
 
 

@@ -35,9 +35,9 @@ def plan_run(stage: StagePlanner, run: Run) -> RunStep:
         proxies=tuple(f"{name}={value}" for name, value in stage.scope.proxies.items()),
         cwd=stage.absolute("."),
         user=stage.config.user,
-        network=_one_of(stage, "--network", run.network, ("default", "none", "host")),
-        insecure=_one_of(stage, "--security", run.security, ("sandbox", "insecure")) != "sandbox",
-        mounts=_mounts(stage, run.mounts),
+        network=one_of(stage, "--network", run.network, ("default", "none", "host")),
+        insecure=one_of(stage, "--security", run.security, ("sandbox", "insecure")) != "sandbox",
+        mounts=plan_mounts(stage, run.mounts),
         script=script,
         script_lines=_script_lines(run),
         shell=(stage.config.shell or DEFAULT_SHELL)[0],
@@ -64,7 +64,8 @@ def plan_shell(stage: StagePlanner, instruction: Instruction) -> RunStep:
     return step.replace(about=step.about.replace(text="shell"), by_hand=True)
 
 
-def _one_of(stage: StagePlanner, name: str, word: Word | None, values: tuple[str, ...]) -> str:
+def one_of(stage: StagePlanner, name: str, word: Word | None, values: tuple[str, ...]) -> str:
+    """The value of a flag, by default the first of `values`; raises ContainerfileError."""
     value = stage.expand_optional(word) or values[0]
     if value not in values:
         assert word is not None
@@ -110,7 +111,8 @@ def _is_script(run: Run) -> bool:
     return word.lstrip("0123456789").startswith("<<") and not any(c.isspace() for c in word)
 
 
-def _mounts(stage: StagePlanner, words: tuple[Word, ...]) -> tuple[RunMount, ...]:
+def plan_mounts(stage: StagePlanner, words: tuple[Word, ...]) -> tuple[RunMount, ...]:
+    """The mounts of --mount; raises ContainerfileError."""
     found: list[RunMount] = []
     targets: dict[str, Word] = {}
     for word in words:

@@ -61,12 +61,14 @@ class StagePlanner:
         scope: Scope,
         config: ExecutionParameters,
         *,
+        name: str,
         platform: str,
         origin: Callable[[Word, str | None], Base | ContextBase],
     ) -> None:
         self.scope = scope
         self.config = config
         self.steps: list[AnyStep] = []
+        self.name = name  # of the stage, or `stage-N`
         self.platform = platform  # of what is in the stage
         self._file = containerfile
         self.origin = origin  # what a name after `from` means, which stands in a word

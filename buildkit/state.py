@@ -17,6 +17,8 @@ from runtime.record import Record
 from runtime.store.store import Store
 
 NAMESPACES, CHROOT = "namespaces", "chroot"  # how steps are kept apart from this machine
+# What a lock file is for: used if it is there, wanted to be there, ignored, or made.
+LOCK_USED, LOCK_REQUIRED, LOCK_OFF, LOCK_MADE = "used", "required", "off", "made"
 LEAST_EPOCH = 315532800  # 1 January 1980: zip files and others can hold no earlier time
 
 
@@ -43,6 +45,14 @@ class State(Record):
         return tuple(store.layer(chain_id) for chain_id in reversed(chain_ids(self.diff_ids)))
 
 
+class Locks(Record):
+    """What the lock file of a build is for."""
+
+    mode: str = LOCK_USED
+    path: str = ""  # of the file; empty: there is none
+    updated: tuple[str, ...] | None = None  # packages that change in a new one; None: all may
+
+
 class Settings(Record):
     """What is asked of a build beside its plan."""
 
@@ -57,6 +67,7 @@ class Settings(Record):
     isolation: str = NAMESPACES
     run: RunOptions = RunOptions()
     supplies: Supplies = Supplies()
+    locks: Locks = Locks()
     known: StatCache | None = None  # saves reading unchanged files of the context
 
     def reuses(self, stage: PlannedStage) -> bool:

@@ -160,43 +160,62 @@ class Repository(Record):
 
 
 class Package(Record):
-    """What is to be installed, in dnf's words: a name, a group, a pattern."""
+    """What is to be installed, in the manager's words: a name, a group, a pattern, a file."""
 
     text: str
+    span: Span
+
+
+class PackageFile(Record):
+    """`--from-file`: a file of the context with a list as in a heredoc."""
+
+    path: str
     span: Span
 
 
 class BootstrapStep(Step):
     """Installs packages from outside the image."""
 
+    name: str  # what a lock file calls it: STAGE/NUMBER/ARCHITECTURE
+    manager: str  # one of MANAGERS
     packages: tuple[Package, ...]
+    lists: tuple[PackageFile, ...]  # more of them, and excludes
     excludes: tuple[str, ...]
+    modules: tuple[Package, ...]  # NAME:STREAM
     repositories: tuple[Repository, ...]
-    keys: tuple[str, ...]  # paths inside the context, or URLs
+    keys: tuple[Package, ...]  # paths inside the context, or URLs
     releasever: str
-    arch: str
+    arch: str  # in rpm's words
     setopts: tuple[str, ...]
     dbpath: str
     langs: str
+    clean: str  # one of CLEANINGS
+    lock: str  # path inside the context, "off", or empty for what the command line says
+    tools: Base | None  # where the manager is, instead of on this machine
+    secrets: tuple[RunMount, ...]
     weak: bool
     docs: bool
     gpgcheck: bool
     allow_scriptlet_failure: bool
 
 
+MANAGERS = ("auto", "dnf", "dnf5", "apt")
+CLEANINGS = ("auto", "all", "none")
 AnyStep = ConfigureStep | RunStep | WorkdirStep | CopyStep | BootstrapStep
 
 
 def origins_of(step: AnyStep) -> tuple[tuple[Base | None, Span], ...]:
     """Where else than from its root and the context a step takes files; and who says so.
 
-    One for each mount of a RUN, one of a COPY.
+    One for each mount of a RUN, one of a COPY, one of a BOOTSTRAP with --tools.
     """
     match step:
         case CopyStep():
             return ((step.origin, step.about.span),)
         case RunStep():
             return tuple((mount.origin, mount.span) for mount in step.mounts)
+        case BootstrapStep(tools=tools) if tools is not None:
+            return ((tools, step.about.span),)
         case _:
             return ()
 

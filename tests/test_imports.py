@@ -17,7 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "buildkit": {"grammar", "runtime", "requests", "zstandard"},
 }
 # Runs under the Python of the host's dnf, not under ours.
-FOREIGN = {"buildkit/bootstrap/dnf_plugin.py": {"dnf", "rpm"}}
+FOREIGN = {"buildkit/bootstrap/dnf_resolver.py": {"dnf", "hawkey", "libdnf"}}
 
 
 def _imports(path: Path) -> Iterator[str]:

@@ -6,11 +6,16 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import shutil
 import sqlite3
+from collections.abc import Iterable
 
-# Where an rpm database may be (rpm's %_dbpath, by distribution and age).
-DATABASE_PLACES = ("/usr/lib/sysimage/rpm", "/var/lib/rpm")
+from buildkit.bootstrap.resolved import Module
+from buildkit.errors import BuildError
+from buildkit.packages.errors import PackageError
+from buildkit.packages.rpm_database import SQLITE, read_headers
+from buildkit.packages.rpm_header import FILEMTIMES
 
 _REMOVED = (
     "root/.rpmdb",
@@ -26,25 +31,79 @@ _BACKUPS = ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")
 _MADE_BY_DNF = ("etc/dnf/modules.d", "etc/dnf", "var/lib/dnf", "var/cache/dnf")
 
 
-def clean(root: str, *, dbpath: str, before: frozenset[str]) -> None:
+def newest_file(database: str) -> int:
+    """The newest time of a file, in seconds, as the packages in a database's directory say it.
+
+    A file may be newer than its package claims to be; to clamp it would make `rpm -V` report it.
+    Ghosts count too: what they say comes from the packages as well.
+    """
+    path = f"{database}/{SQLITE}"
+    if not os.path.exists(path):
+        return 0
+    newest = 0
+    try:
+        for header in read_headers(path):
+            if FILEMTIMES in header:
+                newest = max(newest, *header.integers(FILEMTIMES), 0)
+    except PackageError as error:
+        raise BuildError(f"the package database of the new system: {error}") from error
+    return newest
+
+
+def clean(root: str, *, dbpath: str, before: frozenset[str], how: str) -> None:
     """Clean a root after an installation; `before` is what `present` said ahead of it.
+
+    `how` is one of `steps.CLEANINGS`: with `all` the database of packages goes too, with `none`
+    whatever rpm and scriptlets left stays.
 
     Changes the caller's root directory for good, so that no link of the new system can lead to
     the host's files: to be called in a child.
     """
     os.chroot(root)
     os.chdir("/")
-    root = ""
-    for pattern in _REMOVED:
-        for path in glob.glob(f"{root}/{pattern}"):
-            _remove(path)
-    for name in _BACKUPS:
-        _remove(f"{root}/etc/{name}-")
-    if not glob.glob(f"{root}/usr/bin/*dnf*"):
+    if how != "none":
+        for pattern in _REMOVED:
+            for path in glob.glob(f"/{pattern}"):
+                _remove(path)
+        for name in _BACKUPS:
+            _remove(f"/etc/{name}-")
         for path in _MADE_BY_DNF:
-            if path not in before and _is_empty(f"{root}/{path}"):
-                os.rmdir(f"{root}/{path}")
-    settle_database(f"{root}{dbpath}")
+            if path not in before and not glob.glob("/usr/bin/*dnf*") and _is_empty(f"/{path}"):
+                os.rmdir(f"/{path}")
+        if os.path.isfile("/etc/machine-id") and os.path.getsize("/etc/machine-id"):
+            os.truncate("/etc/machine-id", 0)  # machine-id(5): made at the first boot
+    if how == "all":
+        _remove(dbpath)
+    else:
+        settle_database(dbpath)
+
+
+def write_modules(modules: Iterable[Module]) -> None:
+    """Write down which streams are enabled, for a dnf of the system's own; in its root."""
+    for module in modules:
+        os.makedirs("/etc/dnf/modules.d", exist_ok=True)
+        with open(f"/etc/dnf/modules.d/{module.name}.module", "w", encoding="utf-8") as file:
+            file.write(f"[{module.name}]\nname={module.name}\nstream={module.stream}\n")
+            file.write("profiles=\nstate=enabled\n")
+
+
+def move_database(dbpath: str) -> None:
+    """Put the database where the rpm of the new system looks for it; in its root."""
+    try:
+        with open("/usr/lib/rpm/macros", encoding="utf-8", errors="replace") as file:
+            found = re.search(r"^%_dbpath\s+(\S+)", file.read(), re.MULTILINE)
+    except OSError:  # the system has no rpm of its own
+        return
+    if found is None:
+        return
+    wanted = found[1].replace("%{_var}", "/var").replace("%{_usr}", "/usr")
+    wanted = wanted.replace("%{_prefix}", "/usr").replace("%{_localstatedir}", "/var")
+    if "%" in wanted or os.path.realpath(wanted) == os.path.realpath(dbpath):
+        return
+    os.makedirs(wanted, exist_ok=True)
+    for name in os.listdir(dbpath):
+        shutil.move(f"{dbpath}/{name}", f"{wanted}/{name}")
+    os.rmdir(dbpath)
 
 
 def present(*roots: str) -> frozenset[str]:

@@ -6,13 +6,18 @@ requests is loaded only for a server: a build from local repositories does witho
 from __future__ import annotations
 
 import os
+from types import MappingProxyType
 
+from buildkit.bootstrap.access import Access, access_of
 from buildkit.errors import BuildError, NetworkError
+from buildkit.urls import without_password
 from runtime.oci.digest import digest_of
 from runtime.sandbox.rootpath import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from buildkit.inputs import Input
 
 SCHEMES = ("http://", "https://", "ftp://", "file:")
@@ -23,13 +28,23 @@ _MAX_DOCUMENT = 1 << 24  # bytes
 class Reader:
     """Reads documents and remembers what they were."""
 
-    def __init__(self, context: str) -> None:
-        """`context` is the directory that names without a scheme are looked for in."""
+    def __init__(self, context: str, secrets: Mapping[str, bytes] = MappingProxyType({})) -> None:
+        """`context` is the directory that names without a scheme are looked for in.
+
+        `secrets` are documents by the paths that mounts give them: read, and not remembered.
+        """
         self._context = context
+        self._secrets = secrets
         self.inputs: list[Input] = []
+
+    def is_secret(self, name: str) -> bool:
+        """Whether a name is that of a secret."""
+        return name in self._secrets
 
     def read(self, name: str, what: str) -> bytes:
         """Content of a URL or of a file of the context; `what` is how errors call it."""
+        if name in self._secrets:
+            return self._secrets[name]
         if name.startswith(SCHEMES):
             return self.fetch(name, what)
         path = self.place(name, what)
@@ -37,15 +52,20 @@ class Reader:
             raise BuildError(f"{what} {name!r}: not a file")
         return self._file(path, what)
 
-    def fetch(self, url: str, what: str) -> bytes:
+    def fetch(self, url: str, what: str, access: Access | None = None) -> bytes:
         """Content of a URL; raises NetworkError that says what was wanted, and why not."""
         if url.startswith("file:"):
             return self._file(local_path(url), what)
         try:
-            content = fetch(url)
+            content = fetch(url, access)
         except NetworkError as error:
             raise NetworkError(f"{what}: {error.message}", hint=error.hint) from error
-        self.inputs.append(("url", url, str(digest_of(content))))
+        shown = without_password(url)
+        if shown != url or (access is not None and access.is_private):
+            # What was sent for is not written down: the next build looks for itself.
+            self.inputs.append(("private", shown))
+        else:
+            self.inputs.append(("url", url, str(digest_of(content))))
         return content
 
     def place(self, path: str, what: str) -> str:
@@ -73,16 +93,25 @@ class Reader:
         return content
 
 
-def fetch(url: str) -> bytes:
+def fetch(url: str, access: Access | None = None) -> bytes:
     """Content of an http, https or ftp URL; raises NetworkError."""
     import requests
 
+    arguments = (access or access_of({})).arguments()
     try:
-        response = requests.get(url, timeout=TIMEOUT_S)
+        response = requests.get(url, timeout=TIMEOUT_S, **arguments)
         response.raise_for_status()
-    except requests.RequestException as error:
-        raise NetworkError(f"{url}: {reason(error)}") from error
+    except (requests.RequestException, OSError) as error:  # OSError: no such CA file
+        raise NetworkError(f"{without_password(url)}: {reason(error)}") from error
     return response.content
+
+
+def file_sha256(path: str) -> str:
+    """The SHA-256 of a file, hexadecimal."""
+    import hashlib
+
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def local_path(url: str) -> str:
@@ -98,4 +127,6 @@ def reason(error: Exception) -> str:
 
     text = str(error)
     found = re.search(r"(\[Errno -?\d+\] [^'\")]+|\d{3} (?:Client|Server) Error: [^:]+)", text)
+    if found is None and isinstance(error, OSError) and "TLS CA" in text:
+        return text
     return found[1] if found else type(error).__name__

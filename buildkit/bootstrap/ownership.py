@@ -21,27 +21,32 @@ if TYPE_CHECKING:
 
 
 class Ownership:
-    """A context manager for one installation to `root`, whose files are in `upper`.
+    """A context manager for one installation.
+
+    The programs have the new root at `root`; what it gets is in `upper` on this machine, and
+    nothing was there before if it is `fresh`.
 
     With `owners` None, files are given to whom they belong, and there is nothing to do.
     """
 
-    def __init__(self, owners: Owners | None, *, root: str, upper: str) -> None:
+    def __init__(self, owners: Owners | None, *, root: str, upper: str, fresh: bool) -> None:
         self._owners = owners
-        self._root, self._upper = root, upper
-        self.attendant = None if owners is None else Chowns(owners, root=root, upper=upper)
+        self._upper = upper
+        self.attendant = (
+            None if owners is None else Chowns(owners, root=root, upper=upper, fresh=fresh)
+        )
 
     @property
     def entry(self) -> Entry | None:
         """What the container of the installation needs for it."""
         return None if self.attendant is None else self.attendant.entry
 
-    def note_packaged(self, dbpath: str) -> Mapping[str, Owner]:
-        """What the database adds, for `settle`; to be called where the root can be seen."""
+    def note_packaged(self, root: str, dbpath: str) -> Mapping[str, Owner]:
+        """What the database adds, for `settle`; `root` is where the new root can be seen now."""
         if self._owners is None or self.attendant is None:
             return {}
         if self.attendant.unheard:
-            changing = changing_scriptlets(self._root, dbpath)
+            changing = changing_scriptlets(root, dbpath)
             if changing:
                 why = os.strerror(self.attendant.unheard)
                 raise BuildError(
@@ -49,7 +54,7 @@ class Ownership:
                     f"followed here: seccomp(2) with a listener: {why}",
                     hint="subordinate ids need no listener: see subuid(5) and newuidmap(1)",
                 )
-        return note_packaged(self._root, self._upper, dbpath, self._owners)
+        return note_packaged(root, self._upper, dbpath, self._owners)
 
     def settle(self, packaged: Mapping[str, Owner]) -> None:
         """Take over what the database added; raises BuildError for a file of an unknown owner."""

@@ -1,4 +1,4 @@
-"""What dnf said: faults that its exit status hides, and which kind of failure it was.
+"""What dnf and rpm said: faults that its exit status hides, and which kind of failure it was.
 
 dnf 4 ends with status 0 when a %post scriptlet fails or an owner is unknown; only its output
 tells. Its last line is often the least telling one, so the lines before it are searched for what
@@ -8,6 +8,7 @@ a user needs to know: which package, scriptlet, key or repository.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from buildkit.errors import BuildError, NetworkError
 from runtime.record import Record
@@ -29,6 +30,29 @@ _NETWORK = (
 )
 # These come with "Cannot download" too, but no network would mend them.
 _NOT_NETWORK = ("checksum doesn't match", "GPG signature verification error")
+
+
+_OUTPUT_KEPT = 1 << 22  # bytes of output that are searched for faults
+# What Debian's rpm says to everybody.
+_NOISE = re.compile(rb"^rpm: (?:RPM should not be used|However assuming you know).*\n", re.M)
+
+
+class Log:
+    """Output: handed on, and kept to be searched for faults."""
+
+    def __init__(self, output: Callable[[bytes], None]) -> None:
+        self._output = output
+        self._said = bytearray()
+
+    def listen(self, chunk: bytes) -> None:
+        """Take in a piece of output."""
+        self._said.extend(chunk[: _OUTPUT_KEPT - len(self._said)])
+        self._output(_NOISE.sub(b"", chunk))
+
+    @property
+    def text(self) -> str:
+        """All of it so far."""
+        return self._said.decode("utf-8", "replace")
 
 
 class _Fault(Record):
@@ -96,6 +120,22 @@ _FAULTS = (
     _fault(
         r"Failed to download metadata for repo '(?P<repo>[^']+)': (?P<why>.*)$",
         "repository {repo!r}: {why}",
+    ),
+    _fault(
+        r"(?P<need>\S+ is needed by (?P<package>\S+))$",
+        "{need}",
+    ),
+    _fault(
+        r"unpacking of archive failed on file (?P<path>\S+?)(?:;[0-9a-f]+)?: cpio: chown failed",
+        "{path}: its owner is a user or group that cannot be had here",
+        "without subordinate ids (subuid(5)) there is one user alone",
+    ),
+    _fault(
+        r"unpacking of archive failed on file (?P<path>\S+?)(?:;[0-9a-f]+)?: cpio: mknod failed",
+        "{path}: a device, which only real root can make",
+    ),
+    _fault(
+        r"needs \S+ on the (?P<where>\S+) filesystem", "no space left on the disk with the store"
     ),
     _fault(r"^.*No space left on device", "no space left on the disk with the store"),
 )

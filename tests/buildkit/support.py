@@ -262,10 +262,12 @@ def processes(directory: Path) -> list[str]:
             cmdline = Path(f"/proc/{pid}/cmdline").read_bytes()
             environ = Path(f"/proc/{pid}/environ").read_bytes()
             links = [os.readlink(f"/proc/{pid}/{name}") for name in ("cwd", "root")]
+            apart = os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+            mounted = Path(f"/proc/{pid}/mountinfo").read_bytes() if apart else b""
         except OSError:
             continue
         needle = os.fsencode(str(directory))
-        if needle in cmdline + environ or any(str(directory) in link for link in links):
+        if needle in cmdline + environ + mounted or any(str(directory) in link for link in links):
             found.append(f"{pid} {cmdline.decode(errors='replace')}")
     return found
 

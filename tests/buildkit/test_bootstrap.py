@@ -333,7 +333,7 @@ def test_a_repository_without_a_key_is_an_error_with_a_hint(with_repository: Pyb
 def test_a_key_that_is_missing_or_none_is_an_error(with_repository: Pybuild) -> None:
     text = "FROM scratch\nBOOTSTRAP --repo=id=hello,url=repo --key={} hello\n"
     _fails(with_repository, text.format("none"), 1, "key 'none'", "Containerfile:2:")
-    _fails(with_repository, text.format("motd"), 1, "not an armored public key")
+    _fails(with_repository, text.format("motd"), 1, "not a public key")
 
 
 @pytest.mark.needs_program("gpg")
@@ -408,7 +408,7 @@ BROKEN = {
     "wrongkey": ("bad-wrongkey", "package", "is signed with another key"),
     "badpayload": ("bad-payload", "package", "package bad-payload-1-1.noarch is damaged"),
     "missingdep": ("bad-missingdep", "package", "needs no-such-package >= 3"),
-    "corrupt": ("bad-corrupt", "repository", "bad-corrupt-1-1.noarch"),
+    "corrupt": ("bad-corrupt", "package", "bad-corrupt-1-1.noarch"),
     "badmd": ("bad-metadata", "repository", "the metadata of repository 'bad' is damaged"),
     "badmdsig": ("bad-mdsig", "repository", "repository 'bad': repomd.xml GPG signature"),
     "conflict": ("bad-conflict-a bad-conflict-b", "instruction", "/usr/share/clash conflicts"),

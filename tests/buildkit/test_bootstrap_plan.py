@@ -30,9 +30,15 @@ def test_flags_are_taken_and_expanded() -> None:
         "FROM scratch\nARG v=9\nBOOTSTRAP --releasever=$v --key=a --key=b --exclude=x* --weak"
         " --docs --langs=de,en --setopt=a=b --dbpath=/db --nogpgcheck --allow-scriptlet-failure p"
     )
-    assert (step.releasever, step.keys, step.excludes) == ("9", ("a", "b"), ("x*",))
+    assert (step.releasever, step.excludes) == ("9", ("x*",))
+    assert [key.text for key in step.keys] == ["a", "b"]
     assert (step.weak, step.docs, step.langs, step.setopts) == (True, True, "de,en", ("a=b",))
     assert (step.dbpath, step.gpgcheck, step.allow_scriptlet_failure) == ("/db", False, True)
+
+
+def test_the_architecture_is_the_platforms_unless_one_is_given() -> None:
+    assert bootstrap_step("FROM scratch\nBOOTSTRAP p").arch == "x86_64"
+    assert bootstrap_step("FROM scratch\nBOOTSTRAP --arch=i686 p").arch == "i686"
 
 
 def test_weak_dependencies_and_documentation_are_left_out_and_keys_checked_by_default() -> None:
@@ -51,10 +57,12 @@ def test_weak_dependencies_and_documentation_are_left_out_and_keys_checked_by_de
         ("--repo=id=a/b,url=c a", 18, "--repo: 'a/b' is not a repository id"),
         ("--repo=id=a,url=b,priority=x a", 18, "--repo: priority 'x' is not a number"),
         ("--dbpath=x a", 20, "--dbpath=x: an absolute path expected"),
-        ("--manager=zypper a", 21, "--manager=zypper is not supported"),
-        ("--lock=l a", 18, "BOOTSTRAP --lock is not supported"),
-        ("--tools=t a", 19, "BOOTSTRAP --tools is not supported"),
-        ("--module=a:1 a", 20, "BOOTSTRAP --module is not supported"),
+        ("--manager=zypper a", 21, "--manager=zypper: auto, dnf, dnf5 or apt"),
+        ("--clean=some a", 19, "--clean=some: auto, all or none"),
+        ("--module=a a", 20, "--module=a: NAME:STREAM expected"),
+        ("--setopt=a a", 20, "--setopt=a: NAME=VALUE expected"),
+        ("--key= a", 17, "--key is empty"),
+        ("--mount=type=tmpfs,target=/a a", 19, "BOOTSTRAP takes secrets alone"),
     ],
 )
 def test_what_cannot_be_is_an_error_at_its_word(words: str, column: int, message: str) -> None:

@@ -30,7 +30,7 @@ AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x1000
 def _asked(root: Path, function: Callable[[], object]) -> tuple[Chowns, Owners]:
     """Call a function in a child whose chown(2) is answered here; it must not raise."""
     owners = Owners()
-    chowns = Chowns(owners, root=str(root), upper=str(root))
+    chowns = Chowns(owners, root=str(root), upper=str(root), fresh=True)
     entry = chowns.entry
     child = os.fork()
     if child == 0:

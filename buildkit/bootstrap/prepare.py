@@ -1,0 +1,117 @@
+"""What a BOOTSTRAP works with, found before anything is done: what is asked for, or locked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from buildkit.bootstrap.asked import Asked, ask
+from buildkit.bootstrap.lock_use import find_locked
+from buildkit.bootstrap.locked import LockedBootstrap
+from buildkit.bootstrap.managers import find_manager
+from buildkit.inputs import Input, find_program
+from buildkit.state import Settings, State
+from buildkit.steps import BootstrapStep
+from runtime.record import Record
+from runtime.store.store import Store
+
+if TYPE_CHECKING:
+    from buildkit.bootstrap.repositories import Key
+    from buildkit.bootstrap.resolved import Resolved
+
+_PROGRAMS = ("dnf-3", "dnf", "dnf5")
+
+
+class PreparedBootstrap(Record):
+    """The inputs of one BOOTSTRAP."""
+
+    asked: Asked
+    locked: LockedBootstrap | None
+    pins: Mapping[str, str] = MappingProxyType({})  # NAME.ARCH: the only version it may have
+    tools: State | None = None  # the image with the programs; None: this machine has them
+
+
+class Found(Record):
+    """The same, with what identifies it."""
+
+    bootstrap: PreparedBootstrap
+    parts: dict[str, object]
+    epoch: int  # seconds; of what the step writes, unless what it installs is newer
+    inputs: tuple[Input, ...]
+
+
+def prepare_bootstrap(
+    step: BootstrapStep, state: State, settings: Settings, tools: State | None, store: Store
+) -> Found:
+    """Read what the step names; raises BuildError or LocatedError."""
+    lock = find_locked(step, settings)
+    locks = lock.locks_it
+    if tools is None and not locks:
+        find_manager(step.manager, ())
+    asked = ask(step, settings, store, metadata=not locks)
+    locked = lock.checked(step, asked) if locks else None
+    prepared = PreparedBootstrap(asked=asked, locked=locked, pins=lock.pins, tools=tools)
+    inputs = (*lock.inputs, *asked.inputs)
+    if locked is not None:
+        epoch = install_epoch(locked.resolved, state, settings, locked)
+        parts = installed_parts(step, locked.resolved, locked.keys, tools)
+        parts["result"] = locked.result
+        return Found(bootstrap=prepared, parts=parts, epoch=epoch, inputs=inputs)
+    parts = {
+        "kind": "bootstrap",
+        **asked.parts,
+        "metadata": asked.repositories.metadata,
+        **_options(step, tools),
+        "modules": [module.text for module in step.modules],
+        "setopts": step.setopts,
+        "weak": step.weak,
+    }
+    if prepared.pins:
+        parts["pins"] = dict(prepared.pins)
+    if tools is None:
+        parts["manager"] = os.path.basename(find_manager(step.manager, ()).program)
+        inputs += tuple(("program", name, find_program(name)) for name in _PROGRAMS)
+    return Found(bootstrap=prepared, parts=parts, epoch=state.epoch, inputs=inputs)
+
+
+def installed_parts(
+    step: BootstrapStep,
+    resolved: Resolved,
+    keys: Mapping[str, tuple[Key, ...]],
+    tools: State | None,
+) -> dict[str, object]:
+    """For the key of an installation: all that changes a byte of it, wherever that was found."""
+    used = {package.repo for package in resolved.packages}
+    prints = {f for repo in used for key in keys.get(repo, ()) for f in key.fingerprints}
+    return {
+        "kind": "installation",
+        "installed": resolved.identity,
+        "keys": sorted(prints),
+        **_options(step, tools),
+    }
+
+
+def install_epoch(
+    resolved: Resolved, state: State, settings: Settings, locked: LockedBootstrap | None
+) -> int:
+    """The install time, in seconds: what was given, else what the lock or the packages say."""
+    if settings.epoch is not None:
+        return settings.epoch
+    return max(state.epoch, resolved.newest if locked is None else locked.epoch)
+
+
+def _options(step: BootstrapStep, tools: State | None) -> dict[str, object]:
+    """Those that have a say in what is installed, or how."""
+    return {
+        "releasever": step.releasever,
+        "arch": step.arch,
+        "dbpath": step.dbpath,
+        "langs": step.langs,
+        "docs": step.docs,
+        "gpgcheck": step.gpgcheck,
+        "clean": step.clean,
+        "allow scriptlet failure": step.allow_scriptlet_failure,
+        "tools": "" if tools is None else tools.parent,
+    }
