@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from buildkit import history
-from buildkit.platforms import parts_of
+from buildkit.platforms import deb_architecture, rpm_architecture
 from buildkit.run_plan import one_of, plan_mounts
 from buildkit.steps import (
     CLEANINGS,
@@ -29,23 +29,7 @@ if TYPE_CHECKING:
 _MANAGER_VARIABLES = frozenset({"releasever", "basearch", "arch"})
 _DNF_KEYS = ("id", "url", "key", "priority")
 _APT_KEYS = ("id", "url", "key", "suite", "components")
-_RPM_ARCHITECTURES = {
-    "386": "i686",
-    "amd64": "x86_64",
-    "arm64": "aarch64",
-    "armv7": "armv7hl",
-    "loong64": "loongarch64",
-}
 _LANGS = re.compile(r"[A-Za-z0-9_@.,:-]*")  # names of directories of translations
-_DEB_ARCHITECTURES = {
-    "386": "i386",
-    "armv5": "armel",
-    "armv6": "armhf",
-    "armv7": "armhf",
-    "mips64le": "mips64el",
-    "mipsle": "mipsel",
-    "ppc64le": "ppc64el",
-}
 
 
 def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
@@ -58,7 +42,8 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
     manager = one_of(stage, "--manager", bootstrap.manager, MANAGERS)
     if manager == "apt":
         _check_apt(stage, bootstrap, packages)
-    arch = stage.expand_optional(bootstrap.arch) or _architecture(manager, stage.platform)
+    architecture = deb_architecture if manager == "apt" else rpm_architecture
+    arch = stage.expand_optional(bootstrap.arch) or architecture(stage.platform)
     releasever = stage.expand_optional(bootstrap.releasever)
     number = sum(isinstance(step, BootstrapStep) for step in stage.steps)
     return BootstrapStep(
@@ -87,13 +72,6 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
         gpgcheck=not bootstrap.nogpgcheck,
         allow_scriptlet_failure=bootstrap.allow_scriptlet_failure,
     )
-
-
-def _architecture(manager: str, platform: str) -> str:
-    """A platform in the words of rpm, or of dpkg."""
-    _, architecture, variant = parts_of(platform)
-    known = _DEB_ARCHITECTURES if manager == "apt" else _RPM_ARCHITECTURES
-    return known.get(architecture + variant, architecture)
 
 
 def _check_apt(stage: StagePlanner, bootstrap: Bootstrap, packages: tuple[Package, ...]) -> None:

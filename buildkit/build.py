@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 _LOG_LINES = 20  # of a failed step's output
 
 
-class _Planned(Record):
+class Planned(Record):
     """What is known before anything is done."""
 
     containerfile: Containerfile
@@ -71,7 +71,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
 
     Nothing is written, and None returned, for a shell at some line.
     """
-    planned = _plan(request, store)
+    planned = plan_request(request, store)
     for output in request.outputs:
         _check_output(output, request.platforms)
     for sbom in request.sboms:
@@ -87,10 +87,10 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
     """
     built = []
     for _ in range(2):
-        planned = _plan(request, store)
+        planned = plan_request(request, store)
         with Progress(request.progress, planned.count) as progress:
-            builder = _builder(request, store, known, planned, progress)
-            results = _built(request, store, builder, planned, progress)
+            builder = make_builder(request, store, known, planned, progress)
+            results = run_builder(request, store, builder, planned, progress)
         built.append([shaped(store, result, request.shape) for result in results])
     for one, two in zip(*built, strict=True):
         if difference := first_difference(store, one, two):
@@ -102,7 +102,8 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
     return str(_product(store, built[0], request, request.shape).descriptor.digest)
 
 
-def _plan(request: Request, store: Store) -> _Planned:
+def plan_request(request: Request, store: Store) -> Planned:
+    """Read the Containerfile; raises BuildError, its place in its message."""
     try:
         containerfile = parse(request.text, name=request.name)
         planners = [
@@ -131,7 +132,7 @@ def _plan(request: Request, store: Store) -> _Planned:
         raise located_errors(errors) from errors
     except LocatedError as failure:
         raise _at_its_place(failure, containerfile) from failure
-    return _Planned(
+    return Planned(
         containerfile=containerfile,
         plan=plan,
         images=images,
@@ -141,9 +142,10 @@ def _plan(request: Request, store: Store) -> _Planned:
     )
 
 
-def _builder(
-    request: Request, store: Store, known: StatCache, planned: _Planned, progress: Progress
+def make_builder(
+    request: Request, store: Store, known: StatCache, planned: Planned, progress: Progress
 ) -> Builder:
+    """What carries the plan out; says what is odd about the Containerfile."""
     for warning in planned.warnings:
         progress.note(warning.text(planned.containerfile.source))
     settings = Settings(
@@ -158,6 +160,7 @@ def _builder(
         isolation=request.isolation,
         run=request.run,
         supplies=request.supplies,
+        locks=request.locks,
         known=known,
     )
     return Builder(
@@ -170,8 +173,8 @@ def _builder(
     )
 
 
-def _built(
-    request: Request, store: Store, builder: Builder, planned: _Planned, progress: Progress
+def run_builder(
+    request: Request, store: Store, builder: Builder, planned: Planned, progress: Progress
 ) -> tuple[Built, ...]:
     """Carry the plan out, for all targets; raises BuildError, its place in its message."""
     try:
@@ -190,10 +193,10 @@ def _built(
 
 
 def _carry_out(
-    request: Request, store: Store, known: StatCache, planned: _Planned, progress: Progress
+    request: Request, store: Store, known: StatCache, planned: Planned, progress: Progress
 ) -> Recorded | None:
-    builder = _builder(request, store, known, planned, progress)
-    results = _built(request, store, builder, planned, progress)
+    builder = make_builder(request, store, known, planned, progress)
+    results = run_builder(request, store, builder, planned, progress)
     if request.at is not None:
         return None
     try:

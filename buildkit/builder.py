@@ -24,10 +24,11 @@ from buildkit.platforms import parts_of
 from buildkit.preparation import Origins, Prepared, prepare
 from buildkit.progress import Progress, StepProgress
 from buildkit.scheduler import Scheduler, Steps, Task, Work, value_of
-from buildkit.state import CHROOT, LEAST_EPOCH, Settings, State
+from buildkit.state import CHROOT, LEAST_EPOCH, LOCK_MADE, Settings, State
 from buildkit.steps import (
     AnyStep,
     Base,
+    BootstrapStep,
     ConfigureStep,
     CopyStep,
     ImageBase,
@@ -49,6 +50,7 @@ from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
 if TYPE_CHECKING:
+    from buildkit.bootstrap.asked import Asked
     from buildkit.copied_snapshot import Trees
 
 
@@ -58,6 +60,15 @@ class Built(Record):
     config: ImageConfig
     layers: tuple[Layer, ...]
     inherited: int  # how many of the layers are those of an image that it is based on
+
+
+class DoneBootstrap(Record):
+    """A BOOTSTRAP, what it was asked for, on what, and what it led to."""
+
+    step: BootstrapStep
+    asked: Asked
+    below: str  # `State.parent`
+    result: Result
 
 
 class Builder:
@@ -84,6 +95,7 @@ class Builder:
         self._making: dict[str, Task[Result]] = {}  # by the step's key
         self._trees: Trees | None = None  # instead of snapshots in overlays
         self._inputs: list[Input] = []
+        self.bootstraps: list[DoneBootstrap] = []  # that were resolved just now
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -211,12 +223,15 @@ class Builder:
             return (yield from self._by_hand(step, state, prepared, progress))
         key = cache_key(prepared.parts)
         reuses = self._settings.reuses(stage)
+        # Who makes a lock file wants to know what there is now.
+        anew = self._settings.locks.mode == LOCK_MADE and isinstance(step, BootstrapStep)
         self.explanations.add(self._label(stage), step.about.text, key)
         if key in self._making:
             result = yield from value_of(self._making[key])
             progress.cached()
+            self._note(step, state, prepared, result)
             return result
-        found = look_up(self._store, key) if reuses else None
+        found = look_up(self._store, key) if reuses and not anew else None
         if found is not None:
             progress.cached()
             return found
@@ -224,9 +239,20 @@ class Builder:
             text = step.about.text
             why = self.explanations.why(self._label(stage), text, key, prepared.parts)
             progress.remark(f"MISS {why}" if reuses else "MISS the cache is not to be used")
-        making = self._make(step, state, prepared, progress, reuses=reuses)
+        making = self._make(step, state, prepared, progress, reuses=reuses, anew=anew)
         task = self._making[key] = Task(making)
-        return (yield from value_of(task))
+        result = yield from value_of(task)
+        self._note(step, state, prepared, result)
+        return result
+
+    def _note(self, step: AnyStep, state: State, prepared: Prepared, result: Result) -> None:
+        if isinstance(step, BootstrapStep) and result.resolution is not None:
+            assert prepared.bootstrap is not None
+            self.bootstraps.append(
+                DoneBootstrap(
+                    step=step, asked=prepared.bootstrap.asked, below=state.parent, result=result
+                )
+            )
 
     def _by_hand(
         self, step: RunStep, state: State, prepared: Prepared, progress: StepProgress
@@ -262,13 +288,14 @@ class Builder:
         progress: StepProgress,
         *,
         reuses: bool,
+        anew: bool,
     ) -> Steps[Result]:
         """Do a step, or take over what another build has made of it in the meantime."""
 
         def make(output: Output) -> tuple[Result, bool]:
             key = cache_key(prepared.parts)
             with alone(self._store, key):
-                found = look_up(self._store, key) if reuses else None
+                found = look_up(self._store, key) if reuses and not anew else None
                 if found is not None:
                     return found, True
                 result = self._execute(

@@ -11,6 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from buildkit.locks import wait_for_lock
 from buildkit.recorded import FORMAT
@@ -18,6 +19,9 @@ from runtime.oci.digest import DiffID, Digest
 from runtime.oci.image import LAYER, Descriptor
 from runtime.record import Record
 from runtime.store.store import Store, write_atomically
+
+if TYPE_CHECKING:
+    from buildkit.bootstrap.resolved import Resolution
 
 Parts = Mapping[str, object]  # JSON values; their names are what --explain speaks of
 
@@ -34,6 +38,7 @@ class Result(Record):
 
     layer: Layer | None
     epoch: int
+    resolution: Resolution | None = None  # of a BOOTSTRAP that was done just now
 
 
 def cache_key(parts: Parts) -> str:

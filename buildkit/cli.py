@@ -11,6 +11,7 @@ import os
 import sys
 
 from buildkit.command_line import (
+    CONTAINERFILES,
     HELP,
     SBOM_COMMAND,
     STORE_COMMANDS,
@@ -115,9 +116,7 @@ def _read(line: CommandLine) -> tuple[str, bytes]:
     if line.file == "-":
         return "<stdin>", sys.stdin.buffer.read()
     candidates = (
-        [line.file]
-        if line.file
-        else [os.path.join(line.context, name) for name in ("Containerfile", "Dockerfile")]
+        [line.file] if line.file else [os.path.join(line.context, name) for name in CONTAINERFILES]
     )
     for path in candidates:
         try:
@@ -137,7 +136,9 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     from runtime.store.store import Store, default_root
 
     epoch, limit = _epoch(line), store_limit()
-    outputs = read_outputs(line.outputs, named=bool(line.tags) or line.shell or line.verify)
+    outputs = read_outputs(
+        line.outputs, named=bool(line.tags) or line.shell or line.verify or line.lock
+    )
     sboms = _sbom_files(line, outputs)
     files = tuple(o.dest for o in outputs if o.is_file) + tuple(sbom.dest for sbom in sboms)
     root, context = line.root or default_root(), os.path.realpath(line.context)
@@ -149,13 +150,14 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
         target=line.target,
         build_args=build_arguments(line.build_args),
         epoch=epoch,
-        further_words=further_words(line),
+        further_words=further_words(line, name),
     )
     check_choices(line)
     store = Store(root)
     known = StatCache(store, context)
     found = None
     looks = line.no_cache or line.no_cache_filter or line.explain or line.shell or line.verify
+    looks = looks or line.lock
     looks = looks or any(is_stream(sbom.dest) for sbom in sboms)
     if not looks and all(output.is_file for output in outputs):
         found = recorded.look_up(store, key, files=files, known=known)
@@ -180,6 +182,11 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
                 sboms=sboms,
                 epoch=epoch,
             )
+            if line.lock:
+                from buildkit.locking import make_lock
+
+                make_lock(request, store, known, line.vendor)
+                return 0
             if line.verify:
                 sys.stdout.write(f"{verify_reproducible(request, store, known)}\n")
                 return 0

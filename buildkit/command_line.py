@@ -13,6 +13,7 @@ HELP = """\
 usage: pybuild [OPTIONS] [CONTEXT]
        pybuild shell [--at LINE] [OPTIONS] [CONTEXT]   look around before a line, or at the end
        pybuild verify-reproducible [OPTIONS] [CONTEXT]   build twice, and compare
+       pybuild lock [OPTIONS] [CONTEXT]   write down which packages BOOTSTRAP leads to
        pybuild sbom [OPTIONS] IMAGE   what is installed in an image: pybuild sbom --help
        pybuild du|prune|reset|verify-store|cache ...   look after the store: pybuild du --help
 
@@ -47,6 +48,16 @@ takes files from. Without -o and -t the image is written to image.tar.
       --no-cache-filter STAGE[,STAGE...]
                              do the steps of these stages anew
       --explain              say of each step that is done why it was not cached
+      --locked               the lock file must be there and name all packages
+      --no-lock              install what the repositories have, whatever the lock file says
+      --lockfile FILE        (default: pybuild.lock beside the Containerfile, NAME.lock if
+                             that has a NAME of its own)
+      --update NAME[,NAME...]
+                             of pybuild lock: look for other versions of these packages
+                             alone (may be repeated)
+      --vendor DIR           of pybuild lock: keep the packages there, for builds that
+                             find them nowhere else
+      --arch ARCH            of pybuild lock: another name for --platform linux/ARCH
       --secret id=NAME[,src=FILE|,env=VARIABLE]
                              what RUN --mount=type=secret shows
       --ssh NAME[=SOCKET|KEY[,KEY...]]
@@ -116,6 +127,8 @@ _TABLE = OptionTable(
         "--error-format": "error_format",
         "--isolation": "isolation",
         "--root": "root",
+        "--lockfile": "lockfile",
+        "--vendor": "vendor",
     },
     lists={
         "-o": "outputs",
@@ -136,10 +149,14 @@ _TABLE = OptionTable(
         "--volume": "volumes",
         "--ulimit": "ulimits",
         "--sbom": "sboms",
+        "--update": "updates",
+        "--arch": "architectures",
     },
     flags={
         "--no-cache": "no_cache",
         "--explain": "explain",
+        "--locked": "locked",
+        "--no-lock": "no_lock",
         "--squash": "squash",
         "--squash-all": "squash_all",
         "--check": "check",
@@ -150,6 +167,8 @@ _TABLE = OptionTable(
     },
 )
 SHELL_COMMAND, VERIFY_COMMAND, SBOM_COMMAND = "shell", "verify-reproducible", "sbom"
+LOCK_COMMAND, LOCK_NAME = "lock", "pybuild.lock"
+CONTAINERFILES = ("Containerfile", "Dockerfile")
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
 # Also by buildah's names; its third one is the same word.
@@ -198,6 +217,13 @@ class CommandLine(Record):
     on_fail: str = ""
     shell: bool = False  # `pybuild shell`
     verify: bool = False  # `pybuild verify-reproducible`
+    lock: bool = False  # `pybuild lock`
+    locked: bool = False
+    no_lock: bool = False
+    lockfile: str = ""
+    updates: tuple[str, ...] = ()
+    vendor: str = ""
+    architectures: tuple[str, ...] = ()
     progress: str = ""
     jobs: str = ""  # empty: not said; see `steps_at_once`
     secrets: tuple[str, ...] = ()
@@ -236,6 +262,8 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         fields["shell"], operands = True, operands[1:]
     elif operands and operands[0] == VERIFY_COMMAND:
         fields["verify"], operands = True, operands[1:]
+    elif operands and operands[0] == LOCK_COMMAND:
+        fields["lock"], operands = True, operands[1:]
     if len(operands) > 1:
         raise UsageError(f"one context expected, not {' '.join(operands)}", hint="pybuild --help")
     if operands:
@@ -261,7 +289,17 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
 
 def _check_unused(line: CommandLine) -> None:
     """Refuse what names a result where there is none."""
-    if not (line.shell or line.verify):
+    for option, given in {
+        "--update": line.updates,
+        "--vendor": line.vendor,
+        "--arch": line.architectures,
+    }.items():
+        if given and not line.lock:
+            raise UsageError(f"{option} is for pybuild {LOCK_COMMAND}")
+    locking = [name for name, on in (("--locked", line.locked), ("--no-lock", line.no_lock)) if on]
+    if len(locking) > 1 or (locking and line.lock):
+        raise UsageError(f"{locking[-1]} with {'pybuild lock' if line.lock else locking[0]}")
+    if not (line.shell or line.verify or line.lock):
         return
     results = {
         "-o": line.outputs,
@@ -272,8 +310,16 @@ def _check_unused(line: CommandLine) -> None:
     }
     for option, given in results.items():
         if given:
-            command = SHELL_COMMAND if line.shell else VERIFY_COMMAND
-            raise UsageError(f"pybuild {command} writes nothing: {option} has no place there")
+            command = next(
+                name
+                for name, on in (
+                    (SHELL_COMMAND, line.shell),
+                    (VERIFY_COMMAND, line.verify),
+                    (LOCK_COMMAND, True),
+                )
+                if on
+            )
+            raise UsageError(f"pybuild {command} writes no image: {option} has no place there")
 
 
 def check_choices(line: CommandLine) -> None:
@@ -348,13 +394,27 @@ def uncached_stages(line: CommandLine) -> frozenset[str]:
     return frozenset(name for name in names if name)
 
 
-def further_words(line: CommandLine) -> str:
+def further_words(line: CommandLine, name: str) -> str:
     """Other options that may change what is made, as they were written."""
     shape = (line.compression, line.squash, line.squash_all, line.labels, line.annotations)
     words = (line.network, line.add_hosts, line.volumes, line.shm_size, line.ulimits, line.allow)
     paths = os.getcwd() if line.build_contexts or line.volumes else ""
     files = (line.sboms, os.getcwd()) if line.sboms else ()
-    return repr((words, shape, line.format, line.platforms, line.build_contexts, paths, files))
+    locks = (line.locked, line.no_lock, os.path.abspath(lock_path(line, name)))
+    platforms = (line.platforms, line.build_contexts)
+    return repr((words, shape, line.format, platforms, paths, files, locks))
+
+
+def lock_path(line: CommandLine, name: str) -> str:
+    """Where the lock file is; `name` is the Containerfile's."""
+    if line.lockfile:
+        return line.lockfile
+    if line.file == "-":
+        return os.path.join(line.context, LOCK_NAME)
+    directory, file = os.path.split(name)
+    # Of several in a directory, each has its own.
+    own = LOCK_NAME if file in CONTAINERFILES else f"{file}.lock"
+    return os.path.join(directory, own)
 
 
 def _check_name(tag: str) -> None:

@@ -102,7 +102,6 @@ def execute(
                 step,
                 state,
                 bootstrap,
-                prepared.parts,
                 Contained(
                     snapshot,
                     store=store,
@@ -189,7 +188,6 @@ def execute_on_tree(
                 step,
                 state,
                 bootstrap,
-                prepared.parts,
                 Uncontained(
                     tree,
                     work=work,

@@ -30,6 +30,23 @@ _HINT = (
     "Fedora: dnf install qemu-user-static), or do the work in a stage "
     "FROM --platform=$BUILDPLATFORM"
 )
+# What rpm calls architectures that have another name in OCI's words.
+_DEB_ARCHITECTURES = {
+    "386": "i386",
+    "armv5": "armel",
+    "armv6": "armhf",
+    "armv7": "armhf",
+    "mips64le": "mips64el",
+    "mipsle": "mipsel",
+    "ppc64le": "ppc64el",
+}
+_RPM_ARCHITECTURES = {
+    "386": "i686",
+    "amd64": "x86_64",
+    "arm64": "aarch64",
+    "armv7": "armv7hl",
+    "loong64": "loongarch64",
+}
 
 
 def read_platforms(words: tuple[str, ...], here: str) -> tuple[str, ...]:
@@ -105,3 +122,21 @@ def _program(machine: int, big: bool, wide: bool) -> bytes:
     address = "Q" if wide else "I"
     numbers = (2, machine, 1, 0, 0, 0, 0, size, 0, 0, 0, 0, 0)  # ET_EXEC, …, EV_CURRENT
     return ident + struct.pack(f"{order}HHI{3 * address}IHHHHHH", *numbers)
+
+
+def rpm_architecture(platform: str) -> str:
+    """The architecture of a platform, in rpm's words."""
+    _, architecture, variant = parts_of(platform)
+    return _RPM_ARCHITECTURES.get(architecture + variant, architecture)
+
+
+def deb_architecture(platform: str) -> str:
+    """The architecture of a platform, in dpkg's words."""
+    _, architecture, variant = parts_of(platform)
+    return _DEB_ARCHITECTURES.get(architecture + variant, architecture)
+
+
+def docker_architecture(word: str) -> str:
+    """An architecture in OCI's words, whichever it was given in."""
+    known = (*_DEB_ARCHITECTURES.items(), *_RPM_ARCHITECTURES.items())
+    return {theirs: ours for ours, theirs in known}.get(word, word)

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn, Protocol, TypeVar
 
-from buildkit.errors import BuildError, Cancelled, HostError
+from buildkit.errors import BuildError, Cancelled, DiskError, HostError, NetworkError
 from runtime.errors import CommandError, ContainerError
 from runtime.oci.spec import Process, Spec
 from runtime.sandbox import syscalls
@@ -292,14 +292,15 @@ def call_in_child(function: Callable[[], _Value]) -> _Value:
             os.waitpid(pid, 0)
     if status or not report:
         raise BuildError(f"a helper process ended with status {exit_status(status)}")
-    message, hint, value = pickle.loads(report)
+    kind, message, hint, value = pickle.loads(report)
     if message:
-        raise BuildError(message, hint=hint)
+        raise kind(message, hint=hint)
     result: _Value = value
     return result
 
 
 def _call_and_exit(function: Callable[[], _Value], report: int) -> NoReturn:
+    kind: type[BuildError] = BuildError
     message, hint, value = "", None, None
     try:
         hear_signals((), ignored=_STOPPING)  # the builder decides, and kills
@@ -307,12 +308,14 @@ def _call_and_exit(function: Callable[[], _Value], report: int) -> NoReturn:
         value = function()
     except (BuildError, ContainerError) as error:
         message, hint = error.message, error.hint
+        if isinstance(error, NetworkError | DiskError | HostError):
+            kind = type(error)
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
         message = f"{where}{error.strerror}"
     except BaseException as error:
         message = f"internal error: {error!r}"
-    content = pickle.dumps((message, hint, value))
+    content = pickle.dumps((kind, message, hint, value))
     while content:
         content = content[os.write(report, content) :]
     os._exit(0)

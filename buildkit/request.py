@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from buildkit.command_line import (
     CommandLine,
     build_arguments,
     isolation,
+    lock_path,
     progress_kind,
     steps_at_once,
     uncached_stages,
@@ -16,12 +18,13 @@ from buildkit.errors import UsageError
 from buildkit.isolation import settle_isolation
 from buildkit.named_contexts import NamedContext, read_named_contexts
 from buildkit.outputs import Output
-from buildkit.platforms import read_platforms
+from buildkit.platforms import docker_architecture, read_platforms
 from buildkit.progress import settle_kind
 from buildkit.run_options import RunOptions, read_run_options
 from buildkit.sbom.options import SbomFile
 from buildkit.shape_options import read_shape
 from buildkit.shaping import Shape
+from buildkit.state import LOCK_MADE, LOCK_OFF, LOCK_REQUIRED, LOCK_USED, Locks
 from buildkit.supplies import Supplies, read_supplies
 from runtime.oci.platform import this_platform
 from runtime.record import Record
@@ -53,6 +56,7 @@ class Request(Record):
     supplies: Supplies
     at: int | None = None  # line that a shell is wanted at; 0: at the end
     shell_on_failure: bool = False
+    locks: Locks = Locks()
 
 
 def read_request(
@@ -67,7 +71,8 @@ def read_request(
     epoch: int | None,
 ) -> Request:
     """Read all options; raises UsageError. Then this process is root (`settle_isolation`)."""
-    platforms = read_platforms(line.platforms, this_platform())
+    asked = (*line.platforms, *(f"linux/{docker_architecture(a)}" for a in line.architectures))
+    platforms = read_platforms(asked, this_platform())
     if line.shell and len(platforms) > 1:
         raise UsageError("pybuild shell: one --platform at a time")
     by_hand = line.shell or bool(line.on_fail)
@@ -92,7 +97,22 @@ def read_request(
         at=int(line.at or 0) if line.shell else None,
         shell_on_failure=line.on_fail == "shell",
         run=read_run_options(line),
+        locks=_read_locks(line, name),
         contexts=read_named_contexts(line.build_contexts),
         supplies=read_supplies(line.secrets, line.ssh),
         isolation=settle_isolation(isolation(line), store, quiet=line.quiet),
+    )
+
+
+def _read_locks(line: CommandLine, name: str) -> Locks:
+    mode = LOCK_USED
+    if line.lock:
+        mode = LOCK_MADE
+    elif line.locked or line.no_lock:
+        mode = LOCK_REQUIRED if line.locked else LOCK_OFF
+    updated = tuple(word for text in line.updates for word in text.split(",") if word)
+    return Locks(
+        mode=mode,
+        path=os.path.abspath(lock_path(line, name)),
+        updated=updated if line.updates else None,
     )

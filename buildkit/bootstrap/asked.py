@@ -29,6 +29,7 @@ class PackageHere(Record):
     """A package that is a file: of the context, or fetched from a URL."""
 
     word: str
+    name: str  # its URL, or its place in the context
     path: str  # real
     sha256: str
     span: Span
@@ -129,7 +130,8 @@ def _files(package: Package, context: str, store: Store, reader: Reader) -> Iter
     if not is_file(word):
         return
     try:
-        if word.startswith(("http://", "https://")):
+        remote = word.startswith(("http://", "https://"))
+        if remote:
             from buildkit.download import download
 
             fetched = download(word, store)
@@ -140,7 +142,8 @@ def _files(package: Package, context: str, store: Store, reader: Reader) -> Iter
         for path in paths:
             sha256 = file_sha256(path)
             reader.inputs.append(("package", path, sha256))
-            yield PackageHere(word=word, path=path, sha256=sha256, span=package.span)
+            name = word if remote else os.path.relpath(path, os.path.realpath(context))
+            yield PackageHere(word=word, name=name, path=path, sha256=sha256, span=package.span)
     except BuildError as error:
         raise LocatedError(error, package.span) from error
 

@@ -15,8 +15,9 @@ from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.managers import check_rpm, find_manager
 from buildkit.bootstrap.ownership import Ownership
-from buildkit.bootstrap.package_files import PlacedPackage, RefusedPackage, place_packages
-from buildkit.bootstrap.repositories import Key, secret_name
+from buildkit.bootstrap.package_files import PlacedPackage, RefusedPackage
+from buildkit.bootstrap.placing import place
+from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.requirements import check_requirements
 from buildkit.bootstrap.resolved import Resolved
 from buildkit.bootstrap.resolving import place_of, resolve, span_of
@@ -122,21 +123,13 @@ class Installer:
         return self._finish(resolved, before, ownership)
 
     def _place(self, resolved: Resolved) -> tuple[PlacedPackage, ...]:
-        secrets = f"{self._surroundings.state}/own-secrets"
-        repositories = self._asked.repositories
-        if repositories.secrets.files:
-            os.mkdir(secrets, 0o700)
-            for target, content in repositories.secrets.files.items():
-                with open(f"{secrets}/{secret_name(target)}", "wb") as file:
-                    file.write(content)
-        locked = self._locked
-        placed = place_packages(
+        placed = place(
             resolved,
-            lambda repo: repositories.access(repo, secrets),
+            self._asked,
+            f"{self._surroundings.state}/own",
             self._store,
-            self._count,
-            vendored="" if locked is None else locked.vendored,
-            promised="the metadata of repository {repo!r}" if locked is None else locked.name,
+            locked=self._locked,
+            count=self._count,
         )
         if self._count is not None:
             self._count.set(0)

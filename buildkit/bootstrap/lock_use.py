@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Protocol
 
 from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.fetching import Reader
@@ -18,11 +19,23 @@ from buildkit.bootstrap.locked import (
 )
 from buildkit.errors import BuildError
 from buildkit.inputs import Input
-from buildkit.state import LOCK_MADE, LOCK_OFF, LOCK_REQUIRED, Settings
+from buildkit.state import LOCK_MADE, LOCK_OFF, LOCK_REQUIRED, Locks, Settings
 from buildkit.steps import BootstrapStep
 from runtime.record import Record
 
 _MAKE = "`pybuild lock` makes it"
+
+
+class HasLocks(Protocol):
+    """Settings, or a request."""
+
+    @property
+    def context(self) -> str:
+        """Path of the build context."""
+
+    @property
+    def locks(self) -> Locks:
+        """What the build does with its lock file."""
 
 
 class LockUse(Record):
@@ -71,12 +84,19 @@ def find_locked(step: BootstrapStep, settings: Settings) -> LockUse:
     return LockUse(path=path, locked=entry, inputs=inputs)
 
 
+def place_of_lock(step: BootstrapStep, settings: HasLocks) -> str:
+    """The path of the lock file of a bootstrap."""
+    if step.lock:
+        return os.path.join(settings.context, step.lock.lstrip("/"))
+    return settings.locks.path
+
+
 def _read(
     step: BootstrapStep, settings: Settings
 ) -> tuple[str, LockFile | None, tuple[Input, ...]]:
     """The file that the instruction names, else that of the build."""
     if step.lock:
-        path = os.path.join(settings.context, step.lock.lstrip("/"))
+        path = place_of_lock(step, settings)
         if not os.path.lexists(path):
             return path, None, ()
         reader = Reader(settings.context)

@@ -15,7 +15,7 @@ from typing import Any
 from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.openpgp import fingerprints
 from buildkit.bootstrap.repositories import Key
-from buildkit.bootstrap.resolved import Resolved, read_resolved
+from buildkit.bootstrap.resolved import Resolution, Resolved, read_resolved
 from buildkit.errors import BuildError
 from buildkit.steps import BootstrapStep
 from runtime.oci.digest import digest_of
@@ -45,6 +45,7 @@ class LockFile(Record):
     path: str
     digest: str
     entries: Mapping[str, LockedBootstrap]
+    documents: Mapping[str, object]  # the same as they are in the file
     vendored: str = ""  # as it is written: relative to the file
 
 
@@ -88,7 +89,7 @@ def parse_lock(content: bytes, path: str) -> LockFile:
     if version != VERSION:
         raise BuildError(
             f"{path}: a lock file of version {version!r}, not {VERSION}",
-            hint="`pybuild lock` makes a new one",
+            hint="delete it, and `pybuild lock` makes a new one",
         )
     vendored = document.get("vendor", "")
     directory = os.path.join(os.path.dirname(os.path.abspath(path)), vendored) if vendored else ""
@@ -99,7 +100,13 @@ def parse_lock(content: bytes, path: str) -> LockFile:
     except (KeyError, TypeError, AttributeError) as error:
         raise BuildError(f"{path}: not a lock file: {error!r}") from None
     digest = str(digest_of(content))
-    return LockFile(path=path, digest=digest, entries=entries, vendored=vendored)
+    return LockFile(
+        path=path,
+        digest=digest,
+        entries=entries,
+        documents=document["bootstraps"],
+        vendored=vendored,
+    )
 
 
 def _entry(name: str, entry: Any, path: str, vendored: str) -> LockedBootstrap:
@@ -148,9 +155,10 @@ def _keys(document: Mapping[str, str]) -> dict[str, Key]:
 
 
 def to_entry(
-    step: BootstrapStep, asked: Asked, resolved: Resolved, *, epoch: int, result: str
+    step: BootstrapStep, asked: Asked, resolution: Resolution, *, below: str, result: str
 ) -> dict[str, Any]:
     """What a lock file says of a bootstrap."""
+    resolved = resolution.resolved
     keys = {f: key for key in asked.repositories.keys for f in key.fingerprints}
     if not step.gpgcheck:
         keys = {}
@@ -161,7 +169,8 @@ def to_entry(
         "spec": spec_of(step, asked),
         "manager": step.manager,
         "releasever": step.releasever,
-        "epoch": epoch,
+        "epoch": resolution.epoch,
+        "below": below,
         "keys": {fingerprint: _armored(key) for fingerprint, key in keys.items()},
         "result": result,
         **resolved.to_json(),

@@ -58,6 +58,11 @@ def directory(store: Store) -> str:
     return f"{store.root}/packages"
 
 
+def vendored_name(package: AnyPackage) -> str:
+    """Where a directory of vendored packages has one."""
+    return f"{package.repo or 'context'}/{os.path.basename(package.path)}"
+
+
 def place_packages(
     resolved: Resolved,
     access: Callable[[str], Access],
@@ -106,8 +111,7 @@ def _present(
     if os.path.exists(kept):
         os.utime(kept)  # for who prunes what was not used for long
         return kept
-    name = os.path.basename(package.path)
-    places = [f"{vendored}/{name}"] if vendored else []
+    places = [f"{vendored}/{vendored_name(package)}"] if vendored else []
     places += [local_path(url) for url in urls if url.startswith("file:")]
     if not package.repo:
         places.append(package.path)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from buildkit.bootstrap.install import Installer
 from buildkit.bootstrap.prepare import PreparedBootstrap, install_epoch, installed_parts
-from buildkit.bootstrap.resolutions import remember_resolution
+from buildkit.bootstrap.resolved import Resolution
 from buildkit.bootstrap.resolving import visible_files
 from buildkit.cache import Result, cache_key, look_up, record
 from buildkit.errors import BuildError
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from buildkit.bootstrap.apt.install import AptInstaller
     from buildkit.bootstrap.repositories import Repositories
     from buildkit.bootstrap.surroundings import Surroundings
-    from buildkit.cache import Parts
     from buildkit.counting import Count
     from buildkit.owners import Owners
 
@@ -33,7 +32,6 @@ def perform(
     step: BootstrapStep,
     state: State,
     prepared: PreparedBootstrap,
-    parts: Parts,
     surroundings: Surroundings,
     *,
     settings: Settings,
@@ -47,7 +45,7 @@ def perform(
 ) -> Result:
     """Find out what is to be installed, and install that unless it was before.
 
-    `parts` are those of the step's key; `tools` the layers of the image with the programs;
+    `tools` are the layers of the image with the programs;
     `commit` makes the layer, for the epoch that it gets. With `reuses`, a layer of the same
     packages is taken over. Raises BuildError or LocatedError.
     """
@@ -70,8 +68,6 @@ def perform(
         "parent": state.parent,
         "epoch": epoch,
     }
-    if prepared.locked is None:
-        remember_resolution(store, cache_key(parts), resolved, epoch)
     found = look_up(store, cache_key(identity)) if reuses else None
     if found is None:
         newest = installer.install(resolved, epoch)
@@ -81,7 +77,7 @@ def perform(
         output(b"the same packages as before: their layer is there\n")
     if prepared.locked is not None:
         _verify(prepared, state, epoch, found)
-    return found
+    return found.replace(resolution=Resolution(resolved=resolved, epoch=epoch))
 
 
 def _installer(manager: str) -> type[Installer | AptInstaller]:

@@ -47,6 +47,7 @@ class Section(Record):
     id: str
     options: tuple[tuple[str, str], ...]
     keys: tuple[Key, ...]  # of its packages; empty: they are not checked
+    written: str  # what was given as its place, if that is one in the context
     secret: bool  # from a file that is one: for no key, lock or log
     span: Span  # of the --repo it came from
 
@@ -79,10 +80,7 @@ class Repositories(Record):
     @property
     def parts(self) -> list[object]:
         """For a cache key: without what secrets hold, or what connections need."""
-        return [
-            [s.id, [] if s.secret else [o for o in s.options if o[0] not in _OF_CONNECTIONS]]
-            for s in self.sections
-        ]
+        return [[s.id, [] if s.secret else [list(o) for o in _portable(s)]] for s in self.sections]
 
     def local_paths(self) -> tuple[str, ...]:
         """Files and directories of this machine that the sections name and that exist."""
@@ -299,9 +297,22 @@ def _section(
 ) -> Section:
     options["gpgcheck"] = "1" if step.gpgcheck else "0"
     options.pop("gpgkey", None)
+    url = repository.url
     return Section(
-        id=id, options=tuple(options.items()), keys=keys, secret=False, span=repository.span
+        id=id,
+        options=tuple(options.items()),
+        keys=keys,
+        written="" if not url or url.startswith(SCHEMES) else url,
+        secret=False,
+        span=repository.span,
     )
+
+
+def _portable(section: Section) -> Iterator[tuple[str, str]]:
+    """The options that say what is got, as they were written: the same in every checkout."""
+    for name, value in section.options:
+        if name not in _OF_CONNECTIONS:
+            yield name, section.written if name == "baseurl" and section.written else value
 
 
 def _own_keys(

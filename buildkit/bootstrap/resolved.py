@@ -175,6 +175,13 @@ class Resolved(Record):
         }
 
 
+class Resolution(Record):
+    """A transaction and the install time that it gets, in seconds."""
+
+    resolved: Resolved
+    epoch: int
+
+
 def read_resolved(document: Any) -> Resolved:
     """The value of such a document; raises BuildError for what it cannot be."""
     try:

@@ -116,13 +116,15 @@ def _request(
 
 def _resolved(answer: Mapping[str, Any], asked: Asked) -> Resolved:
     """The helper's answer, with what we know ourselves."""
-    here = {file.path: file.sha256 for file in asked.files}
+    here = {file.path: file for file in asked.files}
     packages = []
     for item in answer["packages"]:
         kind, digest = item.pop("checksum")
         if not item["repo"]:
-            digest = here[item["path"]]
-            item["size"] = os.stat(item["path"]).st_size
+            file = here[item["path"]]
+            digest = file.sha256
+            item["size"] = os.stat(file.path).st_size
+            item["path"] = file.name
         elif kind != "sha256":
             raise BuildError(
                 f"repository {item['repo']!r} names its packages by {kind or 'no digest'}",
@@ -134,7 +136,9 @@ def _resolved(answer: Mapping[str, Any], asked: Asked) -> Resolved:
     repositories = tuple(
         ResolvedRepository(
             id=section.id,
-            baseurls=tuple(answer["repos"].get(section.id, ())),
+            baseurls=(section.written,)
+            if section.written
+            else tuple(answer["repos"].get(section.id, ())),
             repomd=metadata.get(section.id, ""),
             keys=tuple(f for key in section.keys for f in key.fingerprints),
         )

@@ -24,7 +24,7 @@ from runtime.store.workspace import Workspace, remove_tree
 
 _STATE = "/dev/pybuild"  # where contained programs have the state
 _CLOSED = ("nosuid", "noexec", "nodev")
-_FOLDERS = ("home", "log", "persist", "tmp", "vars", "none", "packages")
+_FOLDERS = ("own", "home", "log", "persist", "tmp", "vars", "none", "packages")
 
 Output = Callable[[bytes], None]
 _T = TypeVar("_T")

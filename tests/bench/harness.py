@@ -44,6 +44,7 @@ class Goal:
 
     peer: str
     at_most: float
+    of_cpu: bool = False  # of CPU time, instead of the time that passes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,14 +263,14 @@ def report(benchmark: Benchmark) -> str:
     ]
     for peer in benchmark.commands[1:]:
         figures = ratios_to(benchmark, peer.name)
-        goal = next((g.at_most for g in benchmark.goals if g.peer == peer.name), None)
+        goal = next((g for g in benchmark.goals if g.peer == peer.name), None)
         columns = [peer.name, *(_number(figure) for figure in figures.values())]
-        columns += ["", ""] if goal is None else [_number(goal), _verdict(figures, goal)]
+        columns += ["", ""] if goal is None else [_wanted(goal), _verdict(figures, goal)]
         ratios.append(f"| {' | '.join(columns)} |")
     notes = [f"- {c.name}: {c.omits}." for c in benchmark.commands if c.omits]
     absent = [f"- not measured: {reason}" for reason in benchmark.missing]
     absent += [
-        f"- goal not judged: {_number(goal.at_most)} of {goal.peer}"
+        f"- goal not judged: {_wanted(goal)} of {goal.peer}"
         for goal in benchmark.goals
         if goal.peer not in benchmark.samples
     ]
@@ -290,8 +291,12 @@ def ratios_to(benchmark: Benchmark, peer: str) -> dict[str, float]:
     }
 
 
-def _verdict(figures: Mapping[str, float], goal: float) -> str:
-    return "yes" if figures["median"] <= goal else "no"
+def _wanted(goal: Goal) -> str:
+    return _number(goal.at_most) + (" of CPU" if goal.of_cpu else "")
+
+
+def _verdict(figures: Mapping[str, float], goal: Goal) -> str:
+    return "yes" if figures["cpu" if goal.of_cpu else "median"] <= goal.at_most else "no"
 
 
 def _spread(seconds: Sequence[float]) -> str:

@@ -15,7 +15,8 @@ from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.install import environment
 from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.ownership import Ownership
-from buildkit.bootstrap.package_files import RefusedPackage, place_packages
+from buildkit.bootstrap.package_files import RefusedPackage
+from buildkit.bootstrap.placing import place
 from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.resolved import AnyPackage, Resolved
 from buildkit.bootstrap.surroundings import Surroundings
@@ -142,22 +143,21 @@ class AptInstaller:
             status = surroundings.run(arguments, variables, log.listen, ownership=ownership)
         if status:
             failed = transcript.failure(log.text, status, {})
-            place = place_of(failed.words, None, step, self._asked)
-            raise LocatedError(failed.error, place)
+            at = place_of(failed.words, None, step, self._asked)
+            raise LocatedError(failed.error, at)
         self._finish(resolved, ownership)
         return 0
 
     def _place(self, resolved: Resolved) -> dict[str, LocalDeb]:
         """The files of all packages by their ids, each looked into."""
-        locked = self._locked
         try:
-            placed = place_packages(
+            placed = place(
                 resolved,
-                lambda repo: self._asked.repositories.access(repo, ""),
+                self._asked,
+                f"{self._surroundings.state}/own",
                 self._store,
-                self._count,
-                vendored="" if locked is None else locked.vendored,
-                promised="the metadata of repository {repo!r}" if locked is None else locked.name,
+                locked=self._locked,
+                count=self._count,
             )
             if self._count is not None:
                 self._count.set(0)
@@ -167,8 +167,8 @@ class AptInstaller:
                 _check_is(one.package, found[one.package.id])
         except RefusedPackage as error:
             package = error.package
-            place = place_of((package.name,), package.repo, self._step, self._asked)
-            raise LocatedError(error, place) from error
+            at = place_of((package.name,), package.repo, self._step, self._asked)
+            raise LocatedError(error, at) from error
         return found
 
     def _listen(self, total: int) -> Callable[[bytes], None]:

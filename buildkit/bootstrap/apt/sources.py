@@ -186,7 +186,15 @@ def _section(
     options = [("baseurl", " ".join(places)), ("suites", " ".join(suites))]
     options.append(("components", " ".join(components)))
     options += [(key, value) for key, value in source.fields.items() if key in _OPTIONS]
-    return Section(id=id, options=tuple(options), keys=keys, secret=False, span=repository.span)
+    written = "" if repository.url.startswith(SCHEMES) else repository.url
+    return Section(
+        id=id,
+        options=tuple(options),
+        keys=keys,
+        secret=False,
+        written=written,
+        span=repository.span,
+    )
 
 
 def passed_on(section: Section) -> dict[str, str]:

@@ -1,0 +1,62 @@
+"""Packages from where they are to where a program can read them: servers, vendored directories,
+files of the context.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from buildkit.bootstrap.package_files import PlacedPackage, place_packages
+from buildkit.bootstrap.repositories import write_secrets
+
+if TYPE_CHECKING:
+    from buildkit.bootstrap.asked import Asked
+    from buildkit.bootstrap.locked import LockedBootstrap
+    from buildkit.bootstrap.resolved import Resolved
+    from buildkit.counting import Count
+    from runtime.store.store import Store
+
+
+def place(
+    resolved: Resolved,
+    asked: Asked,
+    secrets_at: str,
+    store: Store,
+    *,
+    locked: LockedBootstrap | None = None,
+    count: Count | None = None,
+) -> tuple[PlacedPackage, ...]:
+    """As `place_packages`; `secrets_at` is a directory for what servers want to be shown."""
+    repositories = asked.repositories
+    if repositories.secrets.files:
+        write_secrets(repositories.secrets, f"{secrets_at}/files")
+    return place_packages(
+        _here(resolved, asked),
+        lambda repo: repositories.access(repo, f"{secrets_at}/files"),
+        store,
+        count,
+        vendored="" if locked is None else locked.vendored,
+        promised="the metadata of repository {repo!r}" if locked is None else locked.name,
+    )
+
+
+def _here(resolved: Resolved, asked: Asked) -> Resolved:
+    """With the places that things of the context have on this machine."""
+    files = {file.sha256: file.path for file in asked.files}
+    urls = {
+        section.id: (dict(section.options)["baseurl"],)
+        for section in asked.repositories.sections
+        if section.written
+    }
+    return resolved.replace(
+        packages=tuple(
+            package.replace(path=files.get(package.sha256, package.path))
+            if not package.repo
+            else package
+            for package in resolved.packages
+        ),
+        repositories=tuple(
+            repository.replace(baseurls=urls.get(repository.id, repository.baseurls))
+            for repository in resolved.repositories
+        ),
+    )
