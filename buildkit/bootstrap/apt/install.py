@@ -60,6 +60,7 @@ class AptInstaller:
         self._owners = owners
         self._output = output
         self._count = count
+        self._files: dict[str, LocalDeb] = {}
 
     def resolve(self, pins: Mapping[str, str]) -> Resolved:
         """What is to be installed; raises LocatedError, BuildError, NetworkError or HostError.
@@ -149,7 +150,9 @@ class AptInstaller:
         return 0
 
     def _place(self, resolved: Resolved) -> dict[str, LocalDeb]:
-        """The files of all packages by their ids, each looked into."""
+        """The files of all packages by their ids, each looked into, once."""
+        if self._files:
+            return self._files
         try:
             placed = place(
                 resolved,
@@ -161,15 +164,15 @@ class AptInstaller:
             )
             if self._count is not None:
                 self._count.set(0)
-            found = {}
             for one in placed:
-                found[one.package.id] = read_local(one.path, one.package.sha256)
-                _check_is(one.package, found[one.package.id])
+                found = read_local(one.path, one.package.sha256)
+                _check_is(one.package, found)
+                self._files[one.package.id] = found
         except RefusedPackage as error:
             package = error.package
             at = place_of((package.name,), package.repo, self._step, self._asked)
             raise LocatedError(error, at) from error
-        return found
+        return self._files
 
     def _listen(self, total: int) -> Callable[[bytes], None]:
         """Hand output on, and count the packages in it."""
