@@ -16,6 +16,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.buildkit.conftest import new_room, pybuild_of
+from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.support import Image, Pybuild, modes, mounts, processes
 from tests.buildkit.web import running_site
 from tests.conftest import remove
@@ -52,20 +53,6 @@ def with_mirror(pybuild: Pybuild, debian_mirror: Path) -> Pybuild:
     """`pybuild` with the mirror in its context."""
     add_mirror(pybuild, debian_mirror)
     return pybuild
-
-
-def add_mirror(pybuild: Pybuild, mirror: Path) -> None:
-    """Give a context the mirror, links to its files, and the keys."""
-    shutil.copytree(mirror / "debian", pybuild.context / "debian", copy_function=_link)
-    for path in (*mirror.glob("*.asc"), *mirror.glob("*.gpg"), *mirror.glob("debs/*")):
-        _link(path, pybuild.context / path.name)
-
-
-def _link(source: str | Path, target: str | Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another filesystem
-        shutil.copy2(source, target)
 
 
 # --- The content
