@@ -12,7 +12,12 @@ import pytest
 
 from buildkit.plan import Planner
 from grammar import parse
-from tests.buildkit.conftest import made_repository, new_room
+from tests.buildkit.conftest import (
+    made_debian_mirror,
+    made_repository,
+    new_room,
+    pybuild_of,
+)
 from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.support import Pybuild, make_pybuild
 from tests.conftest import root_is_missing, userns_is_missing
@@ -43,9 +48,10 @@ def test_an_example_says_first_what_it_shows_and_how_to_run_it(path: Path) -> No
 
 
 @pytest.mark.needs_program("apt-get", "mmdebstrap", "gpg")
-def test_debian_is_built_and_runs(pybuild: Pybuild, debian_mirror: Path) -> None:
+def test_debian_is_built_and_runs(public: Path, user: Caller) -> None:
     # From a small mirror of the tests' own: real packages, without a network.
-    add_mirror(pybuild, debian_mirror)
+    pybuild = pybuild_of(public, "root" if os.geteuid() == 0 else "user", user)
+    add_mirror(pybuild, made_debian_mirror())
     arguments = [f"--build-arg={a}" for a in ("MIRROR=debian", "KEY=archive.gpg")]
     containerfile = CHECKOUT / "examples/debian/Containerfile"
     ended = pybuild.run("-f", containerfile, *arguments, pybuild.context, timeout_s=180)
