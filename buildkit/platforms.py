@@ -138,4 +138,5 @@ def deb_architecture(platform: str) -> str:
 
 def docker_architecture(word: str) -> str:
     """An architecture in OCI's words, whichever it was given in."""
-    return {rpm: ours for ours, rpm in _RPM_ARCHITECTURES.items()}.get(word, word)
+    known = (*_DEB_ARCHITECTURES.items(), *_RPM_ARCHITECTURES.items())
+    return {theirs: ours for ours, theirs in known}.get(word, word)

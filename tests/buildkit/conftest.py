@@ -204,7 +204,12 @@ def _cache() -> Path:
 
 @pytest.fixture(scope="session")
 def debian_mirror() -> Path:
-    """A small Debian (`debian_mirror`), kept between runs of the tests."""
+    """A small Debian (`debian_mirror`)."""
+    return made_debian_mirror()
+
+
+def made_debian_mirror() -> Path:
+    """The same, kept between runs of the tests."""
     path = _cache() / f"debian-{debian_mirror_maker.VERSION}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(f"{path}.lock", "w") as lock:

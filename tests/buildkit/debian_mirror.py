@@ -17,10 +17,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
-VERSION = "1"  # to be changed with what is made here
+from tests.buildkit.support import Pybuild
+
+VERSION = "2"  # to be changed with what is made here
 SUITE = "bookworm"
 DATE = "Wed, 01 Jan 2025 00:00:00 UTC"
-_SEEDS = "base-files base-passwd coreutils dash diffutils dpkg sed grep tar libc-bin".split()
+_SEEDS = "base-files base-passwd coreutils dash diffutils dpkg hello sed grep tar libc-bin".split()
 _CONFIG = """\
 Dir "{root}";
 Dir::State::status "{root}/var/lib/dpkg/status";
@@ -191,3 +193,17 @@ def _suite(directory: Path, suite: str, packages: bytes) -> None:
         gpg = ["gpg", "--homedir", str(directory / "archive.home"), "--batch", "--yes", "--quiet"]
         argv = [*gpg, "--clearsign", "-o", str(place / "InRelease"), str(place / "Release")]
         subprocess.run(argv, check=True, capture_output=True)
+
+
+def add_mirror(pybuild: Pybuild, mirror: Path) -> None:
+    """Give a context the mirror, links to its files, and the keys."""
+    shutil.copytree(mirror / "debian", pybuild.context / "debian", copy_function=_link)
+    for path in (*mirror.glob("*.asc"), *mirror.glob("*.gpg"), *mirror.glob("debs/*")):
+        _link(path, pybuild.context / path.name)
+
+
+def _link(source: str | Path, target: str | Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another filesystem
+        shutil.copy2(source, target)

@@ -10,14 +10,17 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import pytest
 
 from tests.buildkit.conftest import new_room, pybuild_of
+from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.support import Image, Pybuild, modes, mounts, processes
 from tests.buildkit.web import running_site
-from tests.support import Caller, run_pyrun
+from tests.conftest import remove
+from tests.support import Caller, Result, run_pyrun
 
 pytestmark = pytest.mark.needs_program("apt-get", "mmdebstrap", "dpkg-deb", "gpg", "gpgv")
 
@@ -50,20 +53,6 @@ def with_mirror(pybuild: Pybuild, debian_mirror: Path) -> Pybuild:
     """`pybuild` with the mirror in its context."""
     add_mirror(pybuild, debian_mirror)
     return pybuild
-
-
-def add_mirror(pybuild: Pybuild, mirror: Path) -> None:
-    """Give a context the mirror, links to its files, and the keys."""
-    shutil.copytree(mirror / "debian", pybuild.context / "debian", copy_function=_link)
-    for path in (*mirror.glob("*.asc"), *mirror.glob("*.gpg"), *mirror.glob("debs/*")):
-        _link(path, pybuild.context / path.name)
-
-
-def _link(source: str | Path, target: str | Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another filesystem
-        shutil.copy2(source, target)
 
 
 # --- The content
@@ -164,19 +153,73 @@ def test_the_bill_of_materials_has_the_packages(built: Pybuild, form: str) -> No
 # --- Reproducible, and found again
 
 
-def test_everybody_makes_the_same_image_in_every_place(
-    built: Pybuild, with_mirror: Pybuild, image: Image
+class Reference(NamedTuple):
+    """What a lock file says of the system, and the image that was built from it."""
+
+    entry: dict[str, Any]
+    refused: Result  # a build with another package in the place of one
+    ended: Result
+    image: Image
+
+
+@pytest.fixture(scope="module")
+def reference(public_root: Path, debian_mirror: Path, user: Caller) -> Iterator[Reference]:
+    """The system from a lock file, with a new store, no metadata, other umask, zone and locale."""
+    with new_room(public_root) as room:
+        made = pybuild_of(room, "root", user)
+        add_mirror(made, debian_mirror)
+        made.write(SYSTEM)
+        locking = made.run("lock", made.context, timeout_s=180)
+        assert locking.status == 0, locking.stderr
+        shutil.rmtree(made.context / "debian/dists")
+        remove(made.store)
+        made.store.mkdir()
+        [deb] = (made.context / "debian/pool").glob("greeting_*.deb")
+        deb.rename(made.context / "kept")
+        deb.write_bytes(b"another")
+        refused = made.run("--locked", made.context)
+        (made.context / "kept").rename(deb)
+        before = os.umask(0o077)
+        try:
+            env = {"TZ": "Asia/Tokyo", "LC_ALL": "de_DE.UTF-8"}
+            ended = made.run("--locked", made.context, timeout_s=180, env=env)
+        finally:
+            os.umask(before)
+        assert ended.status == 0, ended.stderr
+        lock = json.loads((made.context / "pybuild.lock").read_text())
+        [entry] = lock["bootstraps"].values()
+        yield Reference(entry, refused, ended, Image(made.output))
+
+
+def test_everybody_makes_the_same_layer_from_a_lock_or_not(
+    image: Image, reference: Reference
 ) -> None:
-    # `with_mirror` is as root, by another store, at another time, with another umask.
-    before = os.umask(0o077)
-    try:
-        other = with_mirror.build(SYSTEM, env={"TZ": "Asia/Tokyo", "LC_ALL": "de_DE.UTF-8"})
-    finally:
-        os.umask(before)
-    names = {**{n: (i.mode, i.uid, i.gid, i.mtime) for n, i in image.files.items()}}
-    others = {**{n: (i.mode, i.uid, i.gid, i.mtime) for n, i in other.files.items()}}
-    assert names == others
-    assert image.layers == other.layers
+    def seen(of: Image) -> dict[str, tuple[object, ...]]:
+        return {n: (i.mode, i.uid, i.gid, i.mtime, i.size) for n, i in of.files.items()}
+
+    assert seen(image) == seen(reference.image)
+    assert image.layers == reference.image.layers
+
+
+def test_a_lock_says_of_each_package_which_it_is(reference: Reference) -> None:
+    packages = {package["deb"]: package for package in reference.entry["packages"]}
+    greeting = packages["greeting_1.0_all"]
+    assert greeting["source"] == "greeting 1.0"
+    assert greeting["reason"] == "user"
+    assert greeting["path"] == "pool/greeting_1.0_all.deb"
+    assert greeting["buildtime"] == 1735689600
+    assert reference.entry["repos"]["debian"]["baseurl"] == ["debian"]
+    assert reference.entry["result"] == reference.image.config["rootfs"]["diff_ids"][0]
+
+
+def test_a_locked_build_asks_no_repository(reference: Reference) -> None:
+    assert "Get:" not in reference.ended.stderr
+
+
+def test_a_locked_build_refuses_another_package_of_the_same_name(reference: Reference) -> None:
+    assert reference.refused.status == 1
+    assert "greeting_1.0_all is not the one that" in reference.refused.stderr
+    assert "pybuild.lock promises" in reference.refused.stderr
 
 
 def test_a_second_build_is_found_without_apt(built: Pybuild) -> None:
@@ -396,10 +439,11 @@ def test_a_killed_build_leaves_nothing(with_mirror: Pybuild) -> None:
     )
     try:
         end = time.monotonic() + 120
-        while not any("sleep\0001000" in line for line in processes(with_mirror.store)):
+        while not any("mmdebstrap" in line for line in processes(with_mirror.store)):
             assert started.poll() is None
             assert time.monotonic() < end
             time.sleep(0.1)
+        time.sleep(1)
     finally:
         started.send_signal(signal.SIGTERM)
         status = started.wait(30)
@@ -424,18 +468,15 @@ def test_packages_of_a_server_are_fetched_once_and_kept(
     with running_site() as site:
         site.files = files
         [gone] = [path for path in files if "/greeting_" in path]
-        content = files.pop(gone)
-        for _ in range(2):  # the second goes on where the first has ended
-            ended = with_mirror.try_build(SYSTEM.replace("url=debian", f"url={site.url}/debian"))
-            assert ended.status == 4, ended.stderr
-            assert "Containerfile:2:32:" in ended.stderr
-            assert "package greeting_1.0_all" in ended.stderr
-        files[gone] = content
-        with_mirror.build(SYSTEM.replace("url=debian", f"url={site.url}/debian"))
+        del files[gone]
+        text = SYSTEM.replace("url=debian", f"url={site.url}/debian")
+        for _ in range(2):  # the second has what the first has fetched
+            _fails(with_mirror, text, 4, "Containerfile:2:1:", "package greeting_1.0_all: ")
         paths = [request.path for request in site.requests if request.path.endswith(".deb")]
-    assert len(set(paths)) == len(os.listdir(with_mirror.store / "packages")) > 20
-    assert paths.count(gone) == 3
-    assert len(paths) == len(set(paths)) + 2
+    kept = [n for n in os.listdir(with_mirror.store / "packages") if n.endswith(".deb")]
+    assert len(set(paths)) == len(kept) + 1 > 20
+    assert paths.count(gone) == 2
+    assert len(paths) == len(set(paths)) + 1
 
 
 # --- The host

@@ -16,7 +16,8 @@ from buildkit.bootstrap.install import environment, proxies
 from buildkit.bootstrap.keys import Key
 from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.ownership import Ownership
-from buildkit.bootstrap.package_files import RefusedPackage, place_packages
+from buildkit.bootstrap.package_files import RefusedPackage
+from buildkit.bootstrap.placing import place
 from buildkit.bootstrap.resolved import AnyPackage, Resolved
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.bootstrap.transcript import Log
@@ -59,6 +60,7 @@ class AptInstaller:
         self._owners = owners
         self._output = output
         self._count = count
+        self._files: dict[str, LocalDeb] = {}
 
     def resolve(self, pins: Mapping[str, str]) -> Resolved:
         """What is to be installed; raises LocatedError, BuildError, NetworkError or HostError.
@@ -142,34 +144,35 @@ class AptInstaller:
             status = surroundings.run(arguments, variables, log.listen, ownership=ownership)
         if status:
             failed = transcript.failure(log.text, status, {})
-            place = place_of(failed.words, None, step, self._asked)
-            raise LocatedError(failed.error, place)
+            at = place_of(failed.words, None, step, self._asked)
+            raise LocatedError(failed.error, at)
         self._finish(resolved, ownership)
         return 0
 
     def _place(self, resolved: Resolved) -> dict[str, LocalDeb]:
-        """The files of all packages by their ids, each looked into."""
-        locked = self._locked
+        """The files of all packages by their ids, each looked into, once."""
+        if self._files:
+            return self._files
         try:
-            placed = place_packages(
+            placed = place(
                 resolved,
-                lambda repo: self._asked.repositories.access(repo, ""),
+                self._asked,
+                f"{self._surroundings.state}/own",
                 self._store,
-                self._count,
-                vendored="" if locked is None else locked.vendored,
-                promised="the metadata of repository {repo!r}" if locked is None else locked.name,
+                locked=self._locked,
+                count=self._count,
             )
             if self._count is not None:
                 self._count.set(0)
-            found = {}
             for one in placed:
-                found[one.package.id] = read_local(one.path, one.package.sha256)
-                _check_is(one.package, found[one.package.id])
+                found = read_local(one.path, one.package.sha256)
+                _check_is(one.package, found)
+                self._files[one.package.id] = found
         except RefusedPackage as error:
             package = error.package
-            place = place_of((package.name,), package.repo, self._step, self._asked)
-            raise LocatedError(error, place) from error
-        return found
+            at = place_of((package.name,), package.repo, self._step, self._asked)
+            raise LocatedError(error, at) from error
+        return self._files
 
     def _listen(self, total: int) -> Callable[[bytes], None]:
         """Hand output on, and count the packages in it."""

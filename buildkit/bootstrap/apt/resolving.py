@@ -139,6 +139,7 @@ def _packages(
     said: str, asked: Asked, local: list[LocalDeb], urls: dict[str, str], local_at: str
 ) -> Iterable[DebPackage]:
     named = {re.split("[:=/]", package.text)[0] for package in asked.packages}
+    names = {file.sha256: file.name for file in asked.files}
     here = {one.sha256: one for one in local}
     for match in _URI.finditer(said):
         deb = unquote(match["file"]).removesuffix(".deb")
@@ -154,7 +155,7 @@ def _packages(
         }
         if url.startswith(f"file:{local_at}"):
             one = here[match["sha"]]
-            known |= {"deb": one.id, "repo": "", "path": one.path, "reason": "user"}
+            known |= {"deb": one.id, "repo": "", "path": names[one.sha256], "reason": "user"}
         else:
             repo = transcript.repository_of(url, urls)
             base = next(u for u in sorted(urls, key=len, reverse=True) if url.startswith(f"{u}/"))
@@ -179,7 +180,9 @@ def _resolved_repositories(repositories: Repositories) -> tuple[ResolvedReposito
     found = (
         ResolvedRepository(
             id=section.id,
-            baseurls=tuple(option(section, "baseurl").split()),
+            baseurls=(section.written,)
+            if section.written
+            else tuple(option(section, "baseurl").split()),
             repomd=metadata.get(section.id, ""),
             keys=tuple(f for key in section.keys for f in key.fingerprints),
         )

@@ -180,8 +180,14 @@ def _section(
     options = [("baseurl", " ".join(places)), ("suites", " ".join(suites))]
     options.append(("components", " ".join(components)))
     options += [(key, value) for key, value in source.fields.items() if key in _OPTIONS]
+    written = "" if repository.url.startswith(SCHEMES) else repository.url
     return Section(
-        id=id, options=tuple(options), keys=keys, written="", secret=False, span=repository.span
+        id=id,
+        options=tuple(options),
+        keys=keys,
+        secret=False,
+        written=written,
+        span=repository.span,
     )
 
 
