@@ -74,7 +74,11 @@ def ask(step: BootstrapStep, settings: Settings, store: Store, *, metadata: bool
                 excludes.append(text[1:])
             else:
                 packages.append(Package(text=text, span=listed.span))
-    files = [f for package in packages for f in _files(package, settings.context, store, reader)]
+    files = [
+        file
+        for package in packages
+        for file in _files(package, step.manager, settings.context, store, reader)
+    ]
     named = tuple(package for package in packages if not is_file(package.text))
     read = read_repositories
     if step.manager == "apt":
@@ -126,7 +130,9 @@ def _listed(listed: PackageFile, reader: Reader) -> Iterator[str]:
     yield from found
 
 
-def _files(package: Package, context: str, store: Store, reader: Reader) -> Iterator[PackageHere]:
+def _files(
+    package: Package, manager: str, context: str, store: Store, reader: Reader
+) -> Iterator[PackageHere]:
     word = package.text
     if not is_file(word):
         return
@@ -143,14 +149,15 @@ def _files(package: Package, context: str, store: Store, reader: Reader) -> Iter
         for path in paths:
             sha256 = file_sha256(path)
             reader.inputs.append(("package", path, sha256))
-            _check_package(word, path)
+            if manager != "apt":  # which looks into its files itself
+                _check_rpm(word, path)
             name = word if remote else os.path.relpath(path, os.path.realpath(context))
             yield PackageHere(word=word, name=name, path=path, sha256=sha256, span=package.span)
     except BuildError as error:
         raise LocatedError(error, package.span) from error
 
 
-def _check_package(word: str, path: str) -> None:
+def _check_rpm(word: str, path: str) -> None:
     from buildkit.packages.errors import PackageError
     from buildkit.packages.rpm_file import read_header
 
