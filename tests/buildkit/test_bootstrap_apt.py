@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,26 +27,36 @@ pytestmark = pytest.mark.needs_program("apt-get", "mmdebstrap", "dpkg-deb", "gpg
 
 MIRROR = "--repo=id=debian,url=debian,suite=bookworm"
 APT = f"BOOTSTRAP --manager=apt {MIRROR} --key=archive.asc"
+Files = dict[str, tarfile.TarInfo]
 SYSTEM = f'FROM scratch\n{APT} greeting\nCMD ["greeting"]\n'
 
 
-@pytest.fixture(scope="module", params=["root", "user", "plain_container"])
+@pytest.fixture(scope="module", params=["root", "user", "lone_user", "plain_container"])
 def built(
     public_root: Path, debian_mirror: Path, user: Caller, request: pytest.FixtureRequest
 ) -> Iterator[Pybuild]:
-    """A small system, built by root, by a user without rights, and in a plain container."""
+    """A small system, built by root, by users with many ids and with one, in a plain container."""
+    who = request.param
+    if who == "lone_user":
+        who, user = "user", request.getfixturevalue("lone_user")
     with new_room(public_root) as room:
-        made = pybuild_of(room, request.param, user)
+        made = pybuild_of(room, who, user)
         add_mirror(made, debian_mirror)
         ended = made.try_build(SYSTEM, timeout_s=180, env={"SECRET": "s3cret"})
         assert ended.status == 0, ended.stderr
         yield made
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def image(built: Pybuild) -> Image:
     """The image of `built`."""
     return Image(built.output)
+
+
+@pytest.fixture(scope="module")
+def files(image: Image) -> Files:
+    """What is in it."""
+    return image.files
 
 
 @pytest.fixture
@@ -78,46 +89,45 @@ def test_the_image_is_one_layer(image: Image) -> None:
     assert len(image.layers) == 1
 
 
-@pytest.mark.parametrize(
-    "leftover",
-    [
-        "dev/",
-        "proc/",
-        "sys/",
-        "run/",
-        "tmp/",
-        "etc/apt/sources.list",
-        "etc/apt/apt.conf.d/99",
-        "etc/apt/apt.conf.d/00",
-        "etc/dpkg/dpkg.cfg.d/",
-        "etc/fstab",
-        "etc/hostname",
-        "etc/resolv.conf",
-        "etc/passwd-",
-        "etc/.pwd.lock",
-        "var/cache/apt",
-        "var/cache/ldconfig/aux-cache",
-        "var/lib/apt",
-        "var/lib/dpkg/status-old",
-        "var/lib/dpkg/lock",
-        "var/log/apt",
-        "var/log/dpkg.log",
-        "var/log/alternatives.log",
-        "usr/sbin/policy-rc.d",
-    ],
+LEFTOVERS = (
+    "dev/",
+    "proc/",
+    "sys/",
+    "run/",
+    "tmp/",
+    "etc/apt/sources.list",
+    "etc/apt/apt.conf.d/99",
+    "etc/apt/apt.conf.d/00",
+    "etc/dpkg/dpkg.cfg.d/",
+    "etc/fstab",
+    "etc/hostname",
+    "etc/resolv.conf",
+    "etc/passwd-",
+    "etc/.pwd.lock",
+    "var/cache/apt",
+    "var/cache/ldconfig/aux-cache",
+    "var/lib/apt",
+    "var/lib/dpkg/status-old",
+    "var/lib/dpkg/lock",
+    "var/log/apt",
+    "var/log/dpkg.log",
+    "var/log/alternatives.log",
+    "usr/sbin/policy-rc.d",
 )
-def test_nothing_of_the_installation_is_left(image: Image, leftover: str) -> None:
-    assert [name for name in image.files if name.startswith(leftover)] == []
 
 
-def test_copyright_files_stay_and_other_documents_do_not(image: Image) -> None:
-    files = {name for name, info in image.files.items() if not info.isdir()}
-    assert "usr/share/doc/greeting/copyright" in files
-    assert "usr/share/doc/dpkg/copyright" in files
-    documents = {name for name in files if name.startswith("usr/share/doc/")}
-    links = {name for name in documents if image.files[name].issym()}
+def test_nothing_of_the_installation_is_left(files: Files) -> None:
+    assert [name for name in files if name.startswith(LEFTOVERS)] == []
+
+
+def test_copyright_files_stay_and_other_documents_do_not(files: Files) -> None:
+    names = {name for name, info in files.items() if not info.isdir()}
+    assert "usr/share/doc/greeting/copyright" in names
+    assert "usr/share/doc/dpkg/copyright" in names
+    documents = {name for name in names if name.startswith("usr/share/doc/")}
+    links = {name for name in documents if files[name].issym()}
     assert {name.rpartition("/")[2] for name in documents - links} == {"copyright"}
-    assert not [name for name in files if name.startswith("usr/share/man/")]
+    assert not [name for name in names if name.startswith("usr/share/man/")]
 
 
 def test_scripts_had_devices_and_saw_nothing_of_this_machine(image: Image) -> None:
@@ -133,12 +143,12 @@ def test_owners_and_set_id_bits_are_those_that_scripts_and_packages_gave(image: 
     assert found["tmp"] == "0:0 1777"
 
 
-def test_the_time_is_that_of_the_newest_package(image: Image, debian_mirror: Path) -> None:
+def test_the_time_is_that_of_the_newest_package(files: Files, debian_mirror: Path) -> None:
     newest = 0
     for deb in (debian_mirror / "debian/pool").glob("*.deb"):
         with open(deb, "rb") as file:
             newest = max(newest, int(file.read(36)[24:36]))  # of debian-binary (deb(5))
-    assert max(info.mtime for info in image.files.values()) == newest
+    assert max(info.mtime for info in files.values()) == newest
 
 
 @pytest.mark.parametrize("form", ["spdx", "cyclonedx"])
@@ -258,6 +268,50 @@ EOF
     assert "usr/share/locale/de/LC_MESSAGES/greeting.mo" in files
     assert "usr/share/locale/fr/LC_MESSAGES/greeting.mo" not in files
     assert not [n for n in files if n.startswith("usr/share/locale/fr/")]
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_a_sources_file_brings_its_key(with_mirror: Pybuild, inside: bool) -> None:
+    key = (with_mirror.context / "archive.asc").read_text().rstrip("\n").split("\n")
+    lines = "".join(f"\n {line or '.'}" for line in key) if inside else " archive.gpg\n"
+    text = f"""\
+# What apt's own files look like.
+Types: deb deb-src
+URIs: file://{with_mirror.context}/debian
+Suites: bookworm again
+Components: main
+Signed-By:{lines}
+
+Types: deb
+URIs: http://127.0.0.1:1/
+Suites: gone
+Components: main
+Enabled: no
+"""
+    with_mirror.add({"debian.sources": text.replace(" archive.gpg", " ./archive.gpg")})
+    text = "FROM scratch\nBOOTSTRAP --manager=apt --repo=debian.sources \\\n  no-such-thing\n"
+    _fails(with_mirror, text, 1, "Containerfile:3:3:", "no package no-such-thing in the")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.repo", "[a]\nbaseurl=b\n", "is a .repo file, which is for dnf"),
+        ("a.list", "deb http://a\n", "has no suite"),
+        ("a.list", "deb-src http://a b c\n", "no repository of"),
+        ("a.list", "nonsense\n", "deb [OPTION=VALUE…] URL SUITE COMPONENT… expected"),
+        ("a.sources", "nonsense\n", "not sources of apt"),
+        ("a.sources", "", "no repository of"),
+        ("a.sources", "Types: deb\nSuites: a\n", "has no URL"),
+        ("a.sources", "Types: deb\nURIs: b\nSuites: ./\nComponents: c\n", "no components"),
+    ],
+)
+def test_sources_that_are_none_are_an_error_at_their_word(
+    pybuild: Pybuild, name: str, content: str, message: str
+) -> None:
+    pybuild.add({name: content})
+    text = f"FROM scratch\nBOOTSTRAP --manager=apt --nogpgcheck \\\n  --repo={name} a\n"
+    _fails(pybuild, text, 1, "Containerfile:3:10:", message)
 
 
 def test_recommended_packages_come_with_weak(with_mirror: Pybuild) -> None:
