@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
+from buildkit.bootstrap_plan import warnings_of
 from buildkit.builder import Builder, Built
 from buildkit.compressing import compressed, read_compression
 from buildkit.contents import StatCache
@@ -124,6 +125,7 @@ def plan_request(request: Request, store: Store) -> Planned:
         for planner in planners:
             warnings += _find_base_images(planner, store, request.context, images)
         plan = joined([planner.plan(_configs(images)) for planner in planners])
+        warnings += warnings_of(plan)
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
         read_ignore_file(ignore_file)
         _check_runs(plan, request)

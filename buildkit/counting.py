@@ -5,7 +5,7 @@ from __future__ import annotations
 import mmap
 import struct
 
-_FIELDS = struct.Struct("QQQ")
+_FIELDS = struct.Struct("QQQQ")
 _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
@@ -15,16 +15,18 @@ class Count:
     def __init__(self) -> None:
         self._page = mmap.mmap(-1, mmap.PAGESIZE)
 
-    def set(self, size: int, *, of: int = 0, files: int = 0) -> None:
-        """So many bytes (of so many, 0 if that is not known) and files are done."""
-        _FIELDS.pack_into(self._page, 0, size, of, files)
+    def set(self, size: int, *, of: int = 0, files: int = 0, packages: int = 0) -> None:
+        """So many bytes (of so many, 0 if that is not known), files and packages are done."""
+        _FIELDS.pack_into(self._page, 0, size, of, files, packages)
 
     def __str__(self) -> str:
         """As `1,234 files, 5.6MB` or `5.6MB / 40.0MB`; empty if nothing was counted."""
-        size, of, files = _FIELDS.unpack_from(self._page)
-        words = []
-        if files:
-            words.append(f"{files:,} file{'s' * (files != 1)}")
+        size, of, files, packages = _FIELDS.unpack_from(self._page)
+        words = [
+            f"{number:,} {name}{'s' * (number != 1)}"
+            for number, name in ((files, "file"), (packages, "package"))
+            if number
+        ]
         if size:
             words.append(_text(size) + (f" / {_text(of)}" if of else ""))
         return ", ".join(words)

@@ -174,12 +174,12 @@ def _summary(done: DoneBootstrap, old: LockFile | None) -> str:
     """What is new in a bootstrap, in a few words."""
     resolution = done.result.resolution
     assert resolution is not None
-    now = {p.nevra: p.sha256 for p in resolution.resolved.packages}
+    now = {p.id: p.sha256 for p in resolution.resolved.packages}
     count = f"{len(now)} packages"
     entry = None if old is None else old.entries.get(done.step.name)
     if entry is None:
         return count
-    before = {p.nevra: p.sha256 for p in entry.resolved.packages}
+    before = {p.id: p.sha256 for p in entry.resolved.packages}
     added = sorted(name for name in now if name not in before)
     removed = sorted(name for name in before if name not in now)
     rebuilt = sorted(name for name in now if before.get(name, now[name]) != now[name])

@@ -30,13 +30,22 @@ _HINT = (
     "Fedora: dnf install qemu-user-static), or do the work in a stage "
     "FROM --platform=$BUILDPLATFORM"
 )
-# What rpm calls architectures that have another name in OCI's words.
+# What rpm and dpkg call architectures that have another name in OCI's words.
 _RPM_ARCHITECTURES = {
     "386": "i686",
     "amd64": "x86_64",
     "arm64": "aarch64",
     "armv7": "armv7hl",
     "loong64": "loongarch64",
+}
+_DEB_ARCHITECTURES = {
+    "386": "i386",
+    "armv5": "armel",
+    "armv6": "armhf",
+    "armv7": "armhf",
+    "mips64le": "mips64el",
+    "mipsle": "mipsel",
+    "ppc64le": "ppc64el",
 }
 
 
@@ -121,6 +130,13 @@ def rpm_architecture(platform: str) -> str:
     return _RPM_ARCHITECTURES.get(architecture + variant, architecture)
 
 
+def deb_architecture(platform: str) -> str:
+    """The same in dpkg's words."""
+    _, architecture, variant = parts_of(platform)
+    return _DEB_ARCHITECTURES.get(architecture + variant, architecture)
+
+
 def docker_architecture(word: str) -> str:
     """An architecture in OCI's words, whichever it was given in."""
-    return {rpm: ours for ours, rpm in _RPM_ARCHITECTURES.items()}.get(word, word)
+    known = (*_DEB_ARCHITECTURES.items(), *_RPM_ARCHITECTURES.items())
+    return {theirs: ours for ours, theirs in known}.get(word, word)

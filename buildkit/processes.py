@@ -292,27 +292,30 @@ def call_in_child(function: Callable[[], _Value]) -> _Value:
             os.waitpid(pid, 0)
     if status or not report:
         raise BuildError(f"a helper process ended with status {exit_status(status)}")
-    message, hint, value = pickle.loads(report)
+    kind, message, hint, value = pickle.loads(report)
     if message:
-        raise BuildError(message, hint=hint)
+        raise kind(message, hint=hint)
     result: _Value = value
     return result
 
 
 def _call_and_exit(function: Callable[[], _Value], report: int) -> NoReturn:
     message, hint, value = "", None, None
+    kind: type[BuildError] = BuildError
     try:
         hear_signals((), ignored=_STOPPING)  # the builder decides, and kills
         os.umask(0)
         value = function()
     except (BuildError, ContainerError) as error:
         message, hint = error.message, error.hint
+        if isinstance(error, BuildError):
+            kind = type(error)  # of it depends how pybuild ends
     except OSError as error:
         where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
         message = f"{where}{error.strerror}"
     except BaseException as error:
         message = f"internal error: {error!r}"
-    content = pickle.dumps((message, hint, value))
+    content = pickle.dumps((kind, message, hint, value))
     while content:
         content = content[os.write(report, content) :]
     os._exit(0)

@@ -156,6 +156,8 @@ class Repository(Record):
     file: str = ""
     key: str = ""
     priority: int | None = None
+    suites: tuple[str, ...] = ()  # of apt's alone, as are components
+    components: tuple[str, ...] = ()
     span: Span
 
 
@@ -185,7 +187,7 @@ class BootstrapStep(Step):
     repositories: tuple[Repository, ...]
     keys: tuple[Package, ...]  # paths inside the context, or URLs
     releasever: str
-    arch: str  # in rpm's words
+    arch: str  # in the words of rpm, or of dpkg
     setopts: tuple[str, ...]
     dbpath: str
     langs: str

@@ -12,7 +12,13 @@ import pytest
 
 from buildkit.plan import Planner
 from grammar import parse
-from tests.buildkit.conftest import made_repository, new_room
+from tests.buildkit.conftest import (
+    made_debian_mirror,
+    made_repository,
+    new_room,
+    pybuild_of,
+)
+from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.support import Pybuild, make_pybuild
 from tests.conftest import root_is_missing, userns_is_missing
 from tests.support import CHECKOUT, Caller, Result, environment, run, run_pyrun
@@ -21,7 +27,7 @@ EXAMPLES = sorted((CHECKOUT / "examples").glob("*/Containerfile"))
 
 
 def test_there_are_examples() -> None:
-    assert {"hello", "development"} <= {path.parent.name for path in EXAMPLES}
+    assert {"hello", "development", "debian"} <= {path.parent.name for path in EXAMPLES}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
@@ -39,6 +45,19 @@ def test_an_example_says_first_what_it_shows_and_how_to_run_it(path: Path) -> No
     comment = "\n".join(lines[: next(n for n, line in enumerate(lines) if line[:1] != "#")])
     assert f"pybuild -f examples/{path.parent.name}/Containerfile" in comment
     assert "pyrun " in comment
+
+
+@pytest.mark.needs_program("apt-get", "mmdebstrap", "gpg")
+def test_debian_is_built_and_runs(public: Path, user: Caller) -> None:
+    # From a small mirror of the tests' own: real packages, without a network.
+    pybuild = pybuild_of(public, "root" if os.geteuid() == 0 else "user", user)
+    add_mirror(pybuild, made_debian_mirror())
+    arguments = [f"--build-arg={a}" for a in ("MIRROR=debian", "KEY=archive.gpg")]
+    containerfile = CHECKOUT / "examples/debian/Containerfile"
+    ended = pybuild.run("-f", containerfile, *arguments, pybuild.context, timeout_s=180)
+    assert ended.status == 0, ended.stderr
+    ran = run_pyrun(pybuild.output, store=pybuild.store, caller=pybuild.caller)
+    assert (ran.status, ran.stdout) == (0, "Hello, world!\n")
 
 
 @pytest.mark.needs_program("dnf", "rpmbuild", "createrepo_c", "gpg")

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from buildkit.bootstrap.fetching import Reader, file_sha256
-from buildkit.bootstrap.repositories import Repositories, Secrets, read_repositories
+from buildkit.bootstrap.repositories import Repositories, read_repositories
+from buildkit.bootstrap.secrets import Secrets
 from buildkit.errors import BuildError, LocatedError
 from buildkit.mount_sources import find_secret
 from buildkit.steps import BootstrapStep, Package, PackageFile
@@ -65,7 +66,7 @@ def ask(step: BootstrapStep, settings: Settings, store: Store, *, metadata: bool
     Without `metadata`, repositories are not asked what they hold.
     """
     secrets = _secrets(step, settings)
-    reader = Reader(settings.context, secrets.files)
+    reader = Reader(settings.context, secrets, locked=not metadata)
     packages, excludes = list(step.packages), list(step.excludes)
     for listed in step.lists:
         for text in _listed(listed, reader):
@@ -73,9 +74,16 @@ def ask(step: BootstrapStep, settings: Settings, store: Store, *, metadata: bool
                 excludes.append(text[1:])
             else:
                 packages.append(Package(text=text, span=listed.span))
-    files = [f for package in packages for f in _files(package, settings.context, store, reader)]
+    files = [
+        file
+        for package in packages
+        for file in _files(package, step.manager, settings.context, store, reader)
+    ]
     named = tuple(package for package in packages if not is_file(package.text))
-    repositories = read_repositories(step, reader, secrets, metadata=metadata)
+    read = read_repositories
+    if step.manager == "apt":
+        from buildkit.bootstrap.apt.sources import read_sources as read
+    repositories = read(step, reader, secrets, metadata=metadata)
     return Asked(
         packages=named,
         files=tuple(files),
@@ -122,7 +130,9 @@ def _listed(listed: PackageFile, reader: Reader) -> Iterator[str]:
     yield from found
 
 
-def _files(package: Package, context: str, store: Store, reader: Reader) -> Iterator[PackageHere]:
+def _files(
+    package: Package, manager: str, context: str, store: Store, reader: Reader
+) -> Iterator[PackageHere]:
     word = package.text
     if not is_file(word):
         return
@@ -139,10 +149,23 @@ def _files(package: Package, context: str, store: Store, reader: Reader) -> Iter
         for path in paths:
             sha256 = file_sha256(path)
             reader.inputs.append(("package", path, sha256))
+            if manager != "apt":  # which looks into its files itself
+                _check_rpm(word, path)
             name = word if remote else os.path.relpath(path, os.path.realpath(context))
             yield PackageHere(word=word, name=name, path=path, sha256=sha256, span=package.span)
     except BuildError as error:
         raise LocatedError(error, package.span) from error
+
+
+def _check_rpm(word: str, path: str) -> None:
+    from buildkit.packages.errors import PackageError
+    from buildkit.packages.rpm_file import read_header
+
+    try:
+        with open(path, "rb") as file:
+            read_header(file)
+    except PackageError as error:
+        raise BuildError(f"{word}: {error}") from error
 
 
 def _matching(word: str, context: str, reader: Reader) -> list[str]:

@@ -7,11 +7,12 @@ questions of ours, so it fetches the packages into a directory, and their header
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from buildkit.bootstrap import transcript
-from buildkit.bootstrap.asked import Asked
+from buildkit.bootstrap.asked import Asked, PackageHere
 from buildkit.bootstrap.fetching import file_sha256
+from buildkit.bootstrap.package_files import keep_package
 from buildkit.bootstrap.resolved import Module, Resolved, ResolvedRepository, RpmPackage
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.bootstrap.transcript import Log
@@ -20,22 +21,38 @@ from buildkit.packages import rpm_header as tags
 from buildkit.packages.rpm_file import read_header
 from buildkit.packages.rpm_header import Header
 from buildkit.steps import BootstrapStep
+from runtime.store.store import Store
 
-_LOCATIONS = "%{full_nevra}\\t%{repoid}\\t%{location}\\n"
+_LOCATIONS = "%{full_nevra}\t%{repoid}\t%{location}\n"
 
 
-def arguments(step: BootstrapStep, asked: Asked, root: str, state: str) -> tuple[str, ...]:
-    """dnf5's command line: fetch what an installation into `root` takes, and install nothing."""
-    # fmt: off
-    argv = [
-        *common(step, root, state),
-        "install", "--assumeyes", "--downloadonly", f"--destdir={state}/fetched",
+def arguments(
+    step: BootstrapStep, asked: Asked, root: str, state: str, files: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """dnf5's command line: fetch what an installation into `root` takes, and install nothing.
+
+    Raises BuildError for a group that is left out, which dnf5 has no words for.
+    """
+    argv = [*common(step, root, state), f"--setopt=destdir={state}/fetched"]
+    for word in asked.excludes:
+        if word.startswith("@"):
+            raise BuildError(
+                f"dnf5 cannot leave out a group: -{word}", hint="--manager=dnf can, by dnf 4"
+            )
+        argv.append(f"--exclude={word}")
+    argv += ["install", "--assumeyes", "--downloadonly"]
+    # Environments are named as groups are.
+    argv += [
+        "@" + package.text[2:] if package.text.startswith("@^") else package.text
+        for package in asked.packages
     ]
-    # fmt: on
-    argv += [f"--exclude={word}" for word in asked.excludes]
-    argv += [f"@{module.text}" for module in step.modules]
-    argv += [package.text for package in asked.packages]
-    return (*argv, *(file.path for file in asked.files))
+    return (*argv, *files)
+
+
+def enabling_arguments(step: BootstrapStep, root: str, state: str) -> tuple[str, ...]:
+    """The command line that lets streams of modules be seen."""
+    streams = (module.text for module in step.modules)
+    return (*common(step, root, state), "module", "enable", "--assumeyes", *streams)
 
 
 def common(step: BootstrapStep, root: str, state: str) -> tuple[str, ...]:
@@ -55,6 +72,7 @@ def common(step: BootstrapStep, root: str, state: str) -> tuple[str, ...]:
         f"--setopt=logdir={state}/log",
         f"--setopt=install_weak_deps={int(step.weak)}",
         "--setopt=best=1",
+        "--setopt=plugins=0",
         "--refresh",
     ]
     # fmt: on
@@ -69,21 +87,29 @@ def resolve_by_dnf5(
     step: BootstrapStep,
     asked: Asked,
     surroundings: Surroundings,
+    files: Mapping[str, PackageHere],
     *,
     variables: Mapping[str, str],
+    store: Store,
     log: Log,
 ) -> Resolved:
-    """As `resolving.resolve`, once everything is written that dnf reads."""
+    """As `resolving.resolve`, once everything is written that dnf reads.
+
+    `files` are packages of the context and of URLs, by the names that programs have for them.
+    """
     from buildkit.bootstrap.resolving import place_of
 
     root, seen = surroundings.root, surroundings.seen
     fetched = f"{surroundings.state}/fetched"
     os.mkdir(fetched)
     own = {**variables, "HOME": f"{seen}/home"}
-    status = surroundings.run(arguments(step, asked, root, seen), own, log.listen)
-    if status:
-        failure = transcript.failure(log.text, status)
-        raise LocatedError(failure.error, place_of(failure, step, asked))
+    calls = [enabling_arguments(step, root, seen)] if step.modules else []
+    if asked.packages or files:
+        calls.append(arguments(step, asked, root, seen, files))
+    for call in calls:
+        if status := surroundings.run(call, own, log.listen):
+            failure = transcript.failure(log.text, status)
+            raise LocatedError(failure.error, place_of(failure, step, asked))
     said = bytearray()
     query = (*common(step, root, seen), "repoquery", "--available", f"--queryformat={_LOCATIONS}")
     if surroundings.run(query, own, said.extend):
@@ -97,10 +123,17 @@ def resolve_by_dnf5(
     for name in sorted(os.listdir(fetched)):
         path = f"{fetched}/{name}"
         with open(path, "rb") as file:
-            packages.append(_package(read_header(file), path, places))
+            package = _package(read_header(file), path, places)
+        if not package.repo:  # without one its signature would be nobody's to check
+            raise BuildError(f"dnf5 repoquery does not name the repository of {package.label}")
+        packages.append(package)
+        keep_package(path, package.sha256, store)
+    for here in files.values():  # they are not fetched
+        with open(here.path, "rb") as file:
+            packages.append(_package(read_header(file), here.path, {}))
     metadata = dict(asked.repositories.metadata)
     return Resolved(
-        packages=tuple(sorted(packages, key=lambda package: package.nevra)),
+        packages=tuple(sorted(packages, key=lambda package: package.id)),
         removed=(),
         repositories=tuple(
             ResolvedRepository(

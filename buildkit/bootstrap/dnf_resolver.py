@@ -67,23 +67,28 @@ def _configuration(request: Any) -> Any:
     if request["releasever"]:
         conf.substitutions["releasever"] = request["releasever"]
     if request["arch"] != conf.arch:
-        conf.ignorearch = True
-        conf.arch = request["arch"]
+        # Not ignorearch, as --forcearch has it: that takes packages of every architecture.
+        try:
+            conf.arch = request["arch"]
+        except dnf.exceptions.Error:
+            raise SystemExit(f"--arch={request['arch']}: dnf knows no such architecture") from None
     for name, value in request["setopts"]:
         if "." not in name:
-            _set(conf, name, value)
+            _set(conf, name, value, name)
     return conf
 
 
-def _set(options: Any, name: str, value: str) -> None:
+def _set(options: Any, option: str, value: str, name: str) -> None:
     try:
-        options._config.optBinds().at(name).newString(dnf.conf.PRIO_COMMANDLINE, value)
+        options._config.optBinds().at(option).newString(dnf.conf.PRIO_COMMANDLINE, value)
     except (IndexError, RuntimeError) as error:
         raise SystemExit(f"--setopt={name}={value}: {error}") from None
 
 
 def _resolve(base: Any, request: Any) -> Any:
     base.read_all_repos()
+    for repo in base.repos.iter_enabled():
+        repo._repo.expire()  # metadata_expire=0 lets a second pass before it looks again
     for name, value in request["setopts"]:
         repo, dot, option = name.rpartition(".")
         if dot:
@@ -91,7 +96,7 @@ def _resolve(base: Any, request: Any) -> Any:
             if not found:
                 raise SystemExit(f"--setopt={name}={value}: no repository {repo}")
             for one in found:
-                _set(one, option, value)
+                _set(one, option, value, name)
     try:
         base.fill_sack(load_system_repo=request["has_database"])
     except dnf.exceptions.RepoError as error:
@@ -99,13 +104,17 @@ def _resolve(base: Any, request: Any) -> Any:
     groups = [word for word in request["packages"] if word.startswith("@")]
     if groups:
         base.read_comps(arch_filter=True)
+        _refuse_unknown_environments(base, groups)
     _prefer(base, request["pins"])
     if request["modules"]:
         _enable(base, request["modules"])
-    files = base.add_remote_rpms(request["files"]) if request["files"] else []
+    files = [base.add_remote_rpms([path])[0] for path in request["files"]]
     _refuse_unknown(base, request["packages"])
     if request["packages"]:
-        base.install_specs(request["packages"], exclude=request["left_out"])
+        words, left_out = (
+            [_without_caret(word) for word in request[name]] for name in ("packages", "left_out")
+        )
+        base.install_specs(words, exclude=left_out)
     for package in files:
         base.package_install(package)
     _check_groups(base, groups, request["excludes"])
@@ -134,15 +143,35 @@ def _enable(base: Any, modules: Any) -> None:
         specs = [*error.no_match_group_specs, *error.error_group_specs]
         missing = tuple(module for module in modules if any(module in spec for spec in specs))
         raise _Failure("module", str(error), missing or tuple(modules)) from None
+    for name, (old, _) in dict(base._moduleContainer.getSwitchedStreams()).items():
+        wanted = tuple(module for module in modules if module.startswith(name + ":"))
+        raise _Failure("module", f"the system has the stream {old} of it", wanted)
+
+
+def _without_caret(word: str) -> str:
+    """`@^ID` is kickstart's, and dnf's own, way to show an environment; dnf takes `@ID` alone."""
+    return "@" + word[2:] if word.startswith("@^") else word
+
+
+def _refuse_unknown_environments(base: Any, words: Any) -> None:
+    for word in words:
+        if word.startswith("@^") and not base.comps.environments_by_pattern(word[2:]):
+            raise _Failure("group", f"Environment '{word[2:]}' is not available.", (word,))
 
 
 def _refuse_unknown(base: Any, words: Any) -> None:
     """One by one, so that a missing package is known by its word."""
+    arches = [*base.sack.list_arches(), "noarch"]
     for word in words:
         if word.startswith("@"):
             continue
         subject = dnf.subject.Subject(word)
-        if not subject.get_best_query(base.sack, with_provides=True, with_filenames=True):
+        found = subject.get_best_query(base.sack, with_provides=True, with_filenames=True)
+        if found and not found.filter(arch=arches):
+            kinds = ", ".join(sorted({package.arch for package in found}))
+            text = f"package {word} is there for {kinds} alone"
+            raise _Failure("architecture", text, (word,))
+        if not found:
             every = base.sack.query(flags=hawkey.IGNORE_EXCLUDES)
             if subject.get_best_selector(base.sack).matches() or every.filterm(name=word):
                 raise _Failure("excluded", f"package {word} is excluded", (word,))

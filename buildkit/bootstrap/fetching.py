@@ -6,9 +6,9 @@ requests is loaded only for a server: a build from local repositories does witho
 from __future__ import annotations
 
 import os
-from types import MappingProxyType
 
 from buildkit.bootstrap.access import Access, access_of
+from buildkit.bootstrap.secrets import Secrets
 from buildkit.errors import BuildError, NetworkError
 from buildkit.urls import without_password
 from runtime.oci.digest import digest_of
@@ -16,8 +16,6 @@ from runtime.sandbox.rootpath import open_in_root
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from buildkit.inputs import Input
 
 SCHEMES = ("http://", "https://", "ftp://", "file:")
@@ -25,26 +23,33 @@ TIMEOUT_S = 30
 _MAX_DOCUMENT = 1 << 24  # bytes
 
 
+_NO_SECRETS = Secrets(files={}, variables={})
+
+
 class Reader:
     """Reads documents and remembers what they were."""
 
-    def __init__(self, context: str, secrets: Mapping[str, bytes] = MappingProxyType({})) -> None:
+    def __init__(
+        self, context: str, secrets: Secrets = _NO_SECRETS, *, locked: bool = False
+    ) -> None:
         """`context` is the directory that names without a scheme are looked for in.
 
-        `secrets` are documents by the paths that mounts give them: read, and not remembered.
+        Files of secrets are documents too: read, and not remembered. Where the packages are
+        `locked`, so are their keys, and servers need not be asked for them.
         """
+        self.locked = locked
         self._context = context
         self._secrets = secrets
         self.inputs: list[Input] = []
 
     def is_secret(self, name: str) -> bool:
         """Whether a name is that of a secret."""
-        return name in self._secrets
+        return name in self._secrets.files
 
     def read(self, name: str, what: str) -> bytes:
         """Content of a URL or of a file of the context; `what` is how errors call it."""
-        if name in self._secrets:
-            return self._secrets[name]
+        if name in self._secrets.files:
+            return self._secrets.files[name]
         if name.startswith(SCHEMES):
             return self.fetch(name, what)
         path = self.place(name, what)
@@ -59,8 +64,9 @@ class Reader:
         try:
             content = fetch(url, access)
         except NetworkError as error:
-            raise NetworkError(f"{what}: {error.message}", hint=error.hint) from error
-        shown = without_password(url)
+            message = self._secrets.hidden(f"{what}: {error.message}")
+            raise NetworkError(message, hint=error.hint) from None
+        shown = self._secrets.hidden(without_password(url))
         if shown != url or (access is not None and access.is_private):
             # What was sent for is not written down: the next build looks for itself.
             self.inputs.append(("private", shown))
@@ -102,8 +108,22 @@ def fetch(url: str, access: Access | None = None) -> bytes:
         response = requests.get(url, timeout=TIMEOUT_S, **arguments)
         response.raise_for_status()
     except (requests.RequestException, OSError) as error:  # OSError: no such CA file
-        raise NetworkError(f"{without_password(url)}: {reason(error)}") from error
+        message = f"{without_password(url)}: {reason(error)}"
+        raise NetworkError(message, hint=_hint(error)) from error
     return response.content
+
+
+def _hint(error: Exception) -> str | None:
+    import requests
+
+    if isinstance(error, requests.exceptions.SSLError):
+        return (
+            "sslcacert=FILE of a .repo file, or SSL_CERT_FILE, names the CA that is to be trusted"
+        )
+    response = getattr(error, "response", None)
+    if response is not None and response.status_code in (401, 403):
+        return "username= and password= of a .repo file, from a --mount=type=secret, say who asks"
+    return None
 
 
 def file_sha256(path: str) -> str:
@@ -126,7 +146,11 @@ def reason(error: Exception) -> str:
     import re
 
     text = str(error)
-    found = re.search(r"(\[Errno -?\d+\] [^'\")]+|\d{3} (?:Client|Server) Error: [^:]+)", text)
+    found = re.search(
+        r"(\[Errno -?\d+\] [^'\")]+|\d{3} (?:Client|Server) Error: [^:]+?(?= for url:)|"
+        r"certificate verify failed: [^()]+?(?= \()|Tunnel connection failed: [^'\")]+)",
+        text,
+    )
     if found is None and isinstance(error, OSError) and "TLS CA" in text:
         return text
     return found[1] if found else type(error).__name__

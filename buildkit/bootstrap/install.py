@@ -12,12 +12,13 @@ from collections.abc import Callable, Mapping
 
 from buildkit.bootstrap import cleaning, rpm, transcript
 from buildkit.bootstrap.asked import Asked
+from buildkit.bootstrap.keys import Key
 from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.managers import check_rpm, find_manager
 from buildkit.bootstrap.ownership import Ownership
 from buildkit.bootstrap.package_files import PlacedPackage, RefusedPackage
 from buildkit.bootstrap.placing import place
-from buildkit.bootstrap.repositories import Key
+from buildkit.bootstrap.private_urls import without_secrets
 from buildkit.bootstrap.requirements import check_requirements
 from buildkit.bootstrap.resolved import Resolved
 from buildkit.bootstrap.resolving import place_of, resolve, span_of
@@ -59,8 +60,9 @@ class Installer:
         self._store = store
         self._count = count
         self._output = output
-        self._log = Log(output)
-        self._present = rpm.present_database(*surroundings.lowers)
+        self._log = Log(output, asked.repositories.secrets)
+        self._urls: Mapping[str, tuple[str, ...]] = {}  # of repositories, with what is secret
+        self._present = rpm.present_database(*surroundings.lowers, dbpath=step.dbpath)
         self._dbpath = step.dbpath or self._present or DEFAULT_DBPATH
 
     def resolve(self, pins: Mapping[str, str]) -> Resolved:
@@ -76,12 +78,14 @@ class Installer:
             self._surroundings,
             dbpath=self._dbpath if self._present else None,
             pins=pins,
-            variables=_environment(),
+            variables={**environment(), **proxies()},
+            store=self._store,
             log=self._log,
         )
         size = f"{found.size / 1e6:.1f} MB"
         self._say(f"{len(found.packages)} packages to install, {size}")
-        return found
+        self._urls = {repository.id: repository.baseurls for repository in found.repositories}
+        return without_secrets(found, self._asked.repositories)
 
     def install(self, resolved: Resolved, epoch: int) -> int:
         """Install that; returns the newest time of a file in a package, in seconds.
@@ -97,14 +101,14 @@ class Installer:
             raise LocatedError(error, span_of(error.package, self._asked, step)) from error
         before = cleaning.present(*self._surroundings.lowers)
         log = self._log = Log(self._listen(len(placed)))
-        variables = {**_environment(), "SOURCE_DATE_EPOCH": str(epoch)}
+        variables = {**environment(), "SOURCE_DATE_EPOCH": str(epoch)}
         root = self._surroundings.root
         if imported := self._key_files(resolved):
             arguments = rpm.import_arguments(self._dbpath, imported, root)
             if self._surroundings.run(arguments, variables, log.listen):
                 raise BuildError(f"rpm cannot take the keys: {log.text.strip()}")
         with open(f"{self._surroundings.state}/manifest", "w", encoding="utf-8") as file:
-            file.writelines(f"{names[one.package.nevra]}\n" for one in placed)
+            file.writelines(f"{names[one.package.id]}\n" for one in placed)
         arguments = rpm.install_arguments(
             step,
             root=root,
@@ -130,6 +134,7 @@ class Installer:
             self._store,
             locked=self._locked,
             count=self._count,
+            urls=self._urls,
         )
         if self._count is not None:
             self._count.set(0)
@@ -145,7 +150,7 @@ class Installer:
                 os.link(one.path, here)
             except OSError:  # another filesystem, or another's file: it is visible at its place
                 os.symlink(os.path.realpath(one.path), here)
-            names[one.package.nevra] = f"{self._surroundings.seen}/{name}"
+            names[one.package.id] = f"{self._surroundings.seen}/{name}"
         return names
 
     @property
@@ -162,12 +167,12 @@ class Installer:
         check_signatures(
             placed,
             self.keys,
-            names=lambda package: names[package.nevra],
+            names=lambda package: names[package.id],
             surroundings=self._surroundings,
-            variables=_environment(),
+            variables=environment(),
             store=self._store,
         )
-        check_requirements(placed, surroundings=self._surroundings, variables=_environment())
+        check_requirements(placed, surroundings=self._surroundings, variables=environment())
 
     def _key_files(self, resolved: Resolved) -> list[str]:
         """The keys that are new to the system, as files for the programs."""
@@ -194,7 +199,7 @@ class Installer:
             nonlocal done
             done += len(rpm.INSTALLING.findall(chunk))
             if self._count is not None and done:
-                self._count.set(0, files=min(done, total))
+                self._count.set(0, packages=min(done, total))
             self._output(chunk)
 
         return listen
@@ -239,11 +244,11 @@ class Installer:
         self._output(text.encode() + b"\n")
 
 
-def _environment() -> dict[str, str]:
-    """What programs and scriptlets get."""
-    return {
-        "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-        "HOME": "/root",
-        "LANG": "C.UTF-8",
-        **{name: os.environ[name] for name in PROXIES if name in os.environ},
-    }
+def environment() -> dict[str, str]:
+    """What programs and scriptlets get, whatever we have."""
+    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
+
+
+def proxies() -> dict[str, str]:
+    """What is for the one that speaks to servers alone."""
+    return {name: os.environ[name] for name in PROXIES if name in os.environ}

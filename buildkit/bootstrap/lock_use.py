@@ -120,7 +120,7 @@ def _pins(
     if entry is None:
         return {}
     return {
-        f"{package.name}.{package.nevra.rpartition('.')[2]}": package.nevra
+        package.slot: package.id
         for package in entry.resolved.packages
         if package.name not in updated and package.repo
     }

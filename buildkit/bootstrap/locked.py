@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from buildkit.bootstrap.asked import Asked
+from buildkit.bootstrap.keys import Key
 from buildkit.bootstrap.openpgp import fingerprints
-from buildkit.bootstrap.repositories import Key
 from buildkit.bootstrap.resolved import Resolution, Resolved, read_resolved
 from buildkit.errors import BuildError
 from buildkit.steps import BootstrapStep
@@ -56,7 +56,10 @@ def spec_of(step: BootstrapStep, asked: Asked) -> dict[str, str]:
         "packages": [parts["packages"], parts["files"], parts["excludes"]],
         "modules": [module.text for module in step.modules],
         "repositories": parts["repositories"],
-        "keys": parts["keys"],
+        "keys": [
+            [section.id, sorted(key.written for key in section.keys)]
+            for section in asked.repositories.sections
+        ],
         **{name: getattr(step, name) for name in _OPTIONS},
     }
     return {name: _digest(value) for name, value in topics.items()}
@@ -199,7 +202,9 @@ def write_text(entries: Mapping[str, Any], vendored: str) -> str:
                 continue
             rows = [
                 f"    {json.dumps(package, sort_keys=True, ensure_ascii=False)}"
-                for package in sorted(value, key=lambda package: str(package["nevra"]))
+                for package in sorted(
+                    value, key=lambda package: str(package.get("nevra") or package["deb"])
+                )
             ]
             items.append('   "packages": [\n' + ",\n".join(rows) + "\n   ]")
         blocks.append(f"  {json.dumps(name)}: {{\n" + ",\n".join(items) + "\n  }")

@@ -31,7 +31,7 @@ def find_manager(asked: str, tools: tuple[str, ...]) -> Manager:
     """
     names = {"dnf": ("dnf-3", "dnf"), "dnf5": ("dnf5",)}.get(asked, ("dnf-3", "dnf", "dnf5"))
     for name in names:
-        path = _find(name, tools)
+        path = find_in(name, tools)
         if path is None:
             continue
         if os.path.basename(path) == "dnf5":
@@ -45,7 +45,7 @@ def find_manager(asked: str, tools: tuple[str, ...]) -> Manager:
 
 def check_rpm(tools: tuple[str, ...]) -> None:
     """Raise HostError if there is no rpm."""
-    if _find("rpm", tools) is None:
+    if find_in("rpm", tools) is None:
         where = "the image of --tools" if tools else "this machine"
         raise HostError(
             f"BOOTSTRAP needs rpm, and {where} has none",
@@ -53,7 +53,7 @@ def check_rpm(tools: tuple[str, ...]) -> None:
         )
 
 
-def _find(name: str, tools: tuple[str, ...]) -> str | None:
+def find_in(name: str, tools: tuple[str, ...]) -> str | None:
     """Where a program really is, for us to look at."""
     if not tools:
         return find_program(name)

@@ -17,9 +17,9 @@ from urllib.parse import quote, urljoin
 
 from buildkit.bootstrap.access import Access
 from buildkit.bootstrap.fetching import TIMEOUT_S, file_sha256, local_path, reason
-from buildkit.bootstrap.resolved import Resolved, RpmPackage
+from buildkit.bootstrap.resolved import AnyPackage, Resolved
 from buildkit.counting import Count
-from buildkit.errors import BuildError, NetworkError
+from buildkit.errors import BuildError, DiskError, NetworkError
 from buildkit.processes import call_in_child
 from buildkit.urls import without_password
 from runtime import VERSION
@@ -35,7 +35,7 @@ _PASSING = (408, 425, 429, 500, 502, 503, 504)
 class Wanted(Record):
     """One package, and where it may be found."""
 
-    package: RpmPackage
+    package: AnyPackage
     urls: tuple[str, ...]
     access: Access
 
@@ -43,14 +43,14 @@ class Wanted(Record):
 class PlacedPackage(Record):
     """A package whose file is here and is the right one."""
 
-    package: RpmPackage
+    package: AnyPackage
     path: str
 
 
 class RefusedPackage(BuildError):
     """A package that is not installed, because of what it is."""
 
-    package: RpmPackage
+    package: AnyPackage
 
 
 def directory(store: Store) -> str:
@@ -58,7 +58,7 @@ def directory(store: Store) -> str:
     return f"{store.root}/packages"
 
 
-def vendored_name(package: RpmPackage) -> str:
+def vendored_name(package: AnyPackage) -> str:
     """Where a directory of vendored packages has one."""
     return f"{package.repo or 'context'}/{os.path.basename(package.path)}"
 
@@ -95,8 +95,14 @@ def place_packages(
     return tuple(placed)
 
 
-def _kept(package: RpmPackage, store: Store) -> str:
-    return f"{directory(store)}/{package.sha256}.rpm"
+def keep_package(path: str, sha256: str, store: Store) -> None:
+    """Take a file of the store's filesystem in that somebody else has fetched."""
+    os.makedirs(directory(store), exist_ok=True)
+    os.rename(path, f"{directory(store)}/{sha256}.rpm")
+
+
+def _kept(package: AnyPackage, store: Store) -> str:
+    return f"{directory(store)}/{package.sha256}{package.suffix}"
 
 
 def _url(base: str, path: str) -> str:
@@ -104,7 +110,7 @@ def _url(base: str, path: str) -> str:
 
 
 def _present(
-    package: RpmPackage, urls: Sequence[str], store: Store, vendored: str, promised: str
+    package: AnyPackage, urls: Sequence[str], store: Store, vendored: str, promised: str
 ) -> str:
     """The path of a file that is here; empty if there is none."""
     kept = _kept(package, store)
@@ -136,12 +142,12 @@ def _fetch_all(wanted: Sequence[Wanted], store: Store, count: Count | None) -> N
     total = sum(one.package.size for one in wanted)
     done: dict[str, int] = {}
 
-    def show(package: RpmPackage, size: int) -> None:
+    def show(package: AnyPackage, size: int) -> None:
         done[package.sha256] = size
         if count is not None:
             have = sum(done.values())
             complete = sum(done.get(w.package.sha256, 0) == w.package.size for w in wanted)
-            count.set(have, of=total, files=complete)
+            count.set(have, of=total, packages=complete)
 
     pool = ThreadPoolExecutor(_AT_ONCE)
     try:
@@ -161,7 +167,7 @@ class _Transfer:
     """Fetches one package into the store."""
 
     def __init__(
-        self, wanted: Wanted, store: Store, show: Callable[[RpmPackage, int], None]
+        self, wanted: Wanted, store: Store, show: Callable[[AnyPackage, int], None]
     ) -> None:
         self._wanted = wanted
         self._package = wanted.package
@@ -171,17 +177,22 @@ class _Transfer:
         self._have = 0
 
     def run(self) -> None:
-        """Do it; raises NetworkError."""
-        fd = os.open(f"{self._kept}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        """Do it; raises NetworkError or DiskError."""
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)  # another build may want the same
-            if not os.path.exists(self._kept):
-                self._take_up(fd)
-                self._try_all(fd)
-                os.fsync(fd)
-                os.rename(f"{self._kept}.part", self._kept)
-        finally:
-            os.close(fd)
+            fd = os.open(f"{self._kept}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)  # another build may want the same
+                if os.path.exists(self._kept):  # by now
+                    os.unlink(f"{self._kept}.part")
+                else:
+                    self._take_up(fd)
+                    self._try_all(fd)
+                    os.fsync(fd)
+                    os.rename(f"{self._kept}.part", self._kept)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise DiskError(f"{self._kept}: {error.strerror}") from error
 
     def _take_up(self, fd: int) -> None:
         """Go on with what is there already."""
@@ -192,9 +203,14 @@ class _Transfer:
             self._start_again(fd)
 
     def _try_all(self, fd: int) -> None:
-        problems: list[str] = []
-        for url in self._wanted.urls:
-            for delay in (*_DELAYS_S, None):
+        # One round after another, so that nobody waits for a mirror while there are others.
+        problems: dict[str, str] = {}
+        urls = list(dict.fromkeys(self._wanted.urls))
+        for delay in (0, *_DELAYS_S):
+            if not urls:
+                break
+            time.sleep(delay)
+            for url in tuple(urls):
                 if self._is_right():
                     return
                 try:
@@ -203,17 +219,15 @@ class _Transfer:
                         return
                     problem = f"has sha256:{self._sha.hexdigest()}, not {self._package.sha256}"
                     self._start_again(fd)
+                    urls.remove(url)
                 except _PassingError as error:
                     problem = str(error)
-                    if delay is not None:
-                        time.sleep(delay)
-                        continue
                 except NetworkError as error:
                     problem = error.message
-                problems.append(f"{without_password(url)}: {problem}")
-                break
+                    urls.remove(url)
+                problems[url] = f"{without_password(url)}: {problem}"
         raise NetworkError(
-            f"package {self._package.label}: {'; '.join(dict.fromkeys(problems))}",
+            f"package {self._package.label}: {'; '.join(problems.values())}",
             hint="the repository changed meanwhile: try again; with a lock file, "
             "`pybuild lock --vendor DIR` keeps packages that repositories drop",
         )
@@ -274,8 +288,11 @@ class _Transfer:
         self._have += len(piece)
         self._show(self._package, self._have)
         view = memoryview(piece)
-        while view:
-            view = view[os.write(fd, view) :]
+        try:
+            while view:
+                view = view[os.write(fd, view) :]
+        except OSError as error:
+            raise DiskError(f"{self._kept}: {error.strerror}") from error
 
 
 def remember_signed(placed: Iterable[PlacedPackage], keys: str, store: Store) -> None:
@@ -285,7 +302,7 @@ def remember_signed(placed: Iterable[PlacedPackage], keys: str, store: Store) ->
             pass
 
 
-def is_known_signed(package: RpmPackage, keys: str, store: Store) -> bool:
+def is_known_signed(package: AnyPackage, keys: str, store: Store) -> bool:
     """Whether that was written down."""
     try:
         os.utime(_memo(package, keys, store))
@@ -294,5 +311,5 @@ def is_known_signed(package: RpmPackage, keys: str, store: Store) -> bool:
     return True
 
 
-def _memo(package: RpmPackage, keys: str, store: Store) -> str:
+def _memo(package: AnyPackage, keys: str, store: Store) -> str:
     return f"{directory(store)}/{package.sha256}.{keys}.signed"

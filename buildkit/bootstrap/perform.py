@@ -13,6 +13,7 @@ from buildkit.bootstrap.install import Installer
 from buildkit.bootstrap.prepare import PreparedBootstrap, install_epoch, installed_parts
 from buildkit.bootstrap.resolved import Resolution
 from buildkit.bootstrap.resolving import visible_files
+from buildkit.bootstrap.sections import OF_CONNECTIONS
 from buildkit.cache import Result, cache_key, look_up, record
 from buildkit.errors import BuildError
 from buildkit.locks import wait_for_lock
@@ -21,6 +22,7 @@ from buildkit.steps import BootstrapStep
 from runtime.store.store import Store
 
 if TYPE_CHECKING:
+    from buildkit.bootstrap.apt.install import AptInstaller
     from buildkit.bootstrap.repositories import Repositories
     from buildkit.bootstrap.surroundings import Surroundings
     from buildkit.counting import Count
@@ -48,7 +50,7 @@ def perform(
     `commit` makes the layer, for the epoch that it gets. With `reuses`, a layer of the same
     packages is taken over. Raises BuildError or LocatedError.
     """
-    installer = Installer(
+    installer = _installer(step.manager)(
         step,
         prepared.asked,
         surroundings,
@@ -79,9 +81,24 @@ def perform(
     return found.replace(resolution=Resolution(resolved=resolved, epoch=epoch))
 
 
+def _installer(manager: str) -> type[Installer | AptInstaller]:
+    """Who does it."""
+    if manager == "apt":
+        from buildkit.bootstrap.apt.install import AptInstaller
+
+        return AptInstaller
+    return Installer
+
+
 def cache_of(repositories: Repositories, store: Store) -> str:
-    """A directory for metadata, kept between builds: one for each set of repositories."""
-    names = json.dumps([[s.id, s.options] for s in repositories.sections])
+    """A directory for metadata, kept between builds: one for each set of repositories.
+
+    Its name owes nothing to passwords, which could be guessed by it.
+    """
+    options = ([o for o in s.options if o[0] not in OF_CONNECTIONS] for s in repositories.sections)
+    names = json.dumps(
+        [[s.id, own] for s, own in zip(repositories.sections, options, strict=True)]
+    )
     path = f"{store.root}/dnf/{hashlib.sha256(names.encode()).hexdigest()[:32]}"
     os.makedirs(path, exist_ok=True)
     return path

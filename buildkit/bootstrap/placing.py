@@ -4,10 +4,14 @@ files of the context.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from buildkit.bootstrap.package_files import PlacedPackage, place_packages
-from buildkit.bootstrap.repositories import write_secrets
+from buildkit.bootstrap.private_urls import with_secrets
+from buildkit.bootstrap.secrets import write_secrets
+from buildkit.errors import NetworkError
 
 if TYPE_CHECKING:
     from buildkit.bootstrap.asked import Asked
@@ -25,19 +29,27 @@ def place(
     *,
     locked: LockedBootstrap | None = None,
     count: Count | None = None,
+    urls: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> tuple[PlacedPackage, ...]:
-    """As `place_packages`; `secrets_at` is a directory for what servers want to be shown."""
+    """As `place_packages`; `secrets_at` is a directory for what servers want to be shown.
+
+    `urls` are those of repositories, with what is secret in them, where they were found out.
+    """
     repositories = asked.repositories
     if repositories.secrets.files:
         write_secrets(repositories.secrets, f"{secrets_at}/files")
-    return place_packages(
-        _here(resolved, asked),
-        lambda repo: repositories.access(repo, f"{secrets_at}/files"),
-        store,
-        count,
-        vendored="" if locked is None else locked.vendored,
-        promised="the metadata of repository {repo!r}" if locked is None else locked.name,
-    )
+    try:
+        return place_packages(
+            _here(with_secrets(resolved, repositories, urls), asked),
+            lambda repo: repositories.access(repo, f"{secrets_at}/files"),
+            store,
+            count,
+            vendored="" if locked is None else locked.vendored,
+            promised="the metadata of repository {repo!r}" if locked is None else locked.name,
+        )
+    except NetworkError as error:
+        hidden = repositories.secrets.hidden(error.message)
+        raise NetworkError(hidden, hint=error.hint) from None
 
 
 def _here(resolved: Resolved, asked: Asked) -> Resolved:

@@ -11,6 +11,7 @@ from buildkit.bootstrap.asked import Asked, ask
 from buildkit.bootstrap.lock_use import find_locked
 from buildkit.bootstrap.locked import LockedBootstrap
 from buildkit.bootstrap.managers import find_manager
+from buildkit.errors import BuildError
 from buildkit.inputs import Input, find_program
 from buildkit.state import Settings, State
 from buildkit.steps import BootstrapStep
@@ -18,7 +19,7 @@ from runtime.record import Record
 from runtime.store.store import Store
 
 if TYPE_CHECKING:
-    from buildkit.bootstrap.repositories import Key
+    from buildkit.bootstrap.keys import Key
     from buildkit.bootstrap.resolved import Resolved
 
 _PROGRAMS = ("dnf-3", "dnf", "dnf5")
@@ -48,7 +49,9 @@ def prepare_bootstrap(
     """Read what the step names; raises BuildError or LocatedError."""
     lock = find_locked(step, settings)
     locks = lock.locks_it
-    if tools is None and not locks:
+    if step.manager == "apt":
+        _check_apt(state, tools, locks)
+    elif tools is None and not locks:
         find_manager(step.manager, ())
     asked = ask(step, settings, store, metadata=not locks)
     locked = lock.checked(step, asked) if locks else None
@@ -70,10 +73,25 @@ def prepare_bootstrap(
     }
     if prepared.pins:
         parts["pins"] = dict(prepared.pins)
-    if tools is None:
+    if step.manager == "apt":
+        parts["manager"] = step.manager
+    elif tools is None:
         parts["manager"] = os.path.basename(find_manager(step.manager, ()).program)
         inputs += tuple(("program", name, find_program(name)) for name in _PROGRAMS)
     return Found(bootstrap=prepared, parts=parts, epoch=state.epoch, inputs=inputs)
+
+
+def _check_apt(state: State, tools: State | None, locks: bool) -> None:
+    """Raise BuildError for what mmdebstrap cannot do at all, HostError if it is not here."""
+    if state.layers:
+        raise BuildError(
+            "BOOTSTRAP --manager=apt makes a whole system, and there is something below it",
+            hint="it stands first, after FROM scratch; later, RUN apt-get install adds packages",
+        )
+    if tools is None:
+        from buildkit.bootstrap.apt.programs import INSTALLER, PROGRAMS, check_programs
+
+        check_programs((), (INSTALLER,) if locks else PROGRAMS)
 
 
 def installed_parts(
@@ -85,10 +103,13 @@ def installed_parts(
     """For the key of an installation: all that changes a byte of it, wherever that was found."""
     used = {package.repo for package in resolved.packages}
     prints = {f for repo in used for key in keys.get(repo, ()) for f in key.fingerprints}
+    # apt of the new system is told of them; dnf's history is not kept.
+    reasons = [package.reason for package in resolved.packages] if step.manager == "apt" else None
     return {
         "kind": "installation",
         "installed": resolved.identity,
         "keys": sorted(prints),
+        **({} if reasons is None else {"reasons": reasons, "setopts": step.setopts}),
         **_options(step, tools),
     }
 

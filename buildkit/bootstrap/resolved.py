@@ -9,31 +9,110 @@ from buildkit.errors import BuildError
 from runtime.record import Record
 
 _HEX = re.compile(r"[0-9a-f]{64}")
+# deb-control(5): Package, Version, Architecture
+_DEB = re.compile(r"[a-z0-9][a-z0-9+.-]+_[0-9][A-Za-z0-9.+~:-]*_[a-z0-9-]+")
 _WORD = re.compile(r"[^\s/\x00-\x1f]+")
 
 
-class RpmPackage(Record):
+class AnyPackage(Record):
     """One package, as the metadata of its repository describes it."""
 
-    nevra: str  # name-epoch:version-release.arch
     repo: str  # id of its repository; empty for a file of the context
     path: str  # below a base URL of the repository; the file's place otherwise
     size: int  # bytes
     sha256: str  # of the file, hexadecimal
     buildtime: int  # seconds
     reason: str  # user, group, dependency or weak-dependency
-    source: str  # file name of the source package
+    source: str  # rpm: file name of the source package; deb: its name and version
+
+    @property
+    def id(self) -> str:
+        """Name, version and architecture, as nobody else has them in one set."""
+        raise NotImplementedError
 
     @property
     def name(self) -> str:
         """Its name alone."""
-        return self.nevra.rsplit("-", 2)[0]
+        raise NotImplementedError
+
+    @property
+    def slot(self) -> str:
+        """NAME.ARCH: what has one version."""
+        raise NotImplementedError
 
     @property
     def label(self) -> str:
-        """As rpm writes it: without an epoch."""
+        """As its users write it."""
+        raise NotImplementedError
+
+    @property
+    def suffix(self) -> str:
+        """What the name of its file ends with."""
+        raise NotImplementedError
+
+
+class RpmPackage(AnyPackage):
+    """A package of rpm's."""
+
+    nevra: str  # name-epoch:version-release.arch
+
+    @property
+    def id(self) -> str:
+        return self.nevra
+
+    @property
+    def name(self) -> str:
+        return self.nevra.rsplit("-", 2)[0]
+
+    @property
+    def slot(self) -> str:
+        return f"{self.name}.{self.nevra.rpartition('.')[2]}"
+
+    @property
+    def label(self) -> str:
+        """Without an epoch."""
         name, version, rest = self.nevra.rsplit("-", 2)
         return f"{name}-{version.partition(':')[2] or version}-{rest}"
+
+    @property
+    def suffix(self) -> str:
+        return ".rpm"
+
+
+class DebPackage(AnyPackage):
+    """A package of dpkg's."""
+
+    deb: str  # name_epoch:version-revision_arch; most have no epoch, some no revision
+
+    @property
+    def id(self) -> str:
+        return self.deb
+
+    @property
+    def name(self) -> str:
+        return self.deb.split("_")[0]
+
+    @property
+    def version(self) -> str:
+        """Its version alone."""
+        return self.deb.split("_")[1]
+
+    @property
+    def arch(self) -> str:
+        """Its architecture: `all`, or a machine's."""
+        return self.deb.split("_")[2]
+
+    @property
+    def slot(self) -> str:
+        return f"{self.name}.{self.arch}"
+
+    @property
+    def label(self) -> str:
+        return self.deb
+
+    @property
+    def suffix(self) -> str:
+        return ".deb"
 
 
 class ResolvedRepository(Record):
@@ -55,7 +134,7 @@ class Module(Record):
 class Resolved(Record):
     """A whole transaction."""
 
-    packages: tuple[RpmPackage, ...]  # sorted
+    packages: tuple[AnyPackage, ...]  # sorted
     removed: tuple[str, ...]  # what is replaced by them, sorted
     repositories: tuple[ResolvedRepository, ...]
     modules: tuple[Module, ...] = ()
@@ -74,7 +153,7 @@ class Resolved(Record):
     def identity(self) -> list[list[str]]:
         """What makes it this one, for a cache key: where it comes from does not."""
         return [
-            [f"{package.nevra} {package.sha256}" for package in self.packages],
+            [f"{package.id} {package.sha256}" for package in self.packages],
             list(self.removed),
             [f"{module.name}:{module.stream}" for module in self.modules],
         ]
@@ -108,7 +187,7 @@ def read_resolved(document: Any) -> Resolved:
     try:
         packages = tuple(read_package(item) for item in document["packages"])
         return Resolved(
-            packages=tuple(sorted(packages, key=lambda package: package.nevra)),
+            packages=tuple(sorted(packages, key=lambda package: package.id)),
             removed=tuple(sorted(map(str, document.get("removed", ())))),
             repositories=tuple(
                 ResolvedRepository(
@@ -128,13 +207,15 @@ def read_resolved(document: Any) -> Resolved:
         raise BuildError(f"not a set of packages: {error!r}") from None
 
 
-def read_package(item: Any) -> RpmPackage:
+def read_package(item: Any) -> AnyPackage:
     """One entry of `packages`; raises BuildError for a field that cannot be."""
-    known: dict[str, Any] = {field: item.get(field, "") for field in RpmPackage._fields}
-    nevra, path = known["nevra"], known["path"]
+    kind: type[RpmPackage | DebPackage] = DebPackage if "deb" in item else RpmPackage
+    own, is_id = ("deb", _is_deb) if "deb" in item else ("nevra", _is_nevra)
+    known: dict[str, Any] = {field: item.get(field, "") for field in kind._fields}
+    id, path = known[own], known["path"]
     problem = ""
-    if not (isinstance(nevra, str) and _WORD.fullmatch(nevra) and _is_nevra(nevra)):
-        problem = "nevra"
+    if not (isinstance(id, str) and _WORD.fullmatch(id) and is_id(id)):
+        problem = own
     elif not (isinstance(known["sha256"], str) and _HEX.fullmatch(known["sha256"])):
         problem = "sha256"
     elif not isinstance(path, str) or ".." in path.split("/"):
@@ -147,13 +228,17 @@ def read_package(item: Any) -> RpmPackage:
             if not isinstance(value, int) or isinstance(value, bool) or value < 0:
                 problem = field
     if problem:
-        raise BuildError(f"package {nevra!r}: {problem} is not what it must be")
-    return RpmPackage(**known)
+        raise BuildError(f"package {id!r}: {problem} is not what it must be")
+    return kind(**known)
 
 
 def _is_nevra(text: str) -> bool:
     return text.count("-") >= 2 and not text.startswith((".", "-"))
 
 
-def _fields(package: RpmPackage) -> dict[str, Any]:
-    return {field: getattr(package, field) for field in RpmPackage._fields}
+def _is_deb(text: str) -> bool:
+    return _DEB.fullmatch(text) is not None
+
+
+def _fields(package: AnyPackage) -> dict[str, Any]:
+    return {field: getattr(package, field) for field in type(package)._fields}

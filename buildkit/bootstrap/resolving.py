@@ -10,13 +10,13 @@ from importlib import resources
 from typing import Any
 
 from buildkit.bootstrap import transcript
-from buildkit.bootstrap.asked import Asked
+from buildkit.bootstrap.asked import Asked, PackageHere
 from buildkit.bootstrap.managers import Manager
 from buildkit.bootstrap.repositories import Repositories, write_repositories
 from buildkit.bootstrap.resolved import (
+    AnyPackage,
     Resolved,
     ResolvedRepository,
-    RpmPackage,
     read_resolved,
 )
 from buildkit.bootstrap.surroundings import Surroundings
@@ -24,6 +24,7 @@ from buildkit.bootstrap.transcript import Log
 from buildkit.errors import BuildError, LocatedError
 from buildkit.steps import BootstrapStep
 from grammar import Span
+from runtime.store.store import Store
 
 
 def resolve(
@@ -35,6 +36,7 @@ def resolve(
     dbpath: str | None,
     pins: Mapping[str, str],
     variables: Mapping[str, str],
+    store: Store,
     log: Log,
 ) -> Resolved:
     """The packages that a BOOTSTRAP leads to; `dbpath` is where the root has its database, if any.
@@ -43,16 +45,19 @@ def resolve(
     LocatedError for a word or a repository.
     """
     configure(asked.repositories, surroundings, dbpath)
+    files = _link_files(asked, surroundings)
     if manager.kind == "dnf5":
         from buildkit.bootstrap.dnf5 import resolve_by_dnf5
 
-        return resolve_by_dnf5(step, asked, surroundings, variables=variables, log=log)
+        return resolve_by_dnf5(
+            step, asked, surroundings, files, variables=variables, store=store, log=log
+        )
     state, seen = surroundings.state, surroundings.seen
     script = resources.files("buildkit.bootstrap").joinpath("dnf_resolver.py")
     with open(f"{state}/dnf_resolver.py", "w", encoding="utf-8") as file:
         file.write(script.read_text(encoding="utf-8"))
     with open(f"{state}/request.json", "w", encoding="utf-8") as file:
-        json.dump(_request(step, asked, surroundings, dbpath, pins), file)
+        json.dump(_request(step, asked, surroundings, files, dbpath, pins), file)
     arguments = (
         manager.interpreter,
         f"{seen}/dnf_resolver.py",
@@ -61,6 +66,7 @@ def resolve(
     )
     # The home is the only way to rpm's macros.
     own = {"HOME": f"{seen}/home", "PYTHONDONTWRITEBYTECODE": "1"}
+    own |= _without_proxy(asked.repositories, variables)
     status = surroundings.run(arguments, {**variables, **own}, log.listen)
     try:
         with open(f"{state}/answer.json", encoding="utf-8") as file:
@@ -70,8 +76,26 @@ def resolve(
         said = lines[-1] if lines else f"ended with status {status}"
         raise BuildError(f"dnf: {said}") from None
     if "error" in answer:
+        log.listen(f"{answer['error']['text'].strip()}\n".encode())
         raise _located(answer["error"], log.text, step, asked)
-    return _resolved(answer, asked)
+    return _resolved(answer, asked, files)
+
+
+def _without_proxy(repositories: Repositories, variables: Mapping[str, str]) -> dict[str, str]:
+    """For repositories with proxy=_none_: to libdnf that is what the environment says."""
+    from urllib.parse import urlsplit
+
+    hosts = [
+        urlsplit(url).hostname or ""
+        for section in repositories.sections
+        if section.option("proxy") == "_none_"
+        for option in ("baseurl", "metalink", "mirrorlist")
+        for url in section.option(option).split()
+    ]
+    if not hosts:
+        return {}
+    given = variables.get("no_proxy") or variables.get("NO_PROXY") or ""
+    return {"no_proxy": ",".join([*filter(None, [given]), *hosts])}
 
 
 def configure(repositories: Repositories, surroundings: Surroundings, dbpath: str | None) -> None:
@@ -94,6 +118,7 @@ def _request(
     step: BootstrapStep,
     asked: Asked,
     surroundings: Surroundings,
+    files: Mapping[str, PackageHere],
     dbpath: str | None,
     pins: Mapping[str, str],
 ) -> dict[str, Any]:
@@ -102,7 +127,7 @@ def _request(
         "installroot": surroundings.root,
         "has_database": dbpath is not None,
         "packages": [package.text for package in asked.packages],
-        "files": [file.path for file in asked.files],
+        "files": list(files),
         "excludes": [word for word in asked.excludes if not word.startswith("@")],
         "left_out": [word for word in asked.excludes if word.startswith("@")],
         "modules": [module.text for module in step.modules],
@@ -114,9 +139,20 @@ def _request(
     }
 
 
-def _resolved(answer: Mapping[str, Any], asked: Asked) -> Resolved:
-    """The helper's answer, with what we know ourselves."""
-    here = {file.path: file for file in asked.files}
+def _link_files(asked: Asked, surroundings: Surroundings) -> dict[str, PackageHere]:
+    """Give the files among the packages names that dnf takes; they end in .rpm."""
+    os.mkdir(f"{surroundings.state}/files")
+    names = {}
+    for number, file in enumerate(asked.files):
+        os.symlink(file.path, f"{surroundings.state}/files/{number}.rpm")
+        names[f"{surroundings.seen}/files/{number}.rpm"] = file
+    return names
+
+
+def _resolved(
+    answer: Mapping[str, Any], asked: Asked, here: Mapping[str, PackageHere]
+) -> Resolved:
+    """The helper's answer, with what we know ourselves; `here` are files by their names there."""
     packages = []
     for item in answer["packages"]:
         kind, digest = item.pop("checksum")
@@ -162,6 +198,8 @@ def _located(
         found = BuildError(f"no group {' '.join(error['words'])} in the repositories")
     elif error["kind"] in ("mandatory", "excluded"):
         found = BuildError(text, hint="an exclusion leaves it out (--exclude, or - in a list)")
+    elif error["kind"] == "architecture":
+        found = BuildError(text, hint=f"--arch={step.arch} is asked for")
     elif error["kind"] == "pin":
         found = BuildError(text, hint="--update NAME takes the version that is there")
     elif error["kind"] == "module":
@@ -201,7 +239,7 @@ def place_of_package(word: str, asked: Asked) -> Span | None:
     return None
 
 
-def span_of(package: RpmPackage, asked: Asked, step: BootstrapStep) -> Span:
+def span_of(package: AnyPackage, asked: Asked, step: BootstrapStep) -> Span:
     """Where a package was asked for, else the repository that it is of, else the instruction."""
     for file in asked.files:
         if file.sha256 == package.sha256:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterable
 
+from buildkit.errors import BuildError
 from buildkit.steps import BootstrapStep
 
 _MACROS = (
@@ -34,7 +35,9 @@ def install_arguments(
         "rpm", *configuration(dbpath), "--root", root,
         # With -U an older package of the same name goes; with -i kernels stay beside each other.
         "-U" if replaces else "-i", "-v",
-        "--nosignature", "--nodigest", "--noplugins", "--oldpackage", "--replacepkgs",
+        # Digests of files are in the signed header, but that of the payload has been checked.
+        "--nosignature", "--nodigest", "--nofiledigest", "--noplugins",
+        "--oldpackage", "--replacepkgs",
         # Packages own /proc and its like too, which are mounted while rpm runs.
         "--define", "_netsharedpath /dev:/proc:/sys",
         "--define", "_pkgverify_level none",
@@ -84,10 +87,20 @@ def faults_of(said: str, names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def present_database(*roots: str) -> str | None:
-    """Where the first of some directories that has a package database has it."""
+def present_database(*roots: str, dbpath: str = "") -> str | None:
+    """Where the first of some directories that has a package database has it.
+
+    That is in `dbpath`, or in the usual places without one. Raises BuildError for a database that
+    the rpm of today's distributions does not write.
+    """
     for lower in roots:
-        for place in ("/usr/lib/sysimage/rpm", "/var/lib/rpm"):
+        for place in (dbpath,) if dbpath else ("/usr/lib/sysimage/rpm", "/var/lib/rpm"):
             if os.path.isfile(f"{lower}{place}/rpmdb.sqlite"):
                 return place
+            for old in ("Packages", "Packages.db"):
+                if os.path.isfile(f"{lower}{place}/{old}"):
+                    raise BuildError(
+                        f"the system's package database, {place}/{old}, is of an old kind",
+                        hint="`rpmdb --rebuilddb` of a newer rpm makes it one of sqlite",
+                    )
     return None

@@ -11,14 +11,14 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from buildkit.bootstrap import rpm
+from buildkit.bootstrap.keys import Key
 from buildkit.bootstrap.package_files import (
     PlacedPackage,
     RefusedPackage,
     is_known_signed,
     remember_signed,
 )
-from buildkit.bootstrap.repositories import Key
-from buildkit.bootstrap.resolved import RpmPackage
+from buildkit.bootstrap.resolved import AnyPackage
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.errors import BuildError
 from runtime.store.store import Store
@@ -28,7 +28,7 @@ def check_signatures(
     placed: Sequence[PlacedPackage],
     keys: Mapping[str, tuple[Key, ...]],
     *,
-    names: Callable[[RpmPackage], str],
+    names: Callable[[AnyPackage], str],
     surroundings: Surroundings,
     variables: Mapping[str, str],
     store: Store,
@@ -63,7 +63,7 @@ def _check(
     placed: Sequence[PlacedPackage],
     identity: str,
     keys: tuple[Key, ...],
-    names: Callable[[RpmPackage], str],
+    names: Callable[[AnyPackage], str],
     surroundings: Surroundings,
     variables: Mapping[str, str],
 ) -> None:

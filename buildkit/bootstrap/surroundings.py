@@ -24,6 +24,11 @@ from runtime.store.workspace import Workspace, remove_tree
 
 _STATE = "/dev/pybuild"  # where contained programs have the state
 _CLOSED = ("nosuid", "noexec", "nodev")
+# What programs read of the machine whatever they are told, and what they find instead.
+_CONFIGURATION = {
+    **{f"/etc/{name}": "none" for name in ("rpm", "dnf", "yum", "yum.repos.d", "popt.d")},
+    **{f"/etc/{name}": "nothing" for name in ("rpmrc", "popt")},
+}
 _FOLDERS = ("own", "home", "log", "persist", "tmp", "vars", "none", "packages")
 
 Output = Callable[[bytes], None]
@@ -37,6 +42,7 @@ class Surroundings(Protocol):
     seen: str  # the same for the programs
     root: str  # the new root for the programs
     lowers: tuple[str, ...]  # directories below the new root, for us; highest first
+    mounts: bool  # whether programs can mount something
 
     def run(
         self,
@@ -66,6 +72,7 @@ def make_state(work: Workspace, name: str) -> str:
     state = work.directory(f"{name}.bootstrap")
     for folder in _FOLDERS:
         os.mkdir(f"{state}/{folder}")
+    os.close(os.open(f"{state}/nothing", os.O_CREAT | os.O_CLOEXEC, 0o644))
     return state
 
 
@@ -86,6 +93,8 @@ class Contained:
     tmpfs, which goes away.
     """
 
+    mounts = True
+
     def __init__(
         self,
         snapshot: Snapshot,
@@ -95,11 +104,12 @@ class Contained:
         tools: tuple[str, ...] = (),
         visible: tuple[str, ...] = (),
         cache: str,
+        furnished: bool = True,
     ) -> None:
         """`tools` are the layers of the image with the tools; empty: the host is the root.
 
         `visible` are paths of the host that the programs read, `cache` is a directory that is kept
-        between builds.
+        between builds. What is not `furnished` is empty: no /dev, /proc and /sys in the new root.
         """
         self.state = make_state(work, os.path.basename(snapshot.made))
         os.mkdir(f"{self.state}/cache")
@@ -113,8 +123,10 @@ class Contained:
         self._visible = visible
         self._cache = cache
         self._scratch = ""
+        self._furnished = furnished
         if not snapshot.lowers:
-            make_mount_points(snapshot.upper)
+            if furnished:
+                make_mount_points(snapshot.upper)
         else:
             self._scratch = work.directory(f"{os.path.basename(snapshot.made)}.install")
 
@@ -138,7 +150,7 @@ class Contained:
             ),
             self._rootfs(),
             scratch=self._store.scratch,
-            devices=("/dev", f"{self.root}/dev"),
+            devices=("/dev", f"{self.root}/dev") if self._furnished else ("/dev",),
             prepare=self._attach if self._scratch else None,
             output=output,
             final=None if ownership is None else ownership.entry,
@@ -172,11 +184,21 @@ class Contained:
             return Overlay(lowers=self._tools)
         # libdnf takes /tmp whatever TMPDIR says.
         tmp = Bind(destination="/tmp", source=f"{self.state}/tmp")
+        hidden = (
+            Bind(destination=p, source=f"{self.state}/{empty}", readonly=True)
+            for p, empty in _CONFIGURATION.items()
+            if os.path.lexists(p)
+        )
         visible = (Bind(destination=p, source=p, readonly=True) for p in self._visible)
-        return Directory(path="/", readonly=True, binds=(tmp, *visible))
+        return Directory(path="/", readonly=True, binds=(tmp, *hidden, *visible))
 
     def _mounts(self) -> tuple[Mount, ...]:
         state, root = self.state, self.root
+        furniture = (
+            Mount(destination=f"{root}/proc", type="proc", source="proc", options=_CLOSED),
+            defaults.dev(f"{root}/dev"),
+            Mount(destination=f"{root}/sys", type="bind", source="/sys", options=("rbind", "rro")),
+        )
         return (
             Mount(destination="/proc", type="proc", source="proc", options=_CLOSED),
             defaults.dev(),
@@ -185,9 +207,7 @@ class Contained:
             Mount(destination="/root", type="bind", source=f"{state}/home"),
             *self._mounts_of_tools(),
             Mount(destination=root, type="bind", source=self._host_root),
-            Mount(destination=f"{root}/proc", type="proc", source="proc", options=_CLOSED),
-            defaults.dev(f"{root}/dev"),
-            Mount(destination=f"{root}/sys", type="bind", source="/sys", options=("rbind", "rro")),
+            *(furniture if self._furnished else ()),
         )
 
     def _mounts_of_tools(self) -> tuple[Mount, ...]:
@@ -209,7 +229,9 @@ class Uncontained:
     machine's processes; and the new root has no /proc.
     """
 
-    def __init__(self, tree: Tree, *, work: Workspace, cache: str) -> None:
+    mounts = False
+
+    def __init__(self, tree: Tree, *, work: Workspace, cache: str, furnished: bool = True) -> None:
         """As `Contained`, for a copied tree."""
         self.state = make_state(work, os.path.basename(tree.root))
         os.symlink(cache, f"{self.state}/cache")
@@ -217,9 +239,11 @@ class Uncontained:
         self.root = tree.root
         self.lowers: tuple[str, ...] = (tree.root,)
         self._below = bool(tree.layers)
-        if not self._below:
+        if not self._below and furnished:
             make_mount_points(tree.root)
-        self._furniture = Furniture(tree.state, tree.root, work.directory("aside"), {})
+        self._furniture = None
+        if furnished:
+            self._furniture = Furniture(tree.state, tree.root, work.directory("aside"), {})
 
     def run(
         self,
@@ -229,7 +253,8 @@ class Uncontained:
         *,
         ownership: Ownership | None = None,
     ) -> int:
-        own = {"TMPDIR": f"{self.state}/tmp"}
+        # Not for scriptlets, which would find it nowhere.
+        own = {} if ownership is not None else {"TMPDIR": f"{self.state}/tmp"}
         return run_in_chroot(
             _process(arguments, {**variables, **own}),
             "/",
@@ -239,13 +264,15 @@ class Uncontained:
         )
 
     def owned(self, owners: Owners | None) -> Ownership:
-        return Ownership(owners, root=self.root, upper=self.root, fresh=not self._below)
+        fresh = not self._below
+        return Ownership(owners, root=self.root, upper=self.root, fresh=fresh)
 
     def call(self, function: Callable[[str], _T]) -> _T:
         return call_in_child(lambda: function(self.root))
 
     def close(self) -> None:
-        self._furniture.remove()
+        if self._furniture is not None:
+            self._furniture.remove()
         remove_tree(self.state)
 
 

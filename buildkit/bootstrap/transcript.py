@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from buildkit.bootstrap.secrets import Secrets
 from buildkit.errors import BuildError, NetworkError
 from runtime.record import Record
 
@@ -18,6 +19,10 @@ _SCRIPTLET_DNF = re.compile(
 )
 _SCRIPTLET_RPM = re.compile(
     r"^(?:warning|error): %(?P<kind>\w+)\((?P<name>[^)]+)\) scriptlet failed, (?P<how>.*)$", re.M
+)
+# Whatever a Lua scriptlet fails with but in %pre and %pretrans, rpm's status is 0.
+_SCRIPTLET_LUA = re.compile(
+    r'^error: lua script failed: \[string "%(?P<kind>\w+)\((?P<name>[^)]+)\)"\]:(?P<how>.*)$', re.M
 )
 _OWNER = re.compile(
     r"^warning: (?P<what>user|group) (?P<name>\S+) does not exist - using root", re.M
@@ -40,19 +45,29 @@ _NOISE = re.compile(rb"^rpm: (?:RPM should not be used|However assuming you know
 class Log:
     """Output: handed on, and kept to be searched for faults."""
 
-    def __init__(self, output: Callable[[bytes], None]) -> None:
+    def __init__(self, output: Callable[[bytes], None], secrets: Secrets | None = None) -> None:
+        """What `secrets` hide is hidden in it."""
         self._output = output
         self._said = bytearray()
+        self._secrets = secrets if secrets is not None and secrets.words else None
+        self._rest = b""  # of a line that is not whole yet, where there are secrets
 
     def listen(self, chunk: bytes) -> None:
         """Take in a piece of output."""
         self._said.extend(chunk[: _OUTPUT_KEPT - len(self._said)])
+        if self._secrets is not None:
+            lines, newline, self._rest = (self._rest + chunk).rpartition(b"\n")
+            chunk = self._hidden(lines + newline).encode()
         self._output(_NOISE.sub(b"", chunk))
 
     @property
     def text(self) -> str:
         """All of it so far."""
-        return self._said.decode("utf-8", "replace")
+        return self._hidden(bytes(self._said))
+
+    def _hidden(self, text: bytes) -> str:
+        decoded = text.decode("utf-8", "replace")
+        return decoded if self._secrets is None else self._secrets.hidden(decoded)
 
 
 class _Fault(Record):
@@ -152,9 +167,11 @@ class Failure(Record):
 def failed_scriptlets(output: str) -> tuple[str, ...]:
     """Scriptlets that failed, as sentences; each once."""
     found: dict[str, str] = {}
-    for match in _SCRIPTLET_RPM.finditer(output):
-        kind = match["kind"].removesuffix("in")  # rpm's %postin is %post in a spec file
-        found[match["name"]] = f"the %{kind} scriptlet of {match['name']}: {match['how']}"
+    for pattern, how in ((_SCRIPTLET_LUA, "line "), (_SCRIPTLET_RPM, "")):
+        for match in pattern.finditer(output):
+            kind = {"prein": "pre", "postin": "post"}.get(match["kind"], match["kind"])
+            name = match["name"]
+            found.setdefault(name, f"the %{kind} scriptlet of {name}: {how}{match['how']}")
     for match in _SCRIPTLET_DNF.finditer(output):
         name = match["name"]
         if not any(known.startswith(name) or name.startswith(known) for known in found):
@@ -177,9 +194,10 @@ def failure(output: str, status: int) -> Failure:
         if match:
             groups = match.groupdict()
             return _failure(_error(fault.message.format(**groups), fault.hint, output), groups)
-    lines = [line for line in output.splitlines() if line.startswith("Error: ")]
-    message = "; ".join(line.removeprefix("Error: ").rstrip(": ") for line in lines)
-    return _failure(_error(message or f"dnf ended with status {status}", None, output))
+    lines = [line[7:] for line in output.splitlines() if line.lower().startswith("error: ")]
+    message = "; ".join(line.rstrip(": ") for line in lines)
+    message = message or f"the package manager ended with status {status}"
+    return _failure(_error(message, None, output))
 
 
 def _failure(error: BuildError, groups: dict[str, str] | None = None) -> Failure:

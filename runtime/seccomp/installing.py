@@ -33,6 +33,7 @@ _ARCHITECTURES = {
     "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
 }
 
+NO_SYNC = "-no-sync"  # nothing else
 ASK_OWNERS = "-ask-owners"  # no owner is changed: a listener is asked (`listener`)
 NO_OWNERS = "-no-owners"  # no owner is changed
 
@@ -46,6 +47,7 @@ def _profile(machine: str, *rules: SyscallRule) -> Seccomp:
 
 
 FILTERS: dict[str, Callable[[str], Seccomp]] = {
+    NO_SYNC: _profile,
     ASK_OWNERS: lambda machine: _profile(
         machine, SyscallRule(names=_CHOWN, action=constants.NOTIFY)
     ),

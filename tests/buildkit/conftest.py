@@ -4,19 +4,22 @@ Fixtures:   pybuild (run by whoever runs the tests), anybody (the test runs with
             without rights, and with the root of a plain container), plain (the last of these),
             as_root, as_user, as_lone_user (who has a single id),
             hello_repository (the project's own packages), tiny_repository (extra, where its maker
-            is there)
+            is there), debian_mirror
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
+import subprocess
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.buildkit import debian_mirror as debian_mirror_maker
 from tests.buildkit.support import Pybuild, make_pybuild
 from tests.conftest import (
     plain_container_is_missing,
@@ -197,3 +200,28 @@ def _cache() -> Path:
         return Path("/var/cache/pybuild-tests")
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(home) / "pybuild-tests"
+
+
+@pytest.fixture(scope="session")
+def debian_mirror() -> Path:
+    """A small Debian (`debian_mirror`)."""
+    return made_debian_mirror()
+
+
+def made_debian_mirror() -> Path:
+    """The same, kept between runs of the tests."""
+    path = _cache() / f"debian-{debian_mirror_maker.VERSION}"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{path}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (path / "complete").exists():
+            shutil.rmtree(path, ignore_errors=True)
+            try:
+                debian_mirror_maker.make(path)
+            except (subprocess.SubprocessError, OSError) as error:
+                pytest.skip(f"no Debian mirror can be made here: {error}")
+            for found in (path, *path.rglob("*")):
+                if found.suffix != ".home" and found.parent.suffix != ".home":
+                    found.chmod(0o755 if found.is_dir() else 0o644)
+            (path / "complete").touch()
+    return path

@@ -13,6 +13,7 @@ import pytest
 
 from tests.buildkit.conftest import new_room, pybuild_of
 from tests.buildkit.support import Pybuild
+from tests.buildkit.web import running_site
 from tests.support import Caller
 
 pytestmark = pytest.mark.needs_program("dnf", "rpm")
@@ -407,3 +408,21 @@ def test_two_containerfiles_of_a_directory_have_a_lock_file_each(room: Pybuild) 
     assert ended.status == 0, ended.stderr
     assert (room.context / "other.Containerfile.lock").exists()
     assert "busybox" in _file(room).read_text()
+
+
+def test_a_locked_build_asks_no_server_but_for_packages_that_are_missing(
+    room: Pybuild, hello_repository: Path
+) -> None:
+    with running_site() as site:
+        site.add(hello_repository / "repo")
+        site.files["/key"] = (hello_repository / "RPM-GPG-KEY-hello").read_bytes()
+        where = f"--repo=id=hello,url={site.url} --key={site.url}/key"
+        text = f"FROM scratch AS base\nBOOTSTRAP --releasever=1 {where} hello-system busybox\n"
+        _lock(room, text=text)
+        site.requests.clear()
+        room.build(text, "--locked", "--no-cache")
+        assert site.requests == []
+        shutil.rmtree(room.store)
+        room.build(text, "--locked")
+        assert all(request.path.endswith(".rpm") for request in site.requests)
+    assert "other keys" in _fails_again(room, text.replace("/key ", "/other "))

@@ -14,6 +14,7 @@ import subprocess
 import termios
 import time
 import unicodedata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -136,6 +137,28 @@ def test_a_step_shows_how_much_of_its_layer_is_packed(pybuild: Pybuild) -> None:
     status, said = _on_a_terminal(pybuild, "FROM scratch\nCOPY d /\n")
     assert status == 0, said
     assert re.search(r" => => 2,00\d files, \d+\.\dMB\b", said)
+
+
+@pytest.mark.needs_program("dnf", "rpm")
+def test_packages_that_are_fetched_are_counted(pybuild: Pybuild, hello_repository: Path) -> None:
+    pybuild.add({"key": (hello_repository / "RPM-GPG-KEY-hello").read_bytes()})
+    with running_site() as site:
+        site.add(hello_repository / "repo")
+
+        def answer(request: Request) -> None:
+            content = site.files.get(request.path, b"")
+            half = len(content) // 2 if "busybox" in request.path else len(content)
+            request.send(content[:half], length=len(content))
+            if half < len(content):
+                time.sleep(0.6)
+                request.wfile.write(content[half:])
+
+        site.answer = answer
+        repository = f"--repo=id=hello,url={site.url} --key=key"
+        text = f"FROM scratch\nBOOTSTRAP {repository} hello-system hello-release busybox\n"
+        status, said = _on_a_terminal(pybuild, text)
+    assert status == 0, said
+    assert re.search(r" => => 2 packages, 5\d\d\.\dkB / 1\.1MB", said)
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import http.server
+import ssl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from pathlib import Path
 
 
 class Request(http.server.BaseHTTPRequestHandler):
@@ -75,6 +78,26 @@ class Site:
         content = self.files[path]
         request.send(content, 200, length=len(content), **headers)
 
+    def add(self, directory: Path, prefix: str = "") -> None:
+        """Serve all files below a directory."""
+        for path in directory.rglob("*"):
+            if path.is_file():
+                self.files[f"{prefix}/{path.relative_to(directory)}"] = path.read_bytes()
+
+    def demand(self, user: str, password: str, header: str = "Authorization") -> None:
+        """Serve nobody else (RFC 7617); a proxy has another header."""
+        expected = "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+        def answer(request: Request) -> None:
+            if request.headers[header] == expected:
+                self.serve(request)
+            elif header == "Authorization":
+                request.send(status=401, WWW_Authenticate='Basic realm="packages"')
+            else:
+                request.send(status=407, Proxy_Authenticate='Basic realm="proxy"')
+
+        self.answer = answer
+
     def modified(self, path: str, seconds: int) -> None:
         """Let a file have a Last-Modified."""
         stamp = {"Last_Modified": formatdate(seconds, usegmt=True)}
@@ -82,13 +105,16 @@ class Site:
 
 
 @contextmanager
-def running_site() -> Iterator[Site]:
+def running_site(tls: ssl.SSLContext | None = None) -> Iterator[Site]:
     """A site that is served until the end of the block."""
     site = Site()
     site.answer = site.serve
     with _Server(("127.0.0.1", 0), Request) as server:
         server.site = site
-        site.url = f"http://127.0.0.1:{server.server_address[1]}"
+        scheme, port = "https" if tls else "http", server.server_address[1]
+        site.url = f"{scheme}://127.0.0.1:{port}"
+        if tls is not None:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()
         try:
