@@ -124,6 +124,7 @@ def clean(packages: Iterable[AnyPackage], how: str) -> None:
 def _write_reasons(packages: Iterable[AnyPackage]) -> None:
     """Say which packages nobody asked for, to an apt of the system's own (`apt autoremove`)."""
     with open("/var/lib/apt/extended_states", "w", encoding="utf-8") as file:
+        os.fchmod(file.fileno(), 0o644)
         for package in sorted(packages, key=lambda package: package.id):
             if isinstance(package, DebPackage) and package.reason != "user":
                 arch = package.arch
