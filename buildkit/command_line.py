@@ -319,7 +319,7 @@ def _check_unused(line: CommandLine) -> None:
                 )
                 if on
             )
-            raise UsageError(f"pybuild {command} writes no image: {option} has no place there")
+            raise UsageError(f"pybuild {command} writes nothing: {option} has no place there")
 
 
 def check_choices(line: CommandLine) -> None:
