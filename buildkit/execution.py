@@ -91,36 +91,20 @@ def execute(
                 )
             epoch = settings.clamped(max(epoch, newest))
         case BootstrapStep():
-            from buildkit.bootstrap.perform import all_visible, cache_of, perform
-            from buildkit.bootstrap.surroundings import Contained
+            from buildkit.bootstrap.places import perform_on_snapshot
 
-            bootstrap = prepared.bootstrap
-            assert bootstrap is not None
-            image = bootstrap.tools
-            tools = () if image is None else apply_layers(store, image, work)
-            return perform(
+            return perform_on_snapshot(
                 step,
                 state,
-                bootstrap,
-                Contained(
-                    snapshot,
-                    store=store,
-                    work=work,
-                    tools=tools,
-                    visible=all_visible(bootstrap),
-                    cache=cache_of(bootstrap.asked.repositories, store),
-                    furnished=step.manager != "apt",
-                ),
+                prepared.bootstrap,
+                snapshot,
                 settings=settings,
                 store=store,
-                tools=tools,
+                work=work,
                 owners=owners,
                 reuses=reuses,
                 output=output,
                 count=count,
-                commit=lambda newest: commit(
-                    store, work, snapshot, state.diff_ids, newest, count=count, owners=owners
-                ),
             )
         case ConfigureStep():
             raise AssertionError("a change of the configuration is not executed")
@@ -174,37 +158,22 @@ def execute_on_tree(
             if step.link:
                 return trees.link(tree, root, epoch)
         case BootstrapStep():
-            from buildkit.bootstrap.perform import cache_of, perform
-            from buildkit.bootstrap.surroundings import Uncontained
+            from buildkit.bootstrap.places import perform_on_tree
 
-            bootstrap = prepared.bootstrap
-            assert bootstrap is not None
-            if bootstrap.tools is not None:
-                raise BuildError(
-                    "BOOTSTRAP --tools needs namespaces, which there are none of here",
-                    hint="see --isolation",
-                )
-            result = perform(
+            return perform_on_tree(
                 step,
                 state,
-                bootstrap,
-                Uncontained(
-                    tree,
-                    work=work,
-                    cache=cache_of(bootstrap.asked.repositories, store),
-                    furnished=step.manager != "apt",
-                ),
+                prepared.bootstrap,
+                tree,
+                trees,
                 settings=settings,
                 store=store,
-                tools=(),
+                work=work,
                 owners=owners,
                 reuses=reuses,
                 output=output,
                 count=count,
-                commit=lambda newest: trees.commit(tree, newest, owners),
             )
-            trees.give_up(tree)
-            return result
         case ConfigureStep():
             raise AssertionError("a change of the configuration is not executed")
         case _:

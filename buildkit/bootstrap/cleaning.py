@@ -64,16 +64,16 @@ def clean(root: str, *, dbpath: str, before: frozenset[str], how: str) -> None:
     if how != "none":
         for pattern in _REMOVED:
             for path in glob.glob(f"/{pattern}"):
-                _remove(path)
+                remove(path)
         for name in _BACKUPS:
-            _remove(f"/etc/{name}-")
+            remove(f"/etc/{name}-")
         for path in _MADE_BY_DNF:
             if path not in before and not glob.glob("/usr/bin/*dnf*") and _is_empty(f"/{path}"):
                 os.rmdir(f"/{path}")
         if os.path.isfile("/etc/machine-id") and os.path.getsize("/etc/machine-id"):
             os.truncate("/etc/machine-id", 0)  # machine-id(5): made at the first boot
     if how == "all":
-        _remove(dbpath)
+        remove(dbpath)
     else:
         settle_database(dbpath)
 
@@ -128,10 +128,11 @@ def settle_database(directory: str) -> None:
         finally:
             connection.close()
     for name in ("rpmdb.sqlite-wal", "rpmdb.sqlite-shm", ".rpm.lock"):
-        _remove(f"{directory}/{name}")
+        remove(f"{directory}/{name}")
 
 
-def _remove(path: str) -> None:
+def remove(path: str) -> None:
+    """Remove a file or a tree, if it is there."""
     if os.path.isdir(path) and not os.path.islink(path):
         shutil.rmtree(path)
     elif os.path.lexists(path):

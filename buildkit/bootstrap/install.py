@@ -8,65 +8,39 @@ the same layer, whatever else has changed in their repositories.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import cached_property
 
 from buildkit.bootstrap import cleaning, rpm, transcript
-from buildkit.bootstrap.asked import Asked
-from buildkit.bootstrap.keys import Key
-from buildkit.bootstrap.locked import LockedBootstrap
+from buildkit.bootstrap.installer import Installer, environment, proxies
 from buildkit.bootstrap.managers import check_rpm, find_manager
 from buildkit.bootstrap.ownership import Ownership
 from buildkit.bootstrap.package_files import PlacedPackage, RefusedPackage
-from buildkit.bootstrap.placing import place
 from buildkit.bootstrap.private_urls import without_secrets
 from buildkit.bootstrap.requirements import check_requirements
 from buildkit.bootstrap.resolved import Resolved
 from buildkit.bootstrap.resolving import place_of, resolve, span_of
 from buildkit.bootstrap.signatures import check_signatures
-from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.bootstrap.transcript import Log
-from buildkit.counting import Count
 from buildkit.errors import BuildError, LocatedError
-from buildkit.owners import Owner, Owners
-from buildkit.scope import PROXIES
-from buildkit.steps import BootstrapStep
-from runtime.store.store import Store
+from buildkit.owners import Owner
 
 DEFAULT_DBPATH = "/usr/lib/sysimage/rpm"
 
 
-class Installer:
-    """Carries one BOOTSTRAP out in its surroundings."""
+class RpmInstaller(Installer):
+    """By dnf and rpm."""
 
-    def __init__(
-        self,
-        step: BootstrapStep,
-        asked: Asked,
-        surroundings: Surroundings,
-        *,
-        locked: LockedBootstrap | None,
-        tools: tuple[str, ...],
-        store: Store,
-        owners: Owners | None,
-        output: Callable[[bytes], None],
-        count: Count | None,
-    ) -> None:
-        self._owners = owners
-        self._step = step
-        self._asked = asked
-        self._surroundings = surroundings
-        self._locked = locked
-        self._tools = tools
-        self._store = store
-        self._count = count
-        self._output = output
-        self._log = Log(output, asked.repositories.secrets)
-        self._urls: Mapping[str, tuple[str, ...]] = {}  # of repositories, with what is secret
-        self._present = rpm.present_database(*surroundings.lowers, dbpath=step.dbpath)
-        self._dbpath = step.dbpath or self._present or DEFAULT_DBPATH
+    @cached_property
+    def _present(self) -> str | None:
+        """Where the system below has its database."""
+        return rpm.present_database(*self._surroundings.lowers, dbpath=self._step.dbpath)
+
+    @property
+    def _dbpath(self) -> str:
+        return self._step.dbpath or self._present or DEFAULT_DBPATH
 
     def resolve(self, pins: Mapping[str, str]) -> Resolved:
-        """What is to be installed; raises LocatedError, BuildError, NetworkError or HostError."""
         check_rpm(self._tools)
         if self._locked is not None:
             return self._locked.resolved
@@ -80,18 +54,13 @@ class Installer:
             pins=pins,
             variables={**environment(), **proxies()},
             store=self._store,
-            log=self._log,
+            log=Log(self._output, self._asked.repositories.secrets),
         )
-        size = f"{found.size / 1e6:.1f} MB"
-        self._say(f"{len(found.packages)} packages to install, {size}")
+        self._say_found(found)
         self._urls = {repository.id: repository.baseurls for repository in found.repositories}
         return without_secrets(found, self._asked.repositories)
 
     def install(self, resolved: Resolved, epoch: int) -> int:
-        """Install that; returns the newest time of a file in a package, in seconds.
-
-        `epoch` is the install time.
-        """
         step = self._step
         try:
             placed = self._place(resolved)
@@ -100,7 +69,7 @@ class Installer:
         except RefusedPackage as error:
             raise LocatedError(error, span_of(error.package, self._asked, step)) from error
         before = cleaning.present(*self._surroundings.lowers)
-        log = self._log = Log(self._listen(len(placed)))
+        log = Log(self._counted(rpm.INSTALLING, len(placed)))
         variables = {**environment(), "SOURCE_DATE_EPOCH": str(epoch)}
         root = self._surroundings.root
         if imported := self._key_files(resolved):
@@ -126,20 +95,6 @@ class Installer:
         self._judge(log.text, status)
         return self._finish(resolved, before, ownership)
 
-    def _place(self, resolved: Resolved) -> tuple[PlacedPackage, ...]:
-        placed = place(
-            resolved,
-            self._asked,
-            f"{self._surroundings.state}/own",
-            self._store,
-            locked=self._locked,
-            count=self._count,
-            urls=self._urls,
-        )
-        if self._count is not None:
-            self._count.set(0)
-        return placed
-
     def _link(self, placed: tuple[PlacedPackage, ...]) -> dict[str, str]:
         """Make packages visible under their names; where programs see them, by NEVRA."""
         names = {}
@@ -152,16 +107,6 @@ class Installer:
                 os.symlink(os.path.realpath(one.path), here)
             names[one.package.id] = f"{self._surroundings.seen}/{name}"
         return names
-
-    @property
-    def keys(self) -> Mapping[str, tuple[Key, ...]]:
-        """Those that count, by repository; files of the context are not looked at."""
-        if not self._step.gpgcheck:
-            return {}
-        if self._locked is not None:
-            return self._locked.keys
-        repositories = self._asked.repositories
-        return {section.id: section.keys for section in repositories.sections}
 
     def _check(self, placed: tuple[PlacedPackage, ...], names: Mapping[str, str]) -> None:
         check_signatures(
@@ -190,19 +135,6 @@ class Installer:
                 file.write(key)
             names.append(f"{self._surroundings.seen}/{name}")
         return names
-
-    def _listen(self, total: int) -> Callable[[bytes], None]:
-        """Hand output on, and count the packages in it."""
-        done = 0
-
-        def listen(chunk: bytes) -> None:
-            nonlocal done
-            done += len(rpm.INSTALLING.findall(chunk))
-            if self._count is not None and done:
-                self._count.set(0, packages=min(done, total))
-            self._output(chunk)
-
-        return listen
 
     def _judge(self, text: str, status: int) -> None:
         """Raise for what went wrong, also if rpm itself thought nothing of it."""
@@ -239,16 +171,3 @@ class Installer:
         ownership.settle(packaged)
         self._surroundings.close()
         return found
-
-    def _say(self, text: str) -> None:
-        self._output(text.encode() + b"\n")
-
-
-def environment() -> dict[str, str]:
-    """What programs and scriptlets get, whatever we have."""
-    return {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": "/root", "LANG": "C.UTF-8"}
-
-
-def proxies() -> dict[str, str]:
-    """What is for the one that speaks to servers alone."""
-    return {name: os.environ[name] for name in PROXIES if name in os.environ}

@@ -46,11 +46,6 @@ class LockUse(Record):
     pins: Mapping[str, str] = MappingProxyType({})  # while another one is made
     inputs: tuple[Input, ...] = ()
 
-    @property
-    def locks_it(self) -> bool:
-        """Whether the packages are known."""
-        return self.locked is not None
-
     def checked(self, step: BootstrapStep, asked: Asked) -> LockedBootstrap:
         """What is locked; raises BuildError if something else is asked for now."""
         assert self.locked is not None
@@ -60,7 +55,35 @@ class LockUse(Record):
                 f"{self.path} was made for another BOOTSTRAP: other {', '.join(changed)}",
                 hint="`pybuild lock` makes it anew; --no-lock goes without",
             )
+        _check_trust(self.locked, step, asked)
         return self.locked
+
+
+def _check_trust(locked: LockedBootstrap, step: BootstrapStep, asked: Asked) -> None:
+    """Raise BuildError for a lock file that lets others vouch for packages than BOOTSTRAP does.
+
+    Of keys of servers, which a locked build does not fetch, their pinned fingerprints are known.
+    """
+    where = f"{locked.name}: {step.name}"
+    sections = {section.id: section for section in asked.repositories.sections}
+    for repository in locked.resolved.repositories:
+        section = sections.get(repository.id)
+        if section is None:
+            raise BuildError(f"{where}: no --repo gives a repository {repository.id!r}")
+        given = {print for key in section.keys for print in key.fingerprints}
+        named = set(repository.keys)
+        exact = all(key.content for key in section.keys)
+        fits = named == given if exact else bool(named) and given <= named
+        if step.gpgcheck and not fits:
+            raise BuildError(
+                f"{where}: repository {repository.id!r} has other keys than BOOTSTRAP names: "
+                f"{', '.join(sorted(named)) or 'none'}",
+                hint="`pybuild lock` makes it anew",
+            )
+    files = {file.sha256 for file in asked.files}
+    for package in locked.resolved.packages:
+        if not package.repo and package.sha256 not in files:
+            raise BuildError(f"{where}: BOOTSTRAP names no file that is package {package.label}")
 
 
 def find_locked(step: BootstrapStep, settings: Settings) -> LockUse:
@@ -102,8 +125,6 @@ def _read(
         reader = Reader(settings.context)
         return path, parse_lock(reader.read(step.lock, "lock file"), path), tuple(reader.inputs)
     path = settings.locks.path
-    if not path:
-        return "pybuild.lock", None, ()
     file = read_lock(path)
     if file is None:
         return path, None, (("absent", path),)

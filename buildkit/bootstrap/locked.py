@@ -22,7 +22,6 @@ from runtime.oci.digest import digest_of
 from runtime.record import Record
 
 VERSION = 1
-NAME = "pybuild.lock"
 _OPTIONS = ("releasever", "arch", "langs", "weak", "docs", "gpgcheck", "setopts")
 
 

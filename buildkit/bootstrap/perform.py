@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from buildkit.bootstrap.install import Installer
 from buildkit.bootstrap.prepare import PreparedBootstrap, install_epoch, installed_parts
 from buildkit.bootstrap.resolved import Resolution
-from buildkit.bootstrap.resolving import visible_files
 from buildkit.bootstrap.sections import OF_CONNECTIONS
 from buildkit.cache import Result, cache_key, look_up, record
 from buildkit.errors import BuildError
@@ -22,7 +20,7 @@ from buildkit.steps import BootstrapStep
 from runtime.store.store import Store
 
 if TYPE_CHECKING:
-    from buildkit.bootstrap.apt.install import AptInstaller
+    from buildkit.bootstrap.installer import Installer
     from buildkit.bootstrap.repositories import Repositories
     from buildkit.bootstrap.surroundings import Surroundings
     from buildkit.counting import Count
@@ -46,9 +44,9 @@ def perform(
 ) -> Result:
     """Find out what is to be installed, and install that unless it was before.
 
-    `tools` are the layers of the image with the programs;
-    `commit` makes the layer, for the epoch that it gets. With `reuses`, a layer of the same
-    packages is taken over. Raises BuildError or LocatedError.
+    `tools` are the layers of the image with the programs, `commit` makes the layer, for the epoch
+    that it gets. With `reuses`, a layer of the same packages is taken over. Raises BuildError or
+    LocatedError.
     """
     installer = _installer(step.manager)(
         step,
@@ -81,13 +79,15 @@ def perform(
     return found.replace(resolution=Resolution(resolved=resolved, epoch=epoch))
 
 
-def _installer(manager: str) -> type[Installer | AptInstaller]:
-    """Who does it."""
+def _installer(manager: str) -> type[Installer]:
+    """Who does it; the other one's modules are not loaded."""
     if manager == "apt":
         from buildkit.bootstrap.apt.install import AptInstaller
 
         return AptInstaller
-    return Installer
+    from buildkit.bootstrap.install import RpmInstaller
+
+    return RpmInstaller
 
 
 def cache_of(repositories: Repositories, store: Store) -> str:
@@ -102,11 +102,6 @@ def cache_of(repositories: Repositories, store: Store) -> str:
     path = f"{store.root}/dnf/{hashlib.sha256(names.encode()).hexdigest()[:32]}"
     os.makedirs(path, exist_ok=True)
     return path
-
-
-def all_visible(prepared: PreparedBootstrap) -> tuple[str, ...]:
-    """Paths of this machine that the programs must see."""
-    return visible_files(prepared.asked)
 
 
 @contextmanager

@@ -62,9 +62,7 @@ def _here(resolved: Resolved, asked: Asked) -> Resolved:
     }
     return resolved.replace(
         packages=tuple(
-            package.replace(path=files.get(package.sha256, package.path))
-            if not package.repo
-            else package
+            package if package.repo else package.replace(path=files[package.sha256])
             for package in resolved.packages
         ),
         repositories=tuple(

@@ -48,7 +48,7 @@ def prepare_bootstrap(
 ) -> Found:
     """Read what the step names; raises BuildError or LocatedError."""
     lock = find_locked(step, settings)
-    locks = lock.locks_it
+    locks = lock.locked is not None
     if step.manager == "apt":
         _check_apt(state, tools, locks)
     elif tools is None and not locks:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ from buildkit.bootstrap.sections import (
     with_setopts,
 )
 from buildkit.errors import BuildError, LocatedError
-from buildkit.steps import BootstrapStep, Package
+from buildkit.steps import BootstrapStep, Package, Repository
 from grammar import Span
 from runtime.record import Record
 
@@ -101,34 +101,17 @@ def read_repositories(
         "basearch": base_architecture(step.arch),
         "arch": step.arch,
     }
-    common = []
-    for word in step.keys:
-        with located(word.span):
-            common.append(read_key(word.text, reader))
-    sections: list[Section] = []
-    for repository in step.repositories:
-        with located(repository.span):
-            sections.extend(read_sections(repository, step, tuple(common), reader, variables))
-    if not sections and not are_files(step.packages):
-        raise BuildError(
-            "BOOTSTRAP without a repository", hint="--repo=FILE.repo or --repo=id=NAME,url=URL"
-        )
-    sections = [with_setopts(section, step.setopts) for section in sections]
-    ids = [section.id for section in sections]
-    for number, section in enumerate(sections):
-        if section.id in ids[:number]:
-            raise LocatedError(
-                BuildError(f"repository {section.id!r} is given twice"), section.span
-            )
-    for section in sections:
-        if step.gpgcheck and not section.keys:
-            error = BuildError(
-                f"repository {section.id!r} has no key to verify its packages with",
-                hint="--key=FILE or --repo=…,key=FILE gives one; --nogpgcheck goes without",
-            )
-            raise LocatedError(error, section.span)
+    sections = collect_sections(
+        step,
+        reader,
+        lambda repository, common: (
+            with_setopts(section, step.setopts)
+            for section in read_sections(repository, step, common, reader, variables)
+        ),
+        hint="--repo=FILE.repo or --repo=id=NAME,url=URL",
+    )
     found = Repositories(
-        sections=tuple(sections),
+        sections=sections,
         metadata=(),
         inputs=tuple(reader.inputs),
         secrets=secrets,
@@ -143,6 +126,43 @@ def read_repositories(
                 document = present_metadata(section, found, reader, place)
             digests.append((section.id, "sha256:" + hashlib.sha256(document).hexdigest()))
     return found.replace(metadata=tuple(digests), inputs=tuple(reader.inputs))
+
+
+def collect_sections(
+    step: BootstrapStep,
+    reader: Reader,
+    read: Callable[[Repository, tuple[Key, ...]], Iterable[Section]],
+    *,
+    hint: str,
+) -> tuple[Section, ...]:
+    """Of all --repo, each with who may sign for it; raises BuildError or LocatedError.
+
+    `read` is given a --repo and the keys of --key, `hint` says what a --repo may be.
+    """
+    common = []
+    for word in step.keys:
+        with located(word.span):
+            common.append(read_key(word.text, reader))
+    sections: list[Section] = []
+    for repository in step.repositories:
+        with located(repository.span):
+            sections.extend(read(repository, tuple(common)))
+    if not sections and not are_files(step.packages):
+        raise BuildError("BOOTSTRAP without a repository", hint=hint)
+    ids = [section.id for section in sections]
+    for number, section in enumerate(sections):
+        if section.id in ids[:number]:
+            raise LocatedError(
+                BuildError(f"repository {section.id!r} is given twice"), section.span
+            )
+    for section in sections:
+        if step.gpgcheck and not section.keys:
+            error = BuildError(
+                f"repository {section.id!r} has no key to verify its packages with",
+                hint="--key=FILE or --repo=…,key=FILE gives one; --nogpgcheck goes without",
+            )
+            raise LocatedError(error, section.span)
+    return tuple(sections)
 
 
 def write_repositories(repositories: Repositories, seen_as: str, state: str) -> None:
@@ -178,7 +198,7 @@ def located(span: Span) -> Iterator[None]:
 
 
 @contextmanager
-def secret_files(secrets: Secrets, sections: list[Section]) -> Iterator[str]:
+def secret_files(secrets: Secrets, sections: Iterable[Section]) -> Iterator[str]:
     """With the files of secrets where a connection needs them, for as long as it takes."""
     targets = {value for s in sections for name, value in s.options if name in _FILES}
     if not targets & secrets.files.keys():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from tests.buildkit.support import Image, Pybuild
+from tests.buildkit.support import Image, Pybuild, mounts
 from tests.support import Result
 
 DBPATH = "usr/lib/sysimage/rpm"
@@ -61,3 +63,14 @@ def fails(
     assert "internal error" not in ended.stderr
     assert not pybuild.output.exists()
     return ended
+
+
+def fails_and_leaves_nothing(
+    pybuild: Pybuild, text: str, status: int, *words: str, **choices: Any
+) -> str:
+    """The same with a store that has nothing of it, and no mount; what it said."""
+    ended = fails(pybuild, text, status, *words, **choices)
+    for folder in ("tmp", "layers", "blobs/sha256"):
+        assert os.listdir(pybuild.store / folder) == []
+    assert mounts(pybuild.directory) == []
+    return ended.stderr

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.buildkit.bootstraps import fails_and_leaves_nothing
 from tests.buildkit.conftest import new_room, pybuild_of
 from tests.buildkit.support import Image, Pybuild, modes, mounts, processes
 from tests.support import CHECKOUT, Caller, run_pyrun, tree_state, which
@@ -299,32 +300,21 @@ def _host() -> list[object]:
 # --- Failures that any repository can have
 
 
-def _fails(pybuild: Pybuild, text: str, status: int, *words: str, **choices: object) -> str:
-    ended = pybuild.try_build(text, **choices)
-    assert ended.status == status, ended.stderr
-    for word in words:
-        assert word in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert "internal error" not in ended.stderr
-    assert not pybuild.output.exists()
-    for folder in ("tmp", "layers", "blobs/sha256"):
-        assert os.listdir(pybuild.store / folder) == []
-    return ended.stderr
-
-
 def test_a_missing_package_is_an_error_at_its_word(with_repository: Pybuild) -> None:
     text = f"FROM scratch\nBOOTSTRAP {REPOSITORY} \\\n  busybox no-such-thing\n"
-    _fails(with_repository, text, 1, "Containerfile:3:11:", "no package no-such-thing")
+    fails_and_leaves_nothing(
+        with_repository, text, 1, "Containerfile:3:11:", "no package no-such-thing"
+    )
 
 
 def test_a_missing_group_is_an_error_at_its_word(with_repository: Pybuild) -> None:
     text = f"FROM scratch\nBOOTSTRAP {REPOSITORY} \\\n  @no-such-group\n"
-    _fails(with_repository, text, 1, "Containerfile:3:3:", "no-such-group")
+    fails_and_leaves_nothing(with_repository, text, 1, "Containerfile:3:3:", "no-such-group")
 
 
 def test_a_repository_without_a_key_is_an_error_with_a_hint(with_repository: Pybuild) -> None:
     text = "FROM scratch\nBOOTSTRAP --releasever=1 --repo=id=hello,url=repo hello\n"
-    _fails(
+    fails_and_leaves_nothing(
         with_repository, text, 1, "repository 'hello' has no key", "hint: --key=FILE",
         "Containerfile:2:33:",
     )  # fmt: skip
@@ -332,8 +322,10 @@ def test_a_repository_without_a_key_is_an_error_with_a_hint(with_repository: Pyb
 
 def test_a_key_that_is_missing_or_none_is_an_error(with_repository: Pybuild) -> None:
     text = "FROM scratch\nBOOTSTRAP --repo=id=hello,url=repo --key={} hello\n"
-    _fails(with_repository, text.format("none"), 1, "key 'none'", "Containerfile:2:")
-    _fails(with_repository, text.format("motd"), 1, "not a public key")
+    fails_and_leaves_nothing(
+        with_repository, text.format("none"), 1, "key 'none'", "Containerfile:2:"
+    )
+    fails_and_leaves_nothing(with_repository, text.format("motd"), 1, "not a public key")
 
 
 @pytest.mark.needs_program("gpg")
@@ -345,7 +337,7 @@ def test_packages_of_another_key_are_refused(with_repository: Pybuild, tmp_path:
     exported = subprocess.run([*gpg, "--armor", "--export"], check=True, capture_output=True)
     subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
     (with_repository.context / "RPM-GPG-KEY-hello").write_bytes(exported.stdout)
-    _fails(with_repository, f"{SYSTEM}\n", 1, "key", "Containerfile:2:")
+    fails_and_leaves_nothing(with_repository, f"{SYSTEM}\n", 1, "key", "Containerfile:2:")
 
 
 def test_a_damaged_package_is_refused(with_repository: Pybuild) -> None:
@@ -353,13 +345,15 @@ def test_a_damaged_package_is_refused(with_repository: Pybuild) -> None:
     content = bytearray(package.read_bytes())
     content[-40] ^= 0xFF
     package.write_bytes(content)
-    _fails(with_repository, f"{SYSTEM}\n", 1, "busybox", "'hello'", "Containerfile:2:")
+    fails_and_leaves_nothing(
+        with_repository, f"{SYSTEM}\n", 1, "busybox", "'hello'", "Containerfile:2:"
+    )
 
 
 def test_damaged_metadata_is_refused(with_repository: Pybuild) -> None:
     [primary] = (with_repository.context / "repo/repodata").glob("*primary.xml*")
     primary.write_bytes(b"\x1f\x8b" + bytes(100))
-    _fails(with_repository, f"{SYSTEM}\n", 1, "'hello'", "Containerfile:2:")
+    fails_and_leaves_nothing(with_repository, f"{SYSTEM}\n", 1, "'hello'", "Containerfile:2:")
 
 
 @pytest.mark.parametrize(
@@ -370,7 +364,7 @@ def test_a_repository_that_cannot_be_reached_is_status_4_at_its_word(
     pybuild: Pybuild, repository: str
 ) -> None:
     text = f"FROM scratch\nBOOTSTRAP --nogpgcheck \\\n  --repo={repository} a\n"
-    _fails(pybuild, text, 4, "Containerfile:3:10:")
+    fails_and_leaves_nothing(pybuild, text, 4, "Containerfile:3:10:")
 
 
 @pytest.mark.parametrize("repository", ["none.repo", "id=r,url=none", "../../x.repo"])
@@ -378,7 +372,7 @@ def test_a_repository_that_the_context_lacks_is_an_error_at_its_word(
     pybuild: Pybuild, repository: str
 ) -> None:
     text = f"FROM scratch\nBOOTSTRAP --nogpgcheck \\\n  --repo={repository} a\n"
-    _fails(pybuild, text, 1, "Containerfile:3:10:", "No such file or directory")
+    fails_and_leaves_nothing(pybuild, text, 1, "Containerfile:3:10:", "No such file or directory")
 
 
 @pytest.mark.parametrize("content", ["", "no section", "[a]\n[a]\n", "[a]\nname=x\n"])
@@ -387,17 +381,19 @@ def test_a_repository_file_that_is_none_is_an_error_at_its_word(
 ) -> None:
     pybuild.add({"r.repo": content})
     text = "FROM scratch\nBOOTSTRAP --nogpgcheck \\\n  --repo=r.repo a\n"
-    _fails(pybuild, text, 1, "Containerfile:3:10:")
+    fails_and_leaves_nothing(pybuild, text, 1, "Containerfile:3:10:")
 
 
 def test_two_repositories_of_one_name_are_an_error_at_the_second(pybuild: Pybuild) -> None:
     text = "FROM scratch\nBOOTSTRAP --repo=id=a,url=/ \\\n --repo=id=a,url=/ a\n"
-    _fails(pybuild, text, 1, "Containerfile:3:9:", "repository 'a' is given twice")
+    fails_and_leaves_nothing(
+        pybuild, text, 1, "Containerfile:3:9:", "repository 'a' is given twice"
+    )
 
 
 def test_a_machine_without_dnf_is_status_6_with_a_hint(with_repository: Pybuild) -> None:
     words = ("BOOTSTRAP needs dnf", "hint: ", "apt-get install dnf", "Containerfile:2:1:")
-    _fails(with_repository, f"{SYSTEM}\n", 6, *words, env={"PATH": "/nowhere"})
+    fails_and_leaves_nothing(with_repository, f"{SYSTEM}\n", 6, *words, env={"PATH": "/nowhere"})
 
 
 # --- Repositories that are broken on purpose
@@ -432,7 +428,7 @@ BOOTSTRAP --key=RPM-GPG-KEY-test --repo=id=good,url=file://{tiny_repository}/rep
 """
     if case in ("unsigned", "corrupt"):  # their metadata is not signed either
         text = text.replace("repo_gpgcheck=1", "repo_gpgcheck=0")
-    said = _fails(anybody, text, 1, message)
+    said = fails_and_leaves_nothing(anybody, text, 1, message)
     assert f"Containerfile:{_PLACES[place]}:" in said
     assert mounts(anybody.directory) == []
 

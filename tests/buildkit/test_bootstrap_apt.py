@@ -16,6 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
+from tests.buildkit.bootstraps import fails_and_leaves_nothing
 from tests.buildkit.conftest import new_room, pybuild_of
 from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.support import Image, Pybuild, modes, mounts, processes
@@ -290,7 +291,9 @@ Enabled: no
 """
     with_mirror.add({"debian.sources": text.replace(" archive.gpg", " ./archive.gpg")})
     text = "FROM scratch\nBOOTSTRAP --manager=apt --repo=debian.sources \\\n  no-such-thing\n"
-    _fails(with_mirror, text, 1, "Containerfile:3:3:", "no package no-such-thing in the")
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:3:3:", "no package no-such-thing in the"
+    )
 
 
 @pytest.mark.parametrize(
@@ -311,7 +314,7 @@ def test_sources_that_are_none_are_an_error_at_their_word(
 ) -> None:
     pybuild.add({name: content})
     text = f"FROM scratch\nBOOTSTRAP --manager=apt --nogpgcheck \\\n  --repo={name} a\n"
-    _fails(pybuild, text, 1, "Containerfile:3:10:", message)
+    fails_and_leaves_nothing(pybuild, text, 1, "Containerfile:3:10:", message)
 
 
 def test_recommended_packages_come_with_weak(with_mirror: Pybuild) -> None:
@@ -365,70 +368,74 @@ def test_a_suite_is_nothing_to_dnf(pybuild: Pybuild) -> None:
 # --- Failures
 
 
-def _fails(pybuild: Pybuild, text: str, status: int, *words: str, **choices: object) -> str:
-    ended = pybuild.try_build(text, **choices)
-    assert ended.status == status, ended.stderr
-    for word in words:
-        assert word in ended.stderr
-    assert "Traceback" not in ended.stderr
-    assert "internal error" not in ended.stderr
-    assert not pybuild.output.exists()
-    for folder in ("tmp", "layers", "blobs/sha256"):
-        assert os.listdir(pybuild.store / folder) == []
-    assert mounts(pybuild.directory) == []
-    return ended.stderr
-
-
 def test_a_missing_package_is_an_error_at_its_word(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} \\\n  greeting no-such-thing\n"
-    _fails(with_mirror, text, 1, "Containerfile:3:12:", "no package no-such-thing in the")
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:3:12:", "no package no-such-thing in the"
+    )
 
 
 def test_a_version_that_is_not_there_is_an_error_at_its_word(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} \\\n  greeting=9\n"
-    _fails(with_mirror, text, 1, "Containerfile:3:3:", "no package greeting of 9")
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:3:3:", "no package greeting of 9"
+    )
 
 
 def test_a_need_that_nobody_meets_is_an_error_at_the_word(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} \\\n  greeting needy\n"
-    _fails(with_mirror, text, 1, "Containerfile:3:12:", "needy", "Depends: nowhere")
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:3:12:", "needy", "Depends: nowhere"
+    )
 
 
 def test_what_needs_an_excluded_package_is_refused(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} --exclude=weakling \\\n  wishful\n"
-    _fails(with_mirror, text, 1, "Containerfile:3:3:", "Depends: weakling", "an exclusion")
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:3:3:", "Depends: weakling", "an exclusion"
+    )
 
 
 def test_a_repository_of_another_key_is_refused_at_its_word(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\nBOOTSTRAP --manager=apt \\\n  {MIRROR},key=other.gpg greeting\n"
-    _fails(with_mirror, text, 1, "Containerfile:3:10:", "signed with another key")
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:3:10:", "signed with another key"
+    )
 
 
 def test_a_repository_without_a_key_is_refused_with_a_hint(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\nBOOTSTRAP --manager=apt \\\n  {MIRROR} greeting\n"
     words = ("Containerfile:3:10:", "has no key", "--nogpgcheck goes without")
-    _fails(with_mirror, text, 1, *words)
+    fails_and_leaves_nothing(with_mirror, text, 1, *words)
 
 
 def test_an_unsigned_repository_is_refused(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} greeting\n".replace("suite=bookworm", "suite=unsigned")
-    _fails(with_mirror, text, 1, "Containerfile:2:32:", "repository 'debian' is not signed")
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:2:32:", "repository 'debian' is not signed"
+    )
 
 
 def test_an_unsigned_repository_is_taken_without_a_check(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} --nogpgcheck \\\n  no-such-thing\n"
     text = text.replace("suite=bookworm", "suite=unsigned")
-    _fails(with_mirror, text, 1, "Containerfile:3:3:", "no package no-such-thing in the")
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:3:3:", "no package no-such-thing in the"
+    )
 
 
 def test_metadata_that_is_too_old_is_refused_with_a_hint(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} greeting\n".replace("suite=bookworm", "suite=expired")
-    _fails(with_mirror, text, 1, "too old", "hint: --setopt=Acquire::Check-Valid-Until=false")
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "too old", "hint: --setopt=Acquire::Check-Valid-Until=false"
+    )
 
 
 def test_a_missing_suite_is_an_error_at_its_repository(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} greeting\n".replace("suite=bookworm", "suite=nonsense")
-    _fails(with_mirror, text, 1, "Containerfile:2:32:", "has no suite 'nonsense'")
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:2:32:", "has no suite 'nonsense'"
+    )
 
 
 def test_damaged_metadata_is_refused(with_mirror: Pybuild) -> None:
@@ -436,7 +443,7 @@ def test_damaged_metadata_is_refused(with_mirror: Pybuild) -> None:
     content = release.read_text().replace("Origin: Tests", "Origin: Others")
     release.unlink()
     release.write_text(content)
-    _fails(with_mirror, SYSTEM, 1, "Containerfile:2:32:", "'debian' is damaged")
+    fails_and_leaves_nothing(with_mirror, SYSTEM, 1, "Containerfile:2:32:", "'debian' is damaged")
 
 
 def test_a_damaged_package_is_refused_at_its_word(with_mirror: Pybuild) -> None:
@@ -445,18 +452,20 @@ def test_a_damaged_package_is_refused_at_its_word(with_mirror: Pybuild) -> None:
     content[-20] ^= 0xFF
     deb.unlink()
     deb.write_bytes(content)
-    _fails(with_mirror, SYSTEM, 1, "Containerfile:2:", "greeting_1.0_all is not the one that")
+    fails_and_leaves_nothing(
+        with_mirror, SYSTEM, 1, "Containerfile:2:", "greeting_1.0_all is not the one that"
+    )
 
 
 def test_a_file_that_is_no_package_is_an_error_at_its_word(with_mirror: Pybuild) -> None:
     with_mirror.add({"none.deb": "text"})
     text = f"FROM scratch\n{APT} \\\n  ./none.deb\n"
-    _fails(with_mirror, text, 1, "Containerfile:3:3:", "not a Debian package")
+    fails_and_leaves_nothing(with_mirror, text, 1, "Containerfile:3:3:", "not a Debian package")
 
 
 def test_a_mirror_that_cannot_be_reached_is_status_4_at_its_word(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} a\n".replace("url=debian", "url=http://127.0.0.1:1/debian")
-    _fails(with_mirror, text, 4, "Containerfile:2:32:", "repository 'debian'")
+    fails_and_leaves_nothing(with_mirror, text, 4, "Containerfile:2:32:", "repository 'debian'")
 
 
 @pytest.mark.parametrize("missing", ["apt-get", "mmdebstrap"])
@@ -466,7 +475,7 @@ def test_a_machine_without_a_program_is_status_6_with_a_hint(
     for name in {"apt-get", "mmdebstrap"} - {missing}:
         (tmp_path / name).symlink_to("/bin/true")
     words = (f"BOOTSTRAP --manager=apt needs {missing}", "hint: install it", "Containerfile:2:1:")
-    _fails(with_mirror, SYSTEM, 6, *words, env={"PATH": str(tmp_path)})
+    fails_and_leaves_nothing(with_mirror, SYSTEM, 6, *words, env={"PATH": str(tmp_path)})
 
 
 def test_a_system_below_is_refused_with_a_hint(with_mirror: Pybuild) -> None:
@@ -478,7 +487,9 @@ def test_a_system_below_is_refused_with_a_hint(with_mirror: Pybuild) -> None:
 
 def test_a_script_that_fails_is_an_error_at_its_package(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} \\\n  breaking\n"
-    said = _fails(with_mirror, text, 1, "Containerfile:3:3:", "package breaking: installed")
+    said = fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:3:3:", "package breaking: installed"
+    )
     assert "post-installation script subprocess returned error exit status 3" in said
 
 
@@ -525,7 +536,9 @@ def test_packages_of_a_server_are_fetched_once_and_kept(
         del files[gone]
         text = SYSTEM.replace("url=debian", f"url={site.url}/debian")
         for _ in range(2):  # the second has what the first has fetched
-            _fails(with_mirror, text, 4, "Containerfile:2:1:", "package greeting_1.0_all: ")
+            fails_and_leaves_nothing(
+                with_mirror, text, 4, "Containerfile:2:1:", "package greeting_1.0_all: "
+            )
         paths = [request.path for request in site.requests if request.path.endswith(".deb")]
     kept = [n for n in os.listdir(with_mirror.store / "packages") if n.endswith(".deb")]
     assert len(set(paths)) == len(kept) + 1 > 20
@@ -541,4 +554,6 @@ def test_the_configuration_of_the_host_means_nothing(with_mirror: Pybuild, tmp_p
     broken.write_text('Acquire::http::Proxy "http://127.0.0.1:1";\nAPT::Architecture "none";\n')
     text = f"FROM scratch\n{APT} \\\n  no-such-thing\n"
     env = {"APT_CONFIG": str(broken)}
-    _fails(with_mirror, text, 1, "Containerfile:3:3:", "no package no-such-thing", env=env)
+    fails_and_leaves_nothing(
+        with_mirror, text, 1, "Containerfile:3:3:", "no package no-such-thing", env=env
+    )

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import glob
 import os
-import shutil
 from collections.abc import Iterable
 
 from buildkit.bootstrap.apt.mmdebstrap import DPKG_CONFIG
+from buildkit.bootstrap.cleaning import remove
 from buildkit.bootstrap.resolved import AnyPackage, DebPackage
 from buildkit.errors import BuildError
 from buildkit.packages.dpkg_status import STATUS, read_status
@@ -159,11 +159,3 @@ def _empty(folder: str) -> None:
     if os.path.isdir(folder) and not os.path.islink(folder):
         for name in os.listdir(folder):
             remove(f"{folder}/{name}")
-
-
-def remove(path: str) -> None:
-    """Remove a file or a tree, if it is there."""
-    if os.path.isdir(path) and not os.path.islink(path):
-        shutil.rmtree(path)
-    elif os.path.lexists(path):
-        os.unlink(path)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping
 
 from buildkit.bootstrap.access import default_ca
-from buildkit.bootstrap.apt.sources import option, passed_on
+from buildkit.bootstrap.apt.sources import passed_on
 from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.repositories import Repositories
 from buildkit.bootstrap.sections import Section
@@ -101,9 +101,9 @@ def _write_sources(
 def _stanza(step: BootstrapStep, section: Section, keys: list[str]) -> str:
     fields = {
         "Types": "deb",
-        "URIs": option(section, "baseurl"),
-        "Suites": option(section, "suites"),
-        "Components": option(section, "components"),
+        "URIs": section.option("baseurl"),
+        "Suites": section.option("suites"),
+        "Components": section.option("components"),
         "Architectures": step.arch,
         **passed_on(section),
     }

@@ -4,28 +4,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from types import MappingProxyType
 
 from buildkit.bootstrap.apt import cleaning, transcript
 from buildkit.bootstrap.apt.mirror import LocalDeb, read_local, write_mirror
 from buildkit.bootstrap.apt.mmdebstrap import install_arguments, write_hooks
 from buildkit.bootstrap.apt.programs import INSTALLER, PROGRAMS, check_programs
 from buildkit.bootstrap.apt.resolving import place_of, resolve
-from buildkit.bootstrap.asked import Asked
-from buildkit.bootstrap.install import environment, proxies
-from buildkit.bootstrap.keys import Key
-from buildkit.bootstrap.locked import LockedBootstrap
+from buildkit.bootstrap.installer import Installer, environment, proxies
 from buildkit.bootstrap.ownership import Ownership
 from buildkit.bootstrap.package_files import RefusedPackage
-from buildkit.bootstrap.placing import place
 from buildkit.bootstrap.resolved import AnyPackage, Resolved
-from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.bootstrap.transcript import Log
-from buildkit.counting import Count
 from buildkit.errors import BuildError, LocatedError
-from buildkit.owners import Owners
-from buildkit.steps import BootstrapStep
-from runtime.store.store import Store
 
 _MIRROR = "mirror"
 # What mmdebstrap does as it is told to.
@@ -35,38 +27,13 @@ _NOISE = re.compile(
 _SETTING_UP = re.compile(rb"^Setting up ", re.MULTILINE)
 
 
-class AptInstaller:
-    """Carries one BOOTSTRAP out in its surroundings; what `Installer` is for rpm."""
+class AptInstaller(Installer):
+    """By apt and mmdebstrap."""
 
-    def __init__(
-        self,
-        step: BootstrapStep,
-        asked: Asked,
-        surroundings: Surroundings,
-        *,
-        locked: LockedBootstrap | None,
-        tools: tuple[str, ...],
-        store: Store,
-        owners: Owners | None,
-        output: Callable[[bytes], None],
-        count: Count | None,
-    ) -> None:
-        self._step = step
-        self._asked = asked
-        self._surroundings = surroundings
-        self._locked = locked
-        self._tools = tools
-        self._store = store
-        self._owners = owners
-        self._output = output
-        self._count = count
-        self._files: dict[str, LocalDeb] = {}
+    _files: Mapping[str, LocalDeb] = MappingProxyType({})  # once they were looked into
 
     def resolve(self, pins: Mapping[str, str]) -> Resolved:
-        """What is to be installed; raises LocatedError, BuildError, NetworkError or HostError.
-
-        When a package was built only its file tells, so all of them are fetched.
-        """
+        # When a package was built only its file tells, so all of them are fetched.
         if self._locked is not None:
             check_programs(self._tools, (INSTALLER,))
             return self._locked.resolved
@@ -79,9 +46,8 @@ class AptInstaller:
             variables={**environment(), **proxies()},
             output=self._output,
         )
-        size = f"{found.size / 1e6:.1f} MB"
-        self._output(f"{len(found.packages)} packages to install, {size}\n".encode())
-        files = self._place(found)
+        self._say_found(found)
+        files = self._read(found)
         return found.replace(
             packages=tuple(
                 package.replace(
@@ -91,22 +57,9 @@ class AptInstaller:
             )
         )
 
-    @property
-    def keys(self) -> Mapping[str, tuple[Key, ...]]:
-        """Those that count, by repository."""
-        if not self._step.gpgcheck:
-            return {}
-        if self._locked is not None:
-            return self._locked.keys
-        return {section.id: section.keys for section in self._asked.repositories.sections}
-
     def install(self, resolved: Resolved, epoch: int) -> int:
-        """Install that; returns 0: no file is newer than the newest package.
-
-        `epoch` is what scripts take for the time, in seconds.
-        """
         surroundings, step = self._surroundings, self._step
-        files = self._place(resolved)
+        files = self._read(resolved)
         mirror = f"{surroundings.state}/{_MIRROR}"
         os.mkdir(mirror)
         write_mirror(mirror, files.values())
@@ -126,7 +79,8 @@ class AptInstaller:
             names=names,
             devices=devices,
         )
-        log = Log(self._listen(len(files)))
+        counted = self._counted(_SETTING_UP, len(files))
+        log = Log(lambda chunk: counted(_NOISE.sub(b"", chunk)))
         variables = {
             **environment(),
             "SOURCE_DATE_EPOCH": str(epoch),
@@ -147,45 +101,23 @@ class AptInstaller:
             at = place_of(failed.words, None, step, self._asked)
             raise LocatedError(failed.error, at)
         self._finish(resolved, ownership)
-        return 0
+        return 0  # no file is newer than the newest package
 
-    def _place(self, resolved: Resolved) -> dict[str, LocalDeb]:
+    def _read(self, resolved: Resolved) -> Mapping[str, LocalDeb]:
         """The files of all packages by their ids, each looked into, once."""
         if self._files:
             return self._files
+        files = {}
         try:
-            placed = place(
-                resolved,
-                self._asked,
-                f"{self._surroundings.state}/own",
-                self._store,
-                locked=self._locked,
-                count=self._count,
-            )
-            if self._count is not None:
-                self._count.set(0)
-            for one in placed:
-                found = read_local(one.path, one.package.sha256)
-                _check_is(one.package, found)
-                self._files[one.package.id] = found
+            for one in self._place(resolved):
+                files[one.package.id] = read_local(one.path, one.package.sha256)
+                _check_is(one.package, files[one.package.id])
         except RefusedPackage as error:
             package = error.package
             at = place_of((package.name,), package.repo, self._step, self._asked)
             raise LocatedError(error, at) from error
-        return self._files
-
-    def _listen(self, total: int) -> Callable[[bytes], None]:
-        """Hand output on, and count the packages in it."""
-        done = 0
-
-        def listen(chunk: bytes) -> None:
-            nonlocal done
-            done += len(_SETTING_UP.findall(chunk))
-            if self._count is not None and done:
-                self._count.set(0, files=min(done, total))
-            self._output(_NOISE.sub(b"", chunk))
-
-        return listen
+        self._files = files
+        return files
 
     def _finish(self, resolved: Resolved, ownership: Ownership) -> None:
         how = self._step.clean

@@ -9,7 +9,6 @@ from urllib.parse import unquote
 from buildkit.bootstrap.apt import transcript
 from buildkit.bootstrap.apt.config import LOCAL, configure
 from buildkit.bootstrap.apt.mirror import LocalDeb, read_local, write_mirror
-from buildkit.bootstrap.apt.sources import option
 from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.repositories import Repositories
 from buildkit.bootstrap.resolved import DebPackage, Resolved, ResolvedRepository, read_package
@@ -124,7 +123,7 @@ def _urls(repositories: Repositories) -> dict[str, str]:
     """The ids of repositories by their URLs, as apt writes them."""
     found: dict[str, str] = {}
     for section in repositories.sections:
-        for url in option(section, "baseurl").split():
+        for url in section.option("baseurl").split():
             found.setdefault(_plain(url), section.id)
     return found
 
@@ -182,7 +181,7 @@ def _resolved_repositories(repositories: Repositories) -> tuple[ResolvedReposito
             id=section.id,
             baseurls=(section.written,)
             if section.written
-            else tuple(option(section, "baseurl").split()),
+            else tuple(section.option("baseurl").split()),
             repomd=metadata.get(section.id, ""),
             keys=tuple(f for key in section.keys for f in key.fingerprints),
         )

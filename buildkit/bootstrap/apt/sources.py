@@ -11,7 +11,7 @@ from buildkit.bootstrap.access import access_of
 from buildkit.bootstrap.fetching import SCHEMES, Reader
 from buildkit.bootstrap.keys import Key, read_key
 from buildkit.bootstrap.openpgp import fingerprints
-from buildkit.bootstrap.repositories import Repositories, are_files, located
+from buildkit.bootstrap.repositories import Repositories, collect_sections, located
 from buildkit.bootstrap.secrets import Secrets
 from buildkit.bootstrap.sections import Section, place_url
 from buildkit.errors import BuildError, NetworkError
@@ -56,45 +56,24 @@ def read_sources(
 
     Without `metadata`, no server is asked for what its repository holds.
     """
-    common = []
-    for word in step.keys:
-        with located(word.span):
-            common.append(read_key(word.text, reader))
-    sections: list[Section] = []
-    for repository in step.repositories:
-        with located(repository.span):
-            for section in _sections(repository, step, tuple(common), reader):
-                if any(section.id == other.id for other in sections):
-                    raise BuildError(f"repository {section.id!r} is given twice")
-                if step.gpgcheck and not section.keys:
-                    raise BuildError(
-                        f"repository {section.id!r} has no key to verify it with",
-                        hint="--key=FILE or --repo=…,key=FILE gives one; "
-                        "--nogpgcheck goes without",
-                    )
-                sections.append(section)
-    if not sections and not are_files(step.packages):
-        raise BuildError(
-            "BOOTSTRAP without a repository",
-            hint="--repo=id=NAME,url=URL,suite=SUITE, or --repo=FILE.sources",
-        )
+    sections = collect_sections(
+        step,
+        reader,
+        lambda repository, common: _sections(repository, step, common, reader),
+        hint="--repo=id=NAME,url=URL,suite=SUITE, or --repo=FILE.sources",
+    )
     digests = []
     if metadata:
         for section in sections:
             with located(section.span):
                 digests.append((section.id, _metadata(section, reader)))
     return Repositories(
-        sections=tuple(sections),
+        sections=sections,
         metadata=tuple(digests),
         inputs=tuple(reader.inputs),
         secrets=secrets,
         variables={},
     )
-
-
-def option(section: Section, name: str) -> str:
-    """What a section says of something; empty for nothing."""
-    return dict(section.options).get(name, "")
 
 
 def is_flat(suite: str) -> bool:
@@ -220,8 +199,8 @@ def _own_keys(source: _Source, step: BootstrapStep, reader: Reader) -> tuple[Key
 def _metadata(section: Section, reader: Reader) -> str:
     """What identifies the repository's content now: its Release files."""
     content = hashlib.sha256()
-    for url in option(section, "baseurl").split():
-        for suite in option(section, "suites").split():
+    for url in section.option("baseurl").split():
+        for suite in section.option("suites").split():
             content.update(hashlib.sha256(_release(section, url, suite, reader)).digest())
     return f"sha256:{content.hexdigest()}"
 
