@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, assert_never
 
@@ -18,7 +18,7 @@ from buildkit.errors import BuildError
 from buildkit.excluding import read_exclusions
 from buildkit.ignoring import ALL_VISIBLE, read_ignore_file
 from buildkit.layer_blob import keep_blob, write_blob
-from buildkit.owners import owners_here
+from buildkit.owners import Owners, owners_here
 from buildkit.preparation import Prepared, refuse_changes
 from buildkit.processes import call_in_child, call_in_mount_namespace
 from buildkit.run import execute_run
@@ -61,13 +61,9 @@ def execute(
     snapshot = new_snapshot(work, apply_layers(store, state, work))
     epoch, owners = prepared.epoch, owners_here()
     if owners is not None:
-        from buildkit.owners_below import OwnersBelow
-
-        owners.below = OwnersBelow(store, state.layers, snapshot.lowers)
+        _look_below(owners, step, store, state, snapshot.has_below)
     match step:
         case RunStep():
-            if owners is not None:
-                owners.inherits = True
             execute_run(
                 step,
                 snapshot,
@@ -130,6 +126,8 @@ def execute_on_tree(
     tree = trees.take(state)
     _ = tree.state  # looked at before anything is changed
     epoch, owners = prepared.epoch, owners_here()
+    if owners is not None:
+        _look_below(owners, step, store, state, tree.state.knows)
     match step:
         case RunStep():
             from buildkit.run_on_tree import run_on_tree
@@ -179,6 +177,16 @@ def execute_on_tree(
         case _:
             assert_never(step)
     return trees.commit(tree, epoch, owners)
+
+
+def _look_below(
+    owners: Owners, step: AnyStep, store: Store, state: State, has: Callable[[str], bool]
+) -> None:
+    """Let owners be those of the layers below; `has` says whether something was at a path."""
+    from buildkit.owners_below import OwnersBelow
+
+    owners.below = OwnersBelow(store, state.layers, has)
+    owners.inherits = isinstance(step, RunStep)
 
 
 def _copy_to_layer(

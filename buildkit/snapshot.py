@@ -9,6 +9,7 @@ from buildkit.changeset import Packed, normalise, pack
 from buildkit.counting import Count
 from buildkit.layer_blob import keep_blob, write_blob
 from buildkit.owners import Owners, owners_here
+from runtime.image.whiteouts import find_below
 from runtime.oci.digest import DiffID, chain_ids
 from runtime.record import Record
 from runtime.sandbox.rootfs import Overlay
@@ -27,6 +28,10 @@ class Snapshot(Record):
     def rootfs(self, *above: str) -> Overlay:
         """The root filesystem of the step; `above` lies over all layers, below what it writes."""
         return Overlay(lowers=(*above, *self.lowers), upper=self.upper, work=self.work)
+
+    def has_below(self, name: str) -> bool:
+        """Whether the layers below have something at a path."""
+        return find_below(self.lowers, name) is not None
 
 
 def new_snapshot(work: Workspace, lowers: tuple[str, ...]) -> Snapshot:

@@ -47,9 +47,16 @@ def _repositories(
         shutil.copytree(owned_repository, pybuild.context / "owned")
 
 
-def _both(as_root: Pybuild, as_lone_user: Pybuild, text: str) -> Image:
+ISOLATIONS = pytest.mark.parametrize("isolation", ["namespaces", "chroot"])
+
+
+def _both(
+    as_root: Pybuild, as_lone_user: Pybuild, text: str, isolation: str = "namespaces"
+) -> Image:
     """Build as root and with a single id; the entries of the layers and their bytes are equal."""
-    expected, image = as_root.build(text), as_lone_user.build(text)
+    expected, image = (
+        pybuild.build(text, f"--isolation={isolation}") for pybuild in (as_root, as_lone_user)
+    )
     for number in range(len(expected.layers)):
         assert _entries(image, number) == _entries(expected, number)
     assert image.layers == expected.layers
@@ -106,14 +113,15 @@ def test_files_of_packages_and_scriptlets_belong_to_whom_root_gave_them(
     }
 
 
+@ISOLATIONS
 def test_later_layers_keep_the_owners_of_the_layers_below(
-    as_root: Pybuild, as_lone_user: Pybuild
+    as_root: Pybuild, as_lone_user: Pybuild, isolation: str
 ) -> None:
     more = f"BOOTSTRAP {FLAGS} more\n"
     run = "RUN cd /srv && echo 3 >> made/file && chmod 700 packaged/dir && "
     run += "touch made/dir/newer set-gid/run\n"
     copy = "COPY owned/repodata/repomd.xml /srv/packaged/dir/\n"
-    image = _both(as_root, as_lone_user, f"{SYSTEM} owned\n{more}{run}{copy}")
+    image = _both(as_root, as_lone_user, f"{SYSTEM} owned\n{more}{run}{copy}", isolation)
     layers = [image.layer(number) for number in range(1, 4)]
     found = [{n: f"{i.uid}:{i.gid}" for n, i in layer.items()} for layer in layers]
     assert found[0]["srv/made/file"] == "300:300"
@@ -129,8 +137,9 @@ def test_later_layers_keep_the_owners_of_the_layers_below(
     assert found[2]["srv/packaged/dir"] == "300:300"
 
 
+@ISOLATIONS
 def test_layers_whose_directories_were_lost_keep_their_owners(
-    as_root: Pybuild, as_lone_user: Pybuild
+    as_root: Pybuild, as_lone_user: Pybuild, isolation: str
 ) -> None:
     text = f"{SYSTEM} owned\nCOPY --chown=7:8 busybox /srv/copied/\n"
     for pybuild in (as_root, as_lone_user):
@@ -139,7 +148,7 @@ def test_layers_whose_directories_were_lost_keep_their_owners(
         (pybuild.store / "layers").mkdir()
         os.chown(pybuild.store / "layers", pybuild.caller.uid, pybuild.caller.gid)
     run = "RUN cd /srv && echo 3 >> made/file && touch -h dangling && echo >> copied/busybox\n"
-    image = _both(as_root, as_lone_user, text + run)
+    image = _both(as_root, as_lone_user, text + run, isolation)
     found = {n: f"{i.uid}:{i.gid}" for n, i in image.layer(2).items()}
     assert found["srv/made/file"] == "300:300"
     assert found["srv/dangling"] == "306:307"
