@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -19,6 +18,7 @@ from buildkit.bootstrap.placing import place
 from buildkit.build import make_builder, plan_request, run_builder
 from buildkit.errors import BuildError, DiskError, UsageError
 from buildkit.progress import Progress
+from buildkit.replacement import Replacement, write_document
 from buildkit.steps import (
     AnyStep,
     BootstrapStep,
@@ -28,7 +28,7 @@ from buildkit.steps import (
     StageBase,
     origins_of,
 )
-from runtime.store.store import write_atomically
+from runtime.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from buildkit.builder import DoneBootstrap
@@ -74,10 +74,7 @@ def _write(
             below=one.below,
             result="" if one.result.layer is None else str(one.result.layer.diff_id),
         )
-    try:
-        write_atomically(path, write_text(entries, vendored).encode())
-    except OSError as error:
-        raise DiskError(f"{path}: {error.strerror}") from error
+    write_document(path, write_text(entries, vendored).encode())
 
 
 def _of_bootstraps(plan: Plan) -> Plan:
@@ -155,16 +152,20 @@ def _vendor(
     directory = os.path.normpath(os.path.join(beside, name))
     for one in done:
         assert one.result.resolution is not None
-        with tempfile.TemporaryDirectory(prefix="pybuild-") as secrets:
-            placed = place(one.result.resolution.resolved, one.asked, secrets, store)
+        with Workspace(store) as work:
+            placed = place(one.result.resolution.resolved, one.asked, work.path, store)
         for file in placed:
             target = f"{directory}/{vendored_name(file.package)}"
             if os.path.exists(target) and os.path.samefile(file.path, target):
                 continue
             try:
                 os.makedirs(os.path.dirname(target), exist_ok=True)
-                shutil.copyfile(file.path, f"{target}.{os.getpid()}")
-                os.rename(f"{target}.{os.getpid()}", target)
+                with (
+                    open(file.path, "rb") as package,
+                    Replacement(target) as fd,
+                    open(fd, "wb", closefd=False) as copy,
+                ):
+                    shutil.copyfileobj(package, copy)
             except OSError as error:
                 raise DiskError(f"--vendor {directory}: {error.strerror}") from error
     return name

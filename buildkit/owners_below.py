@@ -1,8 +1,8 @@
 """Owners of symlinks, pipes and devices in the layers below, where the files do not show them.
 
 Overlayfs copies such a file up without its owner, where all are root's and it bears no note: when
-its times are set, say. So it is in a tree that was made without overlayfs. What says it then is the
-blob of the layer that it is from.
+its times are set, say. In a tree without overlayfs none was ever noted. The blob of the layer that
+it is from says whose it is.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ _KINDS = {
     stat.S_IFCHR: tar.CHARACTER,
     stat.S_IFBLK: tar.BLOCKDEV,
 }
+
 
 class OwnersBelow:
     """Owners in some layers, which are read when one is first needed."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from buildkit.errors import DiskError
 from buildkit.outputs import is_stream
 
 
@@ -54,3 +55,14 @@ class Replacement:
             if self._named:
                 with suppress(FileNotFoundError):  # a signal may come between any two lines
                     os.unlink(self._aside)
+
+
+def write_document(path: str, document: bytes) -> None:
+    """Write a file, in the place of what was there; raises DiskError."""
+    try:
+        with Replacement(path) as fd:
+            left = memoryview(document)
+            while left:
+                left = left[os.write(fd, left) :]
+    except OSError as error:
+        raise DiskError(f"{path}: {error.strerror}") from error

@@ -80,10 +80,12 @@ def ask(step: BootstrapStep, settings: Settings, store: Store, *, metadata: bool
         for file in _files(package, step.manager, settings.context, store, reader)
     ]
     named = tuple(package for package in packages if not is_file(package.text))
-    read = read_repositories
     if step.manager == "apt":
-        from buildkit.bootstrap.apt.sources import read_sources as read
-    repositories = read(step, reader, secrets, metadata=metadata)
+        from buildkit.bootstrap.apt.sources import read_sources
+
+        repositories = read_sources(step, reader, secrets, metadata=metadata)
+    else:
+        repositories = read_repositories(step, reader, secrets, store, metadata=metadata)
     return Asked(
         packages=named,
         files=tuple(files),

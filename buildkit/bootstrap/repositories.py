@@ -29,6 +29,8 @@ from buildkit.errors import BuildError, LocatedError
 from buildkit.steps import BootstrapStep, Package, Repository
 from grammar import Span
 from runtime.record import Record
+from runtime.store.store import Store
+from runtime.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from buildkit.inputs import Input
@@ -90,7 +92,7 @@ class Repositories(Record):
 
 
 def read_repositories(
-    step: BootstrapStep, reader: Reader, secrets: Secrets, *, metadata: bool
+    step: BootstrapStep, reader: Reader, secrets: Secrets, store: Store, *, metadata: bool
 ) -> Repositories:
     """Read .repo files, keys and the metadata's digests; raises BuildError or LocatedError.
 
@@ -120,7 +122,7 @@ def read_repositories(
     if not metadata:
         return found
     digests = []
-    with secret_files(secrets, sections) as place:
+    with secret_files(secrets, sections, store) as place:
         for section in sections:
             with located(section.span):
                 document = present_metadata(section, found, reader, place)
@@ -198,17 +200,15 @@ def located(span: Span) -> Iterator[None]:
 
 
 @contextmanager
-def secret_files(secrets: Secrets, sections: Iterable[Section]) -> Iterator[str]:
+def secret_files(secrets: Secrets, sections: Iterable[Section], store: Store) -> Iterator[str]:
     """With the files of secrets where a connection needs them, for as long as it takes."""
     targets = {value for s in sections for name, value in s.options if name in _FILES}
     if not targets & secrets.files.keys():
         yield ""
         return
-    import tempfile
-
-    with tempfile.TemporaryDirectory(prefix="pybuild-") as directory:
-        write_secrets(secrets, f"{directory}/secrets")
-        yield f"{directory}/secrets"
+    with Workspace(store) as work:  # so that the next one sweeps it if this one is killed
+        write_secrets(secrets, f"{work.path}/secrets")
+        yield f"{work.path}/secrets"
 
 
 def are_files(packages: tuple[Package, ...]) -> bool:

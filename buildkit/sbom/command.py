@@ -7,7 +7,8 @@ import sys
 
 from buildkit.errors import DiskError, UsageError
 from buildkit.printing import complain
-from buildkit.sbom.documents import NOTHING_FOUND, sbom_document, write_document
+from buildkit.replacement import write_document
+from buildkit.sbom.documents import NOTHING_FOUND, sbom_document
 from buildkit.sbom.installed import read_installed
 from buildkit.sbom.options import SPDX, check_format
 from buildkit.sbom.subject import Subject

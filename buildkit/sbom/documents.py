@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 
-from buildkit.errors import DiskError
-from buildkit.replacement import Replacement
 from buildkit.sbom.options import SPDX
 
 TYPE_CHECKING = False
@@ -28,14 +25,3 @@ def sbom_document(kind: str, subject: Subject, installed: Installed) -> bytes:
 
         table = cyclonedx_document(subject, installed)
     return json.dumps(table, indent=2, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-
-
-def write_document(path: str, document: bytes) -> None:
-    """Write a file, in the place of what was there; raises DiskError."""
-    try:
-        with Replacement(path) as fd:
-            left = memoryview(document)
-            while left:
-                left = left[os.write(fd, left) :]
-    except OSError as error:
-        raise DiskError(f"{path}: {error.strerror}") from error

@@ -12,7 +12,8 @@ from buildkit.applying import stored_layer
 from buildkit.compressing import compressed
 from buildkit.documents import Documents, make_documents
 from buildkit.outputs import DOCKER, STDOUT
-from buildkit.sbom.documents import NOTHING_FOUND, sbom_document, write_document
+from buildkit.replacement import write_document
+from buildkit.sbom.documents import NOTHING_FOUND, sbom_document
 from buildkit.sbom.installed import read_installed
 from buildkit.sbom.subject import Subject
 

@@ -518,6 +518,27 @@ def test_a_killed_build_leaves_nothing(with_mirror: Pybuild) -> None:
     assert os.listdir(with_mirror.store / "tmp") == []
 
 
+@pytest.mark.slow
+def test_killed_at_twelve_moments_a_build_still_comes_to_the_same(with_mirror: Pybuild) -> None:
+    text = f"FROM scratch\n{APT} greeting\n"
+    began = time.monotonic()
+    expected = with_mirror.build(text, timeout_s=180).layers
+    length_s, cut = time.monotonic() - began, 0
+    for number in range(1, 13):
+        process = with_mirror.start(text, "--no-cache")
+        try:
+            process.wait(length_s * number / 12)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+            cut += 1
+        assert mounts(with_mirror.directory) == []
+    assert cut > 6
+    assert with_mirror.build(text, "--no-cache", timeout_s=180).layers == expected
+    assert processes(with_mirror.store) == []
+    assert os.listdir(with_mirror.store / "tmp") == []
+
+
 # --- From a server
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import subprocess
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ import pytest
 from buildkit.bootstrap.openpgp import fingerprints
 from tests.buildkit.bootstraps import fails
 from tests.buildkit.conftest import new_room, pybuild_of
-from tests.buildkit.support import Pybuild
+from tests.buildkit.support import Pybuild, mounts
 from tests.buildkit.web import running_site
 from tests.support import Caller
 
@@ -388,6 +390,47 @@ COPY --from=tool /usr/bin/busybox /copied
     assert sorted(entries) == ["base/0/x86_64", "base/1/x86_64", "tool/0/x86_64"]
     assert len(entries["base/1/x86_64"]["packages"]) == 1
     assert "copied" in room.build(text, "--locked").files
+
+
+@pytest.mark.parametrize(
+    "moments", [8, pytest.param(80, marks=pytest.mark.slow)], ids=["eight", "eighty"]
+)
+def test_killed_at_any_moment_lock_leaves_the_old_file_or_the_new_one(
+    locked: Pybuild, moments: int
+) -> None:
+    """Each kill comes a little later than the one before, over the time that one run takes."""
+    rpms = locked.context / "rpms"
+    lock = ("lock", "--no-cache", "--vendor", rpms)
+    old = _file(locked).read_bytes()
+    began = time.monotonic()
+    _lock(locked, *lock[1:])
+    length_s = time.monotonic() - began
+    new, packages = _file(locked).read_bytes(), _contents(rpms)
+    assert old != new
+    cut = 0
+    for number in range(1, moments + 1):
+        shutil.rmtree(rpms, ignore_errors=True)
+        _file(locked).write_bytes(old)
+        process = locked.start(SYSTEM, *lock)
+        try:
+            process.wait(length_s * 1.1 * number / moments)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait(10)
+            cut += 1
+        assert _file(locked).read_bytes() in (old, new)
+        assert len(list(locked.context.glob("pybuild.lock*"))) == 1
+        assert _contents(rpms).items() <= packages.items()
+    assert cut >= moments / 2
+    _lock(locked, *lock[1:])
+    assert (_file(locked).read_bytes(), _contents(rpms)) == (new, packages)
+    assert os.listdir(locked.store / "tmp") == []
+    assert mounts(locked.directory) == []
+
+
+def _contents(directory: Path) -> dict[str, bytes]:
+    files = [path for path in directory.rglob("*") if path.is_file()]
+    return {str(path.relative_to(directory)): path.read_bytes() for path in files}
 
 
 def test_a_lock_file_of_the_instruction_is_used_and_off_uses_none(room: Pybuild) -> None:
