@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from buildkit import history
-from buildkit.platforms import deb_architecture, rpm_architecture
+from buildkit.platforms import deb_architecture, docker_architecture, rpm_architecture
 from buildkit.run_plan import one_of, plan_mounts
 from buildkit.steps import (
     CLEANINGS,
@@ -62,8 +62,11 @@ def plan_bootstrap(stage: StagePlanner, bootstrap: Bootstrap) -> BootstrapStep:
     manager = one_of(stage, "--manager", bootstrap.manager, MANAGERS)
     if manager == "apt":
         _check_apt(stage, bootstrap, packages)
-    architecture = deb_architecture if manager == "apt" else rpm_architecture
-    arch = stage.expand_optional(bootstrap.arch) or architecture(stage.platform)
+    arch = stage.expand_optional(bootstrap.arch)
+    if manager == "apt":  # Debian's words, whichever it was given in
+        arch = deb_architecture(f"linux/{docker_architecture(arch)}" if arch else stage.platform)
+    else:
+        arch = arch or rpm_architecture(stage.platform)
     releasever = stage.expand_optional(bootstrap.releasever)
     number = sum(isinstance(step, BootstrapStep) for step in stage.steps)
     return BootstrapStep(

@@ -117,12 +117,10 @@ def _hint(error: Exception) -> str | None:
     import requests
 
     if isinstance(error, requests.exceptions.SSLError):
-        return (
-            "sslcacert=FILE of a .repo file, or SSL_CERT_FILE, names the CA that is to be trusted"
-        )
+        return "SSL_CERT_FILE, or sslcacert= of a .repo file, names the CA that is to be trusted"
     response = getattr(error, "response", None)
     if response is not None and response.status_code in (401, 403):
-        return "username= and password= of a .repo file, from a --mount=type=secret, say who asks"
+        return "a --mount=type=secret says who asks, with username= and password= or in the URL"
     return None
 
 

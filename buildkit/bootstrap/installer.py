@@ -9,11 +9,12 @@ from collections.abc import Callable, Mapping
 from buildkit.bootstrap.asked import Asked
 from buildkit.bootstrap.keys import Key
 from buildkit.bootstrap.locked import LockedBootstrap
-from buildkit.bootstrap.package_files import PlacedPackage
+from buildkit.bootstrap.package_files import PlacedPackage, UnfetchedPackage
 from buildkit.bootstrap.placing import place
 from buildkit.bootstrap.resolved import Resolved
 from buildkit.bootstrap.surroundings import Surroundings
 from buildkit.counting import Count
+from buildkit.errors import LocatedError
 from buildkit.owners import Owners
 from buildkit.scope import PROXIES
 from buildkit.steps import BootstrapStep
@@ -69,15 +70,20 @@ class Installer:
         return {section.id: section.keys for section in self._asked.repositories.sections}
 
     def _place(self, resolved: Resolved) -> tuple[PlacedPackage, ...]:
-        placed = place(
-            resolved,
-            self._asked,
-            f"{self._surroundings.state}/own",
-            self._store,
-            locked=self._locked,
-            count=self._count,
-            urls=self._urls,
-        )
+        try:
+            placed = place(
+                resolved,
+                self._asked,
+                f"{self._surroundings.state}/own",
+                self._store,
+                locked=self._locked,
+                count=self._count,
+                urls=self._urls,
+            )
+        except UnfetchedPackage as error:
+            spans = {section.id: section.span for section in self._asked.repositories.sections}
+            at = spans.get(error.package.repo, self._step.about.span)
+            raise LocatedError(error, at) from error
         if self._count is not None:
             self._count.set(0)
         return placed

@@ -53,6 +53,19 @@ class RefusedPackage(BuildError):
     package: AnyPackage
 
 
+class UnfetchedPackage(NetworkError):
+    """A package that cannot be had."""
+
+    package: AnyPackage
+
+    @staticmethod
+    def of(package: AnyPackage, message: str, hint: str | None = None) -> UnfetchedPackage:
+        """Make one; processes hand on errors that are made of message and hint."""
+        made = UnfetchedPackage(message, hint=hint)
+        made.package = package
+        return made
+
+
 def directory(store: Store) -> str:
     """Where packages are kept."""
     return f"{store.root}/packages"
@@ -72,7 +85,7 @@ def place_packages(
     vendored: str = "",
     promised: str = "the metadata of repository {repo!r}",
 ) -> tuple[PlacedPackage, ...]:
-    """Find or fetch the files of all packages; raises RefusedPackage or NetworkError.
+    """Find or fetch the files of all packages; raises RefusedPackage or UnfetchedPackage.
 
     `vendored` is a directory that may have them; `promised` is who said what they must be.
     """
@@ -85,13 +98,15 @@ def place_packages(
         placed.append(PlacedPackage(package=package, path=path or _kept(package, store)))
         if not path:
             if not urls:
-                raise NetworkError(
-                    f"package {package.label}: {package.path or 'its file'} is not there"
+                raise UnfetchedPackage.of(
+                    package, f"package {package.label}: {package.path or 'its file'} is not there"
                 )
             missing.append(Wanted(package=package, urls=urls, access=access(package.repo)))
     if missing:
         # In a child: whoever forks must have no threads.
-        call_in_child(lambda: _fetch_all(missing, store, count))
+        failed = call_in_child(lambda: _fetch_all(missing, store, count))
+        if failed is not None:
+            raise failed
     return tuple(placed)
 
 
@@ -138,7 +153,10 @@ def _present(
     return ""
 
 
-def _fetch_all(wanted: Sequence[Wanted], store: Store, count: Count | None) -> None:
+def _fetch_all(
+    wanted: Sequence[Wanted], store: Store, count: Count | None
+) -> UnfetchedPackage | None:
+    """Fetch them at once; returns what stands in the way of one."""
     total = sum(one.package.size for one in wanted)
     done: dict[str, int] = {}
 
@@ -155,6 +173,9 @@ def _fetch_all(wanted: Sequence[Wanted], store: Store, count: Count | None) -> N
         order = sorted(wanted, key=lambda one: -one.package.size)
         for future in [pool.submit(_Transfer(one, store, show).run) for one in order]:
             future.result()
+        return None
+    except UnfetchedPackage as error:
+        return error
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -177,7 +198,7 @@ class _Transfer:
         self._have = 0
 
     def run(self) -> None:
-        """Do it; raises NetworkError or DiskError."""
+        """Do it; raises UnfetchedPackage or DiskError."""
         try:
             fd = os.open(f"{self._kept}.part", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
@@ -226,7 +247,8 @@ class _Transfer:
                     problem = error.message
                     urls.remove(url)
                 problems[url] = f"{without_password(url)}: {problem}"
-        raise NetworkError(
+        raise UnfetchedPackage.of(
+            self._package,
             f"package {self._package.label}: {'; '.join(problems.values())}",
             hint="the repository changed meanwhile: try again; with a lock file, "
             "`pybuild lock --vendor DIR` keeps packages that repositories drop",

@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from buildkit.bootstrap.package_files import PlacedPackage, place_packages
+from buildkit.bootstrap.package_files import PlacedPackage, UnfetchedPackage, place_packages
 from buildkit.bootstrap.private_urls import with_secrets
 from buildkit.bootstrap.secrets import write_secrets
-from buildkit.errors import NetworkError
 
 if TYPE_CHECKING:
     from buildkit.bootstrap.asked import Asked
@@ -47,9 +46,9 @@ def place(
             vendored="" if locked is None else locked.vendored,
             promised="the metadata of repository {repo!r}" if locked is None else locked.name,
         )
-    except NetworkError as error:
+    except UnfetchedPackage as error:
         hidden = repositories.secrets.hidden(error.message)
-        raise NetworkError(hidden, hint=error.hint) from None
+        raise UnfetchedPackage.of(error.package, hidden, error.hint) from None
 
 
 def _here(resolved: Resolved, asked: Asked) -> Resolved:

@@ -89,9 +89,9 @@ def _check_apt(state: State, tools: State | None, locks: bool) -> None:
             hint="it stands first, after FROM scratch; later, RUN apt-get install adds packages",
         )
     if tools is None:
-        from buildkit.bootstrap.apt.programs import INSTALLER, PROGRAMS, check_programs
+        from buildkit.bootstrap.apt.programs import INSTALLERS, PROGRAMS, check_programs
 
-        check_programs((), (INSTALLER,) if locks else PROGRAMS)
+        check_programs((), INSTALLERS if locks else PROGRAMS)
 
 
 def installed_parts(

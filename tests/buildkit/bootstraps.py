@@ -74,3 +74,17 @@ def fails_and_leaves_nothing(
         assert os.listdir(pybuild.store / folder) == []
     assert mounts(pybuild.directory) == []
     return ended.stderr
+
+
+def is_nowhere(pybuild: Pybuild, secret: str, *said: str) -> None:
+    """Not in a file of the store, its name, the image, or what was said."""
+    needle = secret.encode()
+    for text in said:
+        assert secret not in text
+    for directory in (pybuild.store, pybuild.work):
+        for folder, _, files in os.walk(directory):
+            for name in files:
+                path = Path(folder, name)
+                assert secret not in str(path)
+                if path.is_file():
+                    assert needle not in path.read_bytes(), path

@@ -225,3 +225,24 @@ def made_debian_mirror() -> Path:
                     found.chmod(0o755 if found.is_dir() else 0o644)
             (path / "complete").touch()
     return path
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A CA that nobody knows: ca.pem, and a server's server.pem for 127.0.0.1."""
+    place = tmp_path_factory.mktemp("ca")
+    make = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"]
+    make += ["-nodes", "-days", "30", "-keyout"]
+    subprocess.run(
+        [*make, "ca.key", "-out", "ca.pem", "-subj", "/CN=Corporate CA"],
+        cwd=place, check=True, capture_output=True,
+    )  # fmt: skip
+    subprocess.run(
+        [*make, "server.key", "-out", "server.crt", "-subj", "/CN=127.0.0.1", "-CA", "ca.pem",
+         "-CAkey", "ca.key", "-addext", "subjectAltName=IP:127.0.0.1",
+         "-addext", "basicConstraints=critical,CA:FALSE"],
+        cwd=place, check=True, capture_output=True,
+    )  # fmt: skip
+    pem = (place / "server.crt").read_bytes() + (place / "server.key").read_bytes()
+    (place / "server.pem").write_bytes(pem)
+    return place

@@ -12,7 +12,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote
 
 import pytest
 
@@ -20,7 +19,6 @@ from tests.buildkit.bootstraps import fails_and_leaves_nothing
 from tests.buildkit.conftest import new_room, pybuild_of
 from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.support import Image, Pybuild, modes, mounts, processes
-from tests.buildkit.web import running_site
 from tests.conftest import remove
 from tests.support import Caller, Result, run_pyrun
 
@@ -269,6 +267,29 @@ EOF
     assert "usr/share/locale/de/LC_MESSAGES/greeting.mo" in files
     assert "usr/share/locale/fr/LC_MESSAGES/greeting.mo" not in files
     assert not [n for n in files if n.startswith("usr/share/locale/fr/")]
+
+
+def test_without_cleaning_what_apt_left_stays(with_mirror: Pybuild) -> None:
+    text = SYSTEM.replace("--manager=apt", "--manager=apt --clean=none")
+    files = with_mirror.build(text, timeout_s=180).files
+    assert {"var/lib/dpkg/status", "var/lib/dpkg/status-old", "var/lib/dpkg/lock"} <= set(files)
+
+
+def test_to_clean_all_takes_the_database_away(with_mirror: Pybuild) -> None:
+    text = SYSTEM.replace("--manager=apt", "--manager=apt --clean=all")
+    with_mirror.build(text, timeout_s=180)
+    assert not [
+        name for name in Image(with_mirror.output).files if name.startswith("var/lib/dpkg/")
+    ]
+    ran = run_pyrun(with_mirror.output, store=with_mirror.store)
+    assert (ran.status, ran.stdout) == (0, "Hello, Debian!\n")
+
+
+def test_an_architecture_has_rpms_name_or_debians(with_mirror: Pybuild) -> None:
+    for name in ("x86_64", "amd64"):
+        text = f"FROM scratch\n{APT} --arch={name} greeting no-such-thing\n"
+        ended = with_mirror.try_build(text)
+        assert "no package no-such-thing in the" in ended.stderr
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -537,34 +558,6 @@ def test_killed_at_twelve_moments_a_build_still_comes_to_the_same(with_mirror: P
     assert with_mirror.build(text, "--no-cache", timeout_s=180).layers == expected
     assert processes(with_mirror.store) == []
     assert os.listdir(with_mirror.store / "tmp") == []
-
-
-# --- From a server
-
-
-def test_packages_of_a_server_are_fetched_once_and_kept(
-    with_mirror: Pybuild, debian_mirror: Path
-) -> None:
-    root = debian_mirror / "debian"
-    files = {
-        quote(f"/debian/{path.relative_to(root)}"): path.read_bytes()
-        for path in root.rglob("*")
-        if path.is_file()
-    }
-    with running_site() as site:
-        site.files = files
-        [gone] = [path for path in files if "/greeting_" in path]
-        del files[gone]
-        text = SYSTEM.replace("url=debian", f"url={site.url}/debian")
-        for _ in range(2):  # the second has what the first has fetched
-            fails_and_leaves_nothing(
-                with_mirror, text, 4, "Containerfile:2:1:", "package greeting_1.0_all: "
-            )
-        paths = [request.path for request in site.requests if request.path.endswith(".deb")]
-    kept = [n for n in os.listdir(with_mirror.store / "packages") if n.endswith(".deb")]
-    assert len(set(paths)) == len(kept) + 1 > 20
-    assert paths.count(gone) == 2
-    assert len(paths) == len(set(paths)) + 1
 
 
 # --- The host

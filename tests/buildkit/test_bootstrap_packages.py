@@ -116,7 +116,7 @@ def test_the_next_build_resumes_what_this_one_could_not_fetch(
 
     site.answer = broken
     said = fails(pybuild, _text(site), 4, "package busybox-", "the connection ended after 500")
-    assert "Containerfile:2:1: " in said.stderr
+    assert "Containerfile:2:33: " in said.stderr
     seen.clear()
     site.answer = broken
     fails(pybuild, _text(site), 4)

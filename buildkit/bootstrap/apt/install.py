@@ -10,7 +10,7 @@ from types import MappingProxyType
 from buildkit.bootstrap.apt import cleaning, transcript
 from buildkit.bootstrap.apt.mirror import LocalDeb, read_local, write_mirror
 from buildkit.bootstrap.apt.mmdebstrap import install_arguments, write_hooks
-from buildkit.bootstrap.apt.programs import INSTALLER, PROGRAMS, check_programs
+from buildkit.bootstrap.apt.programs import INSTALLERS, PROGRAMS, check_programs
 from buildkit.bootstrap.apt.resolving import place_of, resolve
 from buildkit.bootstrap.installer import Installer, environment, proxies
 from buildkit.bootstrap.ownership import Ownership
@@ -35,7 +35,7 @@ class AptInstaller(Installer):
     def resolve(self, pins: Mapping[str, str]) -> Resolved:
         # When a package was built only its file tells, so all of them are fetched.
         if self._locked is not None:
-            check_programs(self._tools, (INSTALLER,))
+            check_programs(self._tools, INSTALLERS)
             return self._locked.resolved
         check_programs(self._tools, PROGRAMS)
         found = resolve(

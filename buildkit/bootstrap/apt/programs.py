@@ -6,8 +6,9 @@ from buildkit.bootstrap.managers import find_in
 from buildkit.errors import HostError
 
 RESOLVER = "apt-get"
-INSTALLER = "mmdebstrap"
-PROGRAMS = (RESOLVER, INSTALLER)
+# mmdebstrap goes on without mount(8), and scripts then miss /proc and devices.
+INSTALLERS = ("mmdebstrap", "mount")
+PROGRAMS = (RESOLVER, *INSTALLERS)
 
 
 def check_programs(tools: tuple[str, ...], names: tuple[str, ...] = PROGRAMS) -> None:
@@ -16,7 +17,9 @@ def check_programs(tools: tuple[str, ...], names: tuple[str, ...] = PROGRAMS) ->
         if find_in(name, tools) is None:
             where = "the image of --tools" if tools else "this machine"
             package = {RESOLVER: "apt"}.get(name, name)
+            hint = f"Debian's package {package} has it"
+            if not tools:
+                hint = f"install it (Debian: apt-get install {package}), or give --tools=IMAGE"
             raise HostError(
-                f"BOOTSTRAP --manager=apt needs {name}, and {where} has none",
-                hint=f"install it (Debian: apt-get install {package}), or give --tools=IMAGE",
+                f"BOOTSTRAP --manager=apt needs {name}, and {where} has none", hint=hint
             )
