@@ -25,6 +25,7 @@ from tests.bench.pack import OURS
 from tests.bench.peers import Place, anew, run
 
 _SEED = "dnf --installroot"
+_MKOSI = "mkosi"
 _KEPT = "/var/cache/pybuild-tests/rpmrepo/devel"
 _BASE = "@core python3 procps-ng iproute net-tools which"
 _DEVEL = "@development-tools procps-ng python3 which iproute net-tools"
@@ -32,7 +33,7 @@ _DEVEL = "@development-tools procps-ng python3 which iproute net-tools"
 
 def main() -> int:
     """Set up, measure, print."""
-    return run(__doc__, ("dnf", "rpm", "tar"), _measured)
+    return run(__doc__, ("dnf", "mkosi", "rpm", "tar"), _measured)
 
 
 def _measured(options: Options, here: Place) -> list[Benchmark]:
@@ -59,6 +60,24 @@ def _bootstraps(options: Options, here: Place, repository: str) -> list[Benchmar
             f"install {_BASE}",
         )
     )
+    repo = here.write(
+        "repos/test.repo",
+        f"[test]\nname=test\nbaseurl=file://{repository}/repo\ngpgcheck=1\n"
+        f"gpgkey=file://{repository}/RPM-GPG-KEY-test\n",
+    )
+    mkosi = " ".join(
+        (
+            "mkdir $new/out $new/work $new/cache && cd $new &&",
+            # The repository of the distribution is named and not asked.
+            "mkosi --distribution fedora --release 24 --local-mirror file:///none",
+            f"--repository-directory {os.path.dirname(repo)} --repositories test",
+            "--format directory",
+            "--bootable no --with-docs no --base-packages no --workspace-dir $new/work",
+            "--cache $new/cache --output-dir $new/out --output root",
+            *(f"--package={name}" for name in _BASE.split()),
+            "build 2>&1",
+        )
+    )
     # Each of ours ends with an image's archive: layers made, digests known.
     measured = measure(
         "bootstrap: 90 packages, nothing in any cache",
@@ -66,6 +85,7 @@ def _bootstraps(options: Options, here: Place, repository: str) -> list[Benchmar
             anew(here, "pybuild", f"{build} --no-lock {here.path}", "writes an archive"),
             anew(here, "pybuild, locked", f"{build} --locked {here.path}", "writes an archive"),
             anew(here, _SEED, dnf, "a directory"),
+            anew(here, _MKOSI, mkosi, "a directory"),
             anew(
                 here,
                 f"{_SEED}, tar",
@@ -75,9 +95,10 @@ def _bootstraps(options: Options, here: Place, repository: str) -> list[Benchmar
         ],
         options,
         goals=(Goal(peer=_SEED, at_most=1.0, of_cpu=True),),
+        after=here.forget,
     )
     title = "bootstrap from a lock file: the same runs"
-    names = ("pybuild, locked", _SEED, f"{_SEED}, tar")
+    names = ("pybuild, locked", _SEED, _MKOSI, f"{_SEED}, tar")
     goals = (Goal(peer=_SEED, at_most=0.6, of_cpu=True),)
     return [measured, seen_from(measured, title, names, goals)]
 
