@@ -240,7 +240,7 @@ def test_a_scriptlet_that_is_stopped_while_it_gives_files_away_leaves_nothing(
     time.sleep(0.1)
     os.kill(process.pid, number)
     assert process.wait(10) != 0
-    until = time.monotonic() + 5  # a killed process is collected by whoever inherits it
+    until = time.monotonic() + 20  # a killed process is collected by whoever inherits it
     while processes(as_lone_user.directory) and time.monotonic() < until:
         time.sleep(0.02)
     assert processes(as_lone_user.directory) == []
