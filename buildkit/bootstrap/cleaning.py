@@ -11,8 +11,8 @@ import shutil
 import sqlite3
 from collections.abc import Iterable
 
+from buildkit.bootstrap.full_disk import program_error
 from buildkit.bootstrap.resolved import Module
-from buildkit.errors import BuildError
 from buildkit.packages.errors import PackageError
 from buildkit.packages.rpm_database import SQLITE, read_headers
 from buildkit.packages.rpm_header import FILEMTIMES
@@ -46,7 +46,8 @@ def newest_file(database: str) -> int:
             if FILEMTIMES in header:
                 newest = max(newest, *header.integers(FILEMTIMES), 0)
     except PackageError as error:
-        raise BuildError(f"the package database of the new system: {error}") from error
+        message = f"the package database of the new system: {error}"
+        raise program_error(message, str(error)) from error
     return newest
 
 

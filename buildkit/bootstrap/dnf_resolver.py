@@ -15,6 +15,7 @@ from typing import Any
 import dnf  # type: ignore[import-not-found]
 import dnf.module.module_base  # type: ignore[import-not-found]
 import hawkey  # type: ignore[import-not-found]
+import libdnf.error  # type: ignore[import-not-found]
 import libdnf.transaction  # type: ignore[import-not-found]
 
 _INSTALLED = ("install", "upgrade", "downgrade", "reinstall", "obsoleting")
@@ -41,10 +42,13 @@ def main(request_path: str, answer_path: str) -> int:
         answer = {"error": failure.document}
     except dnf.exceptions.MarkingErrors as error:
         answer = {"error": _marking(error).document}
-    except dnf.exceptions.Error as error:
+    except (dnf.exceptions.Error, libdnf.error.Error) as error:
         answer = {"error": _Failure("depsolve", str(error)).document}
-    with open(answer_path, "w") as file:
-        json.dump(answer, file)
+    try:
+        with open(answer_path, "w") as file:
+            json.dump(answer, file)
+    except OSError as error:
+        raise SystemExit(f"{answer_path}: {error.strerror}") from None
     return 1 if "error" in answer else 0
 
 

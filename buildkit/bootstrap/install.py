@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from functools import cached_property
 
 from buildkit.bootstrap import cleaning, rpm, transcript
+from buildkit.bootstrap.full_disk import disk_error, program_error
 from buildkit.bootstrap.installer import Installer, environment, proxies
 from buildkit.bootstrap.managers import check_rpm, find_manager
 from buildkit.bootstrap.ownership import Ownership
@@ -75,7 +76,8 @@ class RpmInstaller(Installer):
         if imported := self._key_files(resolved):
             arguments = rpm.import_arguments(self._dbpath, imported, root)
             if self._surroundings.run(arguments, variables, log.listen):
-                raise BuildError(f"rpm cannot take the keys: {log.text.strip()}")
+                message = f"rpm cannot take the keys: {log.text.strip()}"
+                raise program_error(message, log.text)
         with open(f"{self._surroundings.state}/manifest", "w", encoding="utf-8") as file:
             file.writelines(f"{names[one.package.id]}\n" for one in placed)
         arguments = rpm.install_arguments(
@@ -143,7 +145,7 @@ class RpmInstaller(Installer):
             raise LocatedError(failure.error, place_of(failure, self._step, self._asked))
         scriptlets = transcript.failed_scriptlets(text)
         if scriptlets and not self._step.allow_scriptlet_failure:
-            raise BuildError(
+            raise disk_error(text) or BuildError(
                 "; ".join(scriptlets),
                 hint="--allow-scriptlet-failure accepts the result as it is",
             )

@@ -11,6 +11,7 @@ from typing import Any
 
 from buildkit.bootstrap import transcript
 from buildkit.bootstrap.asked import Asked, PackageHere
+from buildkit.bootstrap.full_disk import program_error
 from buildkit.bootstrap.managers import Manager
 from buildkit.bootstrap.repositories import Repositories, write_repositories
 from buildkit.bootstrap.resolved import (
@@ -71,10 +72,10 @@ def resolve(
     try:
         with open(f"{state}/answer.json", encoding="utf-8") as file:
             answer = json.load(file)
-    except FileNotFoundError:
+    except (FileNotFoundError, json.JSONDecodeError):  # or half of it, on a full disk
         lines = log.text.strip().splitlines()
         said = lines[-1] if lines else f"ended with status {status}"
-        raise BuildError(f"dnf: {said}") from None
+        raise program_error(f"dnf: {said}", log.text) from None
     if "error" in answer:
         log.listen(f"{answer['error']['text'].strip()}\n".encode())
         raise _located(answer["error"], log.text, step, asked)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 
 from buildkit.bootstrap import rpm
+from buildkit.bootstrap.full_disk import disk_error, program_error
 from buildkit.bootstrap.keys import Key
 from buildkit.bootstrap.package_files import (
     PlacedPackage,
@@ -20,7 +21,6 @@ from buildkit.bootstrap.package_files import (
 )
 from buildkit.bootstrap.resolved import AnyPackage
 from buildkit.bootstrap.surroundings import Surroundings
-from buildkit.errors import BuildError
 from runtime.store.store import Store
 
 
@@ -80,11 +80,14 @@ def _check(
     status = surroundings.run(rpm.import_arguments(seen, files), variables, said.extend)
     if status:
         text = said.decode("utf-8", "replace").strip()
-        raise BuildError(f"key {keys[0].name!r}: rpm cannot take it: {text}")
+        raise program_error(f"key {keys[0].name!r}: rpm cannot take it: {text}", text)
     said.clear()
     by_name = {names(one.package): one.package for one in placed}
     surroundings.run(rpm.check_arguments(seen, by_name), variables, said.extend)
-    faults = rpm.faults_of(said.decode("utf-8", "replace"), by_name)
+    text = said.decode("utf-8", "replace")
+    faults = rpm.faults_of(text, by_name)
+    if faults and (full := disk_error(text)):
+        raise full
     for name, fault in faults.items():
         error = RefusedPackage(f"package {by_name[name].label} {fault}", hint=_hint(fault))
         error.package = by_name[name]

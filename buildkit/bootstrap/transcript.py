@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from buildkit.bootstrap.full_disk import disk_error
 from buildkit.bootstrap.secrets import Secrets
 from buildkit.errors import BuildError, NetworkError
 from runtime.record import Record
@@ -149,10 +150,6 @@ _FAULTS = (
         r"unpacking of archive failed on file (?P<path>\S+?)(?:;[0-9a-f]+)?: cpio: mknod failed",
         "{path}: a device, which only real root can make",
     ),
-    _fault(
-        r"needs \S+ on the (?P<where>\S+) filesystem", "no space left on the disk with the store"
-    ),
-    _fault(r"^.*No space left on device", "no space left on the disk with the store"),
 )
 
 
@@ -185,7 +182,9 @@ def unknown_owners(output: str) -> tuple[str, ...]:
 
 
 def failure(output: str, status: int) -> Failure:
-    """What a dnf that ended with another status than 0 failed for."""
+    """What a dnf or rpm that ended with another status than 0 failed for."""
+    if full := disk_error(output):
+        return _failure(full)
     scriptlets = failed_scriptlets(output)
     if scriptlets:
         return _failure(BuildError("; ".join(scriptlets)))

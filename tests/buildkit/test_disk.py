@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.support import SHELL, Pybuild
 from tests.support import Result
 
@@ -39,7 +41,8 @@ class _mounted:
 def _check(ended: Result) -> None:
     """It failed in one way that a user understands."""
     assert ended.status in (1, 5), ended.stderr
-    assert "No space left on device" in ended.stderr or "no space left" in ended.stderr
+    words = ("No space left on device", "no space left", "disk I/O error\n")
+    assert any(said in ended.stderr for said in words), ended.stderr
     assert "Traceback" not in ended.stderr
     assert "internal error" not in ended.stderr
 
@@ -141,3 +144,44 @@ def test_a_store_of_somebody_else_is_status_5(as_user: Pybuild, as_root: Pybuild
     ended = as_user.try_build("FROM scratch\nCOPY a /\n", env={"PYBUILD_ROOT": str(as_root.store)})
     assert ended.status == 5
     assert "Permission denied" in ended.stderr
+
+
+# --- While packages are installed
+
+
+@pytest.mark.needs_program("dnf", "rpm")
+@pytest.mark.parametrize("size_kb", [200, 400, 600, 900, 1200, 2500, 3500, 4000])
+def test_wherever_the_disk_fills_up_dnf_and_rpm_end_with_status_5(
+    as_root: Pybuild, hello_repository: Path, size_kb: int
+) -> None:
+    shutil.copytree(hello_repository / "repo", as_root.context / "repo")
+    text = (
+        "FROM scratch\nBOOTSTRAP --releasever=1 --nogpgcheck --repo=id=hello,url=repo "
+        "hello-system hello-release busybox hello\n"
+    )
+    _fills_up(as_root, text, size_kb)
+
+
+@pytest.mark.needs_program("apt-get", "mmdebstrap", "dpkg-deb", "gpg", "gpgv")
+@pytest.mark.parametrize("size_mb", [1, 8, 40, 56])
+def test_wherever_the_disk_fills_up_apt_and_dpkg_end_with_status_5(
+    as_root: Pybuild, debian_mirror: Path, size_mb: int
+) -> None:
+    add_mirror(as_root, debian_mirror)
+    text = (
+        "FROM scratch\nBOOTSTRAP --manager=apt --repo=id=debian,url=debian,suite=bookworm "
+        "--key=archive.asc greeting\n"
+    )
+    _fills_up(as_root, text, size_mb * 1000)
+
+
+def _fills_up(pybuild: Pybuild, text: str, size_kb: int) -> None:
+    """A build fails in one way, and works once there is room."""
+    with _mounted(pybuild.store, f"size={size_kb}k"):
+        ended = pybuild.try_build(text, timeout_s=180)
+        _check(ended)
+        assert ended.status == 5, ended.stderr
+        if (pybuild.store / "tmp").exists():
+            assert os.listdir(pybuild.store / "tmp") == []
+        subprocess.run(["mount", "-o", "remount,size=900m", pybuild.store], check=True)
+        pybuild.build(text, timeout_s=180)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from buildkit.bootstrap.full_disk import disk_error
 from buildkit.bootstrap.transcript import Failure as Failure
 from buildkit.errors import BuildError, NetworkError
 from runtime.record import Record
@@ -88,7 +89,6 @@ _FAULTS = (
         "package {word}: {why}",
     ),
     _fault(r"^dpkg: error: (?P<why>.*)$", "dpkg: {why}"),
-    _fault(r"No space left on device", "no space left on the disk with the store"),
 )
 _UNMET = re.compile(
     r"^ (?P<word>\S+) : (?P<why>(?:Pre)?Depends: .*|Conflicts: .*|Breaks: .*)$", re.M
@@ -102,6 +102,8 @@ def failure(output: str, status: int, urls: dict[str, str]) -> Failure:
 
     `urls` are the ids of repositories by their URLs.
     """
+    if full := disk_error(output):
+        return Failure(error=full, words=frozenset(), repository=None)
     for fault in _FAULTS:
         match = fault.line.search(output)
         if match:
