@@ -73,6 +73,13 @@ def test_the_system_runs(built: Pybuild) -> None:
     assert (ran.status, ran.stdout, ran.stderr) == (0, "Hello, Debian!\n", "")
 
 
+def test_packages_are_named_as_they_are_set_up(with_mirror: Pybuild) -> None:
+    said = with_mirror.try_build(SYSTEM, timeout_s=180).stderr
+    assert "Setting up greeting (1.0) ...\n" in said
+    for noise in ("Unpacking ", "copy:/", "pre-depend", "already the newest"):
+        assert noise not in said
+
+
 def test_dpkg_knows_the_packages_and_finds_no_fault(built: Pybuild) -> None:
     show = ["dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n"]
     ran = run_pyrun(built.output, *show, store=built.store, caller=built.caller)

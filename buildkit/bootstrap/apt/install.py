@@ -20,9 +20,17 @@ from buildkit.bootstrap.transcript import Log
 from buildkit.errors import BuildError, LocatedError
 
 _MIRROR = "mirror"
-# What mmdebstrap does as it is told to.
+# What mmdebstrap does as it is told to; what apt says of a mirror that was made for it; steps of
+# dpkg before the last.
 _NOISE = re.compile(
-    rb"^(?:I: skipping |I: running --\w+-hook |W: skipping creation of \./dev/).*\n", re.MULTILINE
+    rb"^(?:I: (?:skipping|automatically|running --\w+-hook|(?:running|executing) \S*dpkg) "
+    rb"|W: skipping creation of \./dev/|(?:Ign|Err|Get|Hit):\d+ copy:|  |[A-Z][a-z]+ed packages:$"
+    rb"|Fetched |Reading package lists|Building dependency tree|The following |\d+ upgraded, "
+    rb"|Need to get |After this operation|Selecting previously |\(Reading database |Preparing to "
+    rb"|Unpacking |/usr/bin/dpkg |dpkg: (?:warning: ignoring pre-depend|regarding )"
+    rb"| \S+ (?:pre-depends on|is unpacked,) |\S+ is already the newest |debconf: delaying "
+    rb"|update-alternatives: (?:using|warning: skip creation) |Chrooting into ).*\n|^\n",
+    re.MULTILINE,
 )
 _SETTING_UP = re.compile(rb"^Setting up ", re.MULTILINE)
 

@@ -80,7 +80,7 @@ def install_arguments(
     step: BootstrapStep, *, root: str, seen: str, mirror: str, names: Iterable[str], devices: str
 ) -> tuple[str, ...]:
     """Install what is essential in a repository, and these of its packages."""
-    argv = ["mmdebstrap", "--mode=root", "--variant=essential", "--format=directory"]
+    argv = ["mmdebstrap", "--verbose", "--mode=root", "--variant=essential", "--format=directory"]
     argv += [f"--architectures={step.arch}", "--skip=check/qemu"]
     argv += [f'--{name}-hook=sh {seen}/{name}.sh "$1"' for name in ("setup", "extract")]
     if devices == "binds":
