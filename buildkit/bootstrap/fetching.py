@@ -74,12 +74,17 @@ class Reader:
             self.inputs.append(("url", url, str(digest_of(content))))
         return content
 
-    def place(self, path: str, what: str) -> str:
-        """The real path of something in the context, which it cannot leave."""
+    def place(self, path: str, what: str, *, is_there: bool = True) -> str:
+        """The real path of something in the context, which it cannot leave.
+
+        What need not be there (not `is_there`) would be at the path that is returned.
+        """
         context_fd = os.open(self._context, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             fd = open_in_root(context_fd, path)
         except OSError as error:
+            if not is_there and isinstance(error, FileNotFoundError):
+                return self._context + os.path.normpath(f"/{path}")
             message = f"{what} {path!r}: {error.strerror} in the context {self._context}"
             raise BuildError(message) from error
         finally:

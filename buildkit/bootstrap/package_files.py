@@ -97,10 +97,9 @@ def place_packages(
         path = _present(package, urls, store, vendored, promised)
         placed.append(PlacedPackage(package=package, path=path or _kept(package, store)))
         if not path:
-            if not urls:
-                raise UnfetchedPackage.of(
-                    package, f"package {package.label}: {package.path or 'its file'} is not there"
-                )
+            if all(url.startswith("file:") for url in urls):
+                where = " and ".join(map(local_path, urls)) or package.path or "its file"
+                raise UnfetchedPackage.of(package, f"package {package.label}: no {where}")
             missing.append(Wanted(package=package, urls=urls, access=access(package.repo)))
     if missing:
         # In a child: whoever forks must have no threads.

@@ -154,8 +154,13 @@ def base_architecture(arch: str) -> str:
 
 
 def place_url(url: str, what: str, reader: Reader) -> str:
-    """A URL without a scheme is a place in the context."""
-    return url if url.startswith(SCHEMES) else "file://" + quote(reader.place(url, what))
+    """A URL without a scheme is a place in the context.
+
+    Where the packages are locked they may all be vendored, and the place be gone.
+    """
+    if url.startswith(SCHEMES):
+        return url
+    return "file://" + quote(reader.place(url, what, is_there=not reader.locked))
 
 
 def substituted(text: str, values: Mapping[str, str]) -> str:

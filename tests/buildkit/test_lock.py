@@ -317,12 +317,17 @@ def test_a_field_that_cannot_be_is_named(locked: Pybuild, field: str, value: obj
 def test_vendored_packages_replace_a_repository_that_is_gone(locked: Pybuild) -> None:
     _lock(locked, "--vendor", locked.context / "vendor")
     assert json.loads(_file(locked).read_text())["vendor"] == "vendor"
-    for package in (locked.context / "repo").glob("*.rpm"):
-        package.unlink()
-    _hide_repodata(locked)
+    shutil.rmtree(locked.context / "repo")
     shutil.rmtree(locked.store)
     image = locked.build(SYSTEM, "--locked")
     assert "usr/bin/busybox" in image.files
+
+
+def test_a_locked_package_that_is_nowhere_is_named_at_its_repository(locked: Pybuild) -> None:
+    shutil.rmtree(locked.context / "repo")
+    shutil.rmtree(locked.store)
+    said = fails(locked, SYSTEM, 4, "Containerfile:2:33:", "package busybox-", arguments=("-q",))
+    assert f": no {locked.context}/repo/busybox-" in said.stderr
 
 
 def test_a_vendored_package_that_was_changed_is_named(locked: Pybuild) -> None:
