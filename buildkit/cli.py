@@ -13,6 +13,7 @@ import sys
 from buildkit.command_line import (
     CONTAINERFILES,
     HELP,
+    IMAGE_COMMANDS,
     SBOM_COMMAND,
     STORE_COMMANDS,
     CommandLine,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from runtime.store.store import Store
 
 _INTERNAL = 125
+_SIGPIPE = 128 + 13
 _DESCRIPTORS = 1024  # as many as this process may have, most often
 _LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
 
@@ -46,9 +48,12 @@ _LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
 def run_and_exit() -> NoReturn:
     """Run `pybuild` and end the process at once: all that it made is in place by then."""
     status = main()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # the caller may have closed it
-            stream.flush()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # the caller may have closed it
+                stream.flush()
+    except BrokenPipeError:
+        status = status or _SIGPIPE
     os._exit(status)
 
 
@@ -62,6 +67,10 @@ def main() -> int:
             from buildkit.store_commands import run_store_command
 
             return run_store_command(sys.argv[1:])
+        if sys.argv[1:2] and sys.argv[1] in IMAGE_COMMANDS:
+            from buildkit.image_commands import run_image_command
+
+            return run_image_command(sys.argv[1:])
         if sys.argv[1:2] == [SBOM_COMMAND]:
             from buildkit.sbom.command import run_sbom
 
@@ -80,6 +89,9 @@ def main() -> int:
         return 128 + cancelled.signal_number
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # who read our standard output has seen enough
+        sys.stdout = None
+        return _SIGPIPE
     except Exception as error:
         if os.environ.get("PYBUILD_DEBUG"):
             raise

@@ -14,6 +14,7 @@ usage: pybuild [OPTIONS] [CONTEXT]
        pybuild shell [--at LINE] [OPTIONS] [CONTEXT]   look around before a line, or at the end
        pybuild verify-reproducible [OPTIONS] [CONTEXT]   build twice, and compare
        pybuild lock [OPTIONS] [CONTEXT]   write down which packages BOOTSTRAP leads to
+       pybuild images|inspect|history|tag|rmi ...   images with a name: pybuild images --help
        pybuild sbom [OPTIONS] IMAGE   what is installed in an image: pybuild sbom --help
        pybuild du|prune|reset|verify-store|cache ...   look after the store: pybuild du --help
 
@@ -169,6 +170,7 @@ _TABLE = OptionTable(
 SHELL_COMMAND, VERIFY_COMMAND, SBOM_COMMAND = "shell", "verify-reproducible", "sbom"
 LOCK_COMMAND, LOCK_NAME = "lock", "pybuild.lock"
 CONTAINERFILES = ("Containerfile", "Dockerfile")
+IMAGE_COMMANDS = ("images", "inspect", "history", "tag", "rmi")  # see image_commands
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
 # Also by buildah's names; its third one is the same word.
@@ -282,7 +284,7 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
     if line.call == "expand" and not line.word:
         raise UsageError("--call expand WORD [NAME=VALUE...]: no word given")
     for tag in line.tags:
-        _check_name(tag)
+        check_name(tag, "-t")
     _check_unused(line)
     return line
 
@@ -417,11 +419,12 @@ def lock_path(line: CommandLine, name: str) -> str:
     return os.path.join(directory, own)
 
 
-def _check_name(tag: str) -> None:
+def check_name(tag: str, option: str) -> None:
+    """Raise UsageError for what cannot be an image's name, which `option` says."""
     name, colon, label = tag.rpartition("/")[2].partition(":")
     path = tag[: len(tag) - len(label) - len(colon)]
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789._-/:")
     if not name or not set(path) <= allowed or (colon and not label):
         raise UsageError(
-            f"-t {tag!r}: not an image name", hint="lower case, as [REGISTRY/]NAME[:TAG]"
+            f"{option} {tag!r}: not an image name", hint="lower case, as [REGISTRY/]NAME[:TAG]"
         )

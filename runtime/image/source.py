@@ -53,7 +53,7 @@ def _split(layout: str) -> tuple[str, str]:
 
 def named_image(store: Store, name: str, platform: str = "") -> Image:
     """Open an image by its name in the store, which must exist."""
-    descriptor = _named(store, name)
+    descriptor = named_descriptor(store, name)
     if canonical_media_type(descriptor.media_type) == INDEX:
         where, read = f"{name}: index {descriptor.digest}", _reader(store, name)
         descriptor = choose_manifest(read(descriptor), where, read, platform=platform)
@@ -64,7 +64,7 @@ def named_image(store: Store, name: str, platform: str = "") -> Image:
 
 def named_images(store: Store, name: str) -> tuple[Image, ...]:
     """Open the image of a name for each of its platforms."""
-    manifests = stored_manifests(store, _named(store, name), name)
+    manifests = stored_manifests(store, named_descriptor(store, name), name)
     return tuple(stored_image(store, manifest, name) for manifest in manifests)
 
 
@@ -91,7 +91,11 @@ def stored_image(store: Store, descriptor: Descriptor, name: str) -> Image:
     )
 
 
-def _named(store: Store, name: str) -> Descriptor:
+def named_descriptor(store: Store, name: str) -> Descriptor:
+    """What a name in the store stands for, which must exist.
+
+    Raises ImageError for a damaged record.
+    """
     record = store.image_name(name)
     with open(record, "rb") as file:
         return Descriptor.from_json(parse_json(file.read(), record), record)
