@@ -12,6 +12,7 @@ import sys
 
 from buildkit.command_line import (
     CONTAINERFILES,
+    DOCTOR_COMMAND,
     HELP,
     IMAGE_COMMANDS,
     SBOM_COMMAND,
@@ -71,6 +72,10 @@ def main() -> int:
             from buildkit.image_commands import run_image_command
 
             return run_image_command(sys.argv[1:])
+        if sys.argv[1:2] == [DOCTOR_COMMAND]:
+            from buildkit.doctor_command import run_doctor
+
+            return run_doctor(sys.argv[2:])
         if sys.argv[1:2] == [SBOM_COMMAND]:
             from buildkit.sbom.command import run_sbom
 
