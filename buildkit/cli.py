@@ -250,9 +250,16 @@ def _sweep(store: Store) -> None:
 def _report(line: CommandLine, found: Recorded) -> None:
     """Tell scripts what came out, in files."""
     if line.iidfile:
-        _write_iid(line.iidfile, found.config_digest or found.digest)
+        _write_word("--iidfile", line.iidfile, found.config_digest or found.digest)
+    if line.digest_file:
+        _write_word("--digest-file", line.digest_file, found.digest)
     if line.metadata_file:
         _write_metadata(line.metadata_file, found, line.tags)
+    if os.environ.get("GITHUB_ACTIONS"):
+        from buildkit import github
+
+        if github.is_here():
+            github.tell(found, line.tags)
 
 
 def _repeat(titles: tuple[str, ...], files: tuple[str, ...], kind: str) -> None:
@@ -273,12 +280,12 @@ def _repeat(titles: tuple[str, ...], files: tuple[str, ...], kind: str) -> None:
         complain(f"{path}: up to date")
 
 
-def _write_iid(path: str, digest: str) -> None:
+def _write_word(option: str, path: str, word: str) -> None:
     try:
         with open(path, "w", encoding="ascii") as file:
-            file.write(digest)
+            file.write(word)
     except OSError as error:
-        raise DiskError(f"--iidfile {path}: {error.strerror}") from error
+        raise DiskError(f"{option} {path}: {error.strerror}") from error
 
 
 def _write_metadata(path: str, found: Recorded, tags: tuple[str, ...]) -> None:

@@ -85,13 +85,14 @@ takes files from. Without -o and -t the image is written to image.tar.
                              1.6) beside it, to OUTPUT.spdx.json or OUTPUT.cdx.json
                              (may be repeated)
       --iidfile FILE         write the image's id (digest of its configuration)
+      --digest-file FILE     write the digest of its manifest, or of its index
       --metadata-file FILE   write digests and descriptor as JSON, under buildx's keys
       --check                look for mistakes; build nothing
       --call check|outline|targets|ast|sexpr
                              show one view of the Containerfile; build nothing
       --call expand WORD [NAME=VALUE...]
                              show what a word means; reads no file
-      --format text|json|sarif|github
+      --format text|json|sarif|github|codeclimate
                              of --check (outline and targets: text or json)
       --error-format text|json
                              of errors in the Containerfile, on standard error
@@ -115,6 +116,7 @@ _TABLE = OptionTable(
         "--metadata-file": "metadata_file",
         "--target": "target",
         "--iidfile": "iidfile",
+        "--digest-file": "digest_file",
         "--jobs": "jobs",
         "--progress": "progress",
         "--at": "at",
@@ -187,7 +189,7 @@ _ISOLATIONS = {
 _NO_LIMIT = 1 << 31
 _FORMATS = {
     "build": ("oci", "docker"),
-    "check": ("text", "json", "sarif", "github"),
+    "check": ("text", "json", "sarif", "github", "codeclimate"),
     "outline": ("text", "json"),
     "targets": ("text", "json"),
 }
@@ -216,6 +218,7 @@ class CommandLine(Record):
     explain: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
+    digest_file: str = ""
     sboms: tuple[str, ...] = ()
     at: str = ""
     on_fail: str = ""
@@ -309,6 +312,7 @@ def _check_unused(line: CommandLine) -> None:
         "-o": line.outputs,
         "-t": line.tags,
         "--iidfile": line.iidfile,
+        "--digest-file": line.digest_file,
         "--metadata-file": line.metadata_file,
         "--sbom": line.sboms,
     }
