@@ -133,6 +133,7 @@ _TABLE = OptionTable(
         "--root": "root",
         "--lockfile": "lockfile",
         "--vendor": "vendor",
+        "--provenance": "provenance",
     },
     lists={
         "-o": "outputs",
@@ -153,6 +154,7 @@ _TABLE = OptionTable(
         "--volume": "volumes",
         "--ulimit": "ulimits",
         "--sbom": "sboms",
+        "--attest": "attests",
         "--update": "updates",
         "--arch": "architectures",
     },
@@ -220,6 +222,8 @@ class CommandLine(Record):
     iidfile: str = ""
     digest_file: str = ""
     sboms: tuple[str, ...] = ()
+    attests: tuple[str, ...] = ()
+    provenance: str = ""
     at: str = ""
     on_fail: str = ""
     shell: bool = False  # `pybuild shell`
@@ -315,6 +319,8 @@ def _check_unused(line: CommandLine) -> None:
         "--digest-file": line.digest_file,
         "--metadata-file": line.metadata_file,
         "--sbom": line.sboms,
+        "--attest": line.attests,
+        "--provenance": line.provenance,
     }
     for option, given in results.items():
         if given:
@@ -408,9 +414,12 @@ def further_words(line: CommandLine, name: str) -> str:
     words = (line.network, line.add_hosts, line.volumes, line.shm_size, line.ulimits, line.allow)
     paths = os.getcwd() if line.build_contexts or line.volumes else ""
     files = (line.sboms, os.getcwd()) if line.sboms else ()
+    # Provenance names the Containerfile.
+    attests = line.attests or line.provenance
+    attested = (line.attests, line.provenance, os.path.abspath(name)) if attests else ()
     locks = (line.locked, line.no_lock, os.path.abspath(lock_path(line, name)))
     platforms = (line.platforms, line.build_contexts)
-    return repr((words, shape, line.format, platforms, paths, files, locks))
+    return repr((words, shape, line.format, platforms, paths, files, attested, locks))
 
 
 def lock_path(line: CommandLine, name: str) -> str:

@@ -54,7 +54,7 @@ def _write(
         writer.add(_entry(folder, 0).replace(kind=tar.DIRECTORY, mode=0o755))
     for name, document in _documents(product, manifests=kind != DOCKER):
         _add(writer, name, document)
-    layers = {la.descriptor.digest: la.descriptor for im in product.images for la in im.layers}
+    layers = {la.descriptor.digest: la.descriptor for m in product.manifests for la in m.layers}
     for descriptor in layers.values():
         fd = os.open(store.blob(descriptor.digest), os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -65,7 +65,7 @@ def _write(
 
 
 def _documents(product: Product, *, manifests: bool) -> Iterator[tuple[str, bytes]]:
-    for image in product.images:
+    for image in product.manifests:
         yield _member(image.config_descriptor), image.config
         if manifests:
             yield _member(image.descriptor), image.manifest

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from buildkit.images import image_names
 from runtime.errors import ImageError
 from runtime.image.archive import Image
-from runtime.image.source import stored_image, stored_manifests
+from runtime.image.source import stored_attestations, stored_image, stored_manifests
 from runtime.oci.digest import chain_ids, digest_of
 from runtime.oci.image import Descriptor
 from runtime.oci.reader import parse_json
@@ -134,6 +134,9 @@ def needs_of(store: Store, name: str, descriptor: Descriptor) -> tuple[str, ...]
             needs.extend(layer.digest.hex for layer in image.manifest.layers)
             needs.extend(chain.hex for chain in chain_ids(image.config.diff_ids))
             needs.extend(_records(store, image, name))
+        for attestation, contents in stored_attestations(store, descriptor, name).items():
+            needs += [attestation.digest.hex, contents.config.digest.hex]
+            needs.extend(layer.digest.hex for layer in contents.layers)
     except ImageError:  # verify-store says so; what is left of it is kept
         pass
     return tuple(needs)
