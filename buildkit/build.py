@@ -206,7 +206,7 @@ def _carry_out(
         builder.explanations.save()
         results = tuple(shaped(store, result, request.shape) for result in results)
         sboms = _sboms(store, results, request, progress)
-        attester = _attester(store, request, sboms)
+        attester = _attester(store, request, sboms, planned, builder)
         product = _product(store, results, request, request.shape, attester)
         name_product(store, product, request.tags)
     except OSError as error:
@@ -260,13 +260,15 @@ def _sboms(
     return Sboms(store, results, request, progress.note)
 
 
-def _attester(store: Store, request: Request, sboms: Sboms | None) -> Attester | None:
+def _attester(
+    store: Store, request: Request, sboms: Sboms | None, planned: Planned, builder: Builder
+) -> Attester | None:
     """What attests, if somebody asks."""
     if not request.attestations.any:
         return None
     from buildkit.attestations.attaching import Attester
 
-    return Attester(store, request, sboms)
+    return Attester(store, request, sboms, planned, builder.done)
 
 
 def _places(output: Output, platforms: tuple[str, ...]) -> tuple[str, ...]:

@@ -39,6 +39,8 @@ class Result(Record):
     layer: Layer | None
     epoch: int
     resolution: Resolution | None = None  # of a BOOTSTRAP that was done just now
+    # Of every BOOTSTRAP: kind, identity and sha256 of each package; None where none was recorded.
+    packages: tuple[tuple[str, str, str], ...] | None = None
 
 
 def cache_key(parts: Parts) -> str:
@@ -52,8 +54,9 @@ def look_up(store: Store, key: str) -> Result | None:
     try:
         with open(_path(store, key), "rb") as file:
             record = json.load(file)
+        packages = _packages(record.get("packages"))
         if record["layer"] is None:
-            return Result(layer=None, epoch=record["epoch"])
+            return Result(layer=None, epoch=record["epoch"], packages=packages)
         layer = Layer(
             descriptor=Descriptor(
                 media_type=LAYER,
@@ -73,7 +76,7 @@ def look_up(store: Store, key: str) -> Result | None:
         return None
     if size != layer.descriptor.size:
         return None
-    return Result(layer=layer, epoch=record["epoch"])
+    return Result(layer=layer, epoch=record["epoch"], packages=packages)
 
 
 def record(store: Store, key: str, parts: Parts, result: Result) -> None:
@@ -86,7 +89,15 @@ def record(store: Store, key: str, parts: Parts, result: Result) -> None:
         if layer is None
         else {"digest": layer.descriptor.digest, "size": layer.descriptor.size},
     }
+    if result.packages is not None:
+        document["packages"] = result.packages
     write_atomically(_path(store, key), json.dumps(document, sort_keys=True).encode())
+
+
+def _packages(listed: list[list[str]] | None) -> tuple[tuple[str, str, str], ...] | None:
+    if listed is None:
+        return None
+    return tuple((kind, identity, sha256) for kind, identity, sha256 in listed)
 
 
 def read_parts(store: Store, key: str) -> Parts | None:

@@ -6,6 +6,7 @@ its attestations.
 
 from __future__ import annotations
 
+from buildkit.attestations.provenance import PROVENANCE, provenance
 from buildkit.attestations.statement import Statement, attestation_manifest
 from buildkit.documents import Documents
 
@@ -13,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from buildkit.build import Planned
+    from buildkit.builder import DoneStep
     from buildkit.request import Request
     from buildkit.sbom.of_build import Sboms
     from runtime.store.store import Store
@@ -23,8 +26,19 @@ SPDX = "https://spdx.dev/Document"
 class Attester:
     """Makes the attestation manifests of a build."""
 
-    def __init__(self, store: Store, request: Request, sboms: Sboms | None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        request: Request,
+        sboms: Sboms | None,
+        planned: Planned,
+        done: Sequence[DoneStep],
+    ) -> None:
         self._store, self._request, self._sboms = store, request, sboms
+        self._provenance = [
+            provenance(target, request, planned, done)
+            for target in (planned.plan.targets if request.attestations.provenance else ())
+        ]
 
     def manifests(self, images: Sequence[Documents]) -> tuple[Documents, ...]:
         """One for each image, in that order; raises ImageError, OSError."""
@@ -41,4 +55,6 @@ class Attester:
             assert self._sboms is not None
             predicate = self._sboms.predicate(number, image)
             statements.append(Statement(predicate_type=SPDX, predicate=predicate))
+        for predicate in self._provenance[number : number + 1]:
+            statements.append(Statement(predicate_type=PROVENANCE, predicate=predicate))
         return tuple(statements)

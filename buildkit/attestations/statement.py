@@ -95,6 +95,8 @@ def _statement(image: Documents, names: tuple[str, ...], statement: Statement) -
 
 def image_url(name: str, platform: str) -> str:
     """The package URL of an image, in the form that BuildKit gives it."""
-    path, _, tag = tagged(name).rpartition(":")
+    path, _, version = name.partition("@")
+    if not version:
+        path, _, version = tagged(name).rpartition(":")
     namespace, _, last = path.rpartition("/")
-    return package_url("docker", namespace, last, tag, {"platform": platform})
+    return package_url("docker", namespace, last, version, {"platform": platform})

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
+from packageurl import PackageURL
 
+from runtime import VERSION
+from tests.buildkit.debian_mirror import add_mirror
+from tests.buildkit.git_server import Repository, serve_git
 from tests.buildkit.support import SHELL, Pybuild, text_files
-from tests.support import digest_of, read_members, run, run_pyrun
+from tests.buildkit.web import running_site
+from tests.support import digest_of, make_tree, read_members, run, run_pyrun
 
 SBOM = "--attest=type=sbom"
 SPDX = "https://spdx.dev/Document"
+SLSA = "https://slsa.dev/provenance/v1"
 BOTH = "--platform=linux/amd64,linux/arm64"
 NAME = "localhost/app:v1"
 TEXT = "FROM scratch\nCOPY f /\n"
@@ -24,6 +34,70 @@ TYPE, DIGEST = "vnd.docker.reference.type", "vnd.docker.reference.digest"
 PREDICATE = "in-toto.io/predicate-type"
 
 Table = dict[str, Any]
+
+# https://slsa.dev/spec/v1.1/provenance, and in-toto's spec/v1/resource_descriptor.md: "a
+# ResourceDescriptor MUST specify one of uri, digest or content at a minimum".
+_TYPE_URI = {"type": "string", "pattern": "^[a-z][a-z0-9+.-]*:."}
+_RESOURCE = {
+    "type": "object",
+    "anyOf": [{"required": [name]} for name in ("uri", "digest", "content")],
+    "properties": {
+        "name": {"type": "string", "minLength": 1},
+        "uri": _TYPE_URI,
+        "digest": {
+            "type": "object",
+            "minProperties": 1,
+            "properties": {
+                "sha256": {"pattern": "^[0-9a-f]{64}$"},
+                "gitCommit": {"pattern": "^([0-9a-f]{40}|[0-9a-f]{64})$"},
+            },
+            "additionalProperties": {"type": "string", "pattern": "^[0-9a-f]+$"},
+        },
+        "annotations": {"type": "object"},
+    },
+    "additionalProperties": False,
+}
+PROVENANCE = {
+    "type": "object",
+    "required": ["buildDefinition", "runDetails"],
+    "properties": {
+        "buildDefinition": {
+            "type": "object",
+            "required": ["buildType", "externalParameters"],
+            "properties": {
+                "buildType": _TYPE_URI,
+                "externalParameters": {"type": "object"},
+                "internalParameters": {"type": "object"},
+                "resolvedDependencies": {
+                    "type": "array",
+                    "items": _RESOURCE,
+                    "uniqueItems": True,
+                },
+            },
+            "additionalProperties": False,
+        },
+        "runDetails": {
+            "type": "object",
+            "required": ["builder"],
+            "properties": {
+                "builder": {
+                    "type": "object",
+                    "required": ["id"],
+                    "properties": {
+                        "id": _TYPE_URI,
+                        "version": {
+                            "type": "object",
+                            "additionalProperties": {"type": "string"},
+                        },
+                    },
+                    "additionalProperties": False,
+                },
+            },
+            "additionalProperties": False,
+        },
+    },
+    "additionalProperties": False,
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,8 +194,12 @@ def _check_statement(statement: Table, digest: str) -> None:
         parse = import_module("google.protobuf.json_format").ParseDict
         messages = import_module("in_toto_attestation.v1.statement_pb2")
         in_toto = import_module("in_toto_attestation.v1.statement")
+        slsa = import_module("in_toto_attestation.predicates.provenance.v1.provenance_pb2")
     message = parse(statement, messages.Statement())
     in_toto.Statement.copy_from_pb(message).validate()
+    if statement["predicateType"] == SLSA:
+        parse(statement["predicate"], slsa.Provenance())
+        jsonschema.validate(statement["predicate"], PROVENANCE)
 
 
 def _built(pybuild: Pybuild, text: str, *arguments: str | Path, **choices: Any) -> list[Attested]:
@@ -254,6 +332,281 @@ def test_the_sbom_is_the_document_that_the_command_writes(
     document = json.loads(ended.stdout)
     assert len(document["packages"]) > 3
     assert image.predicate(SPDX) == document
+
+
+# --- provenance
+
+
+def _provenance(pybuild: Pybuild, text: str, *options: str | Path, **choices: Any) -> Table:
+    """What a build says of where its only image comes from."""
+    [image] = _built(pybuild, text, *(options or ("--provenance=mode=min",)), **choices)
+    return image.predicate(SLSA)
+
+
+def _materials(predicate: Table) -> list[Table]:
+    found = predicate["buildDefinition"]["resolvedDependencies"]
+    assert isinstance(found, list)
+    return found
+
+
+def _addressed(predicate: Table) -> dict[str, Table]:
+    return {m["uri"]: m["digest"] for m in _materials(predicate) if "uri" in m}
+
+
+def _named(predicate: Table) -> dict[str, Table]:
+    return {m["name"]: m["digest"] for m in _materials(predicate) if "name" in m}
+
+
+def _sha256(content: str | bytes) -> Table:
+    encoded = content.encode() if isinstance(content, str) else content
+    return {"sha256": hashlib.sha256(encoded).hexdigest()}
+
+
+def test_provenance_says_what_was_asked_for_and_who_built(context: Pybuild) -> None:
+    predicate = _provenance(context, TEXT)
+    machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(os.uname().machine, os.uname().machine)
+    definition = predicate["buildDefinition"]
+    assert definition["buildType"] == "urn:pybuild:containerfile:v1"
+    assert definition["externalParameters"] == {
+        "containerfile": "Containerfile",
+        "platform": f"linux/{machine}",
+    }
+    assert definition["internalParameters"] == {"builderPlatform": f"linux/{machine}"}
+    version = {"pybuild": VERSION}
+    assert predicate["runDetails"] == {
+        "builder": {"id": "urn:pybuild:builder", "version": version}
+    }
+    assert _named(predicate)["Containerfile"] == _sha256(TEXT)
+
+
+def test_the_builder_may_have_another_name(context: Pybuild) -> None:
+    predicate = _provenance(context, TEXT, "--provenance=builder-id=https://ci.example/7")
+    assert predicate["runDetails"]["builder"]["id"] == "https://ci.example/7"
+
+
+def test_the_sbom_comes_before_the_provenance(context: Pybuild) -> None:
+    [image] = _built(context, TEXT, "--provenance=true", SBOM)
+    assert [statement["predicateType"] for statement in image.statements] == [SPDX, SLSA]
+
+
+def test_the_context_is_known_by_what_was_taken_from_it(context: Pybuild) -> None:
+    first = _named(_provenance(context, TEXT))["context"]
+    context.add({"other": "2"})
+    assert _named(_provenance(context, TEXT))["context"] == first
+    context.add({"f": "2"})
+    assert _named(_provenance(context, TEXT))["context"] != first
+    assert "context" not in _named(_provenance(context, "FROM scratch\nLABEL a=b\n"))
+
+
+def test_a_named_context_is_one_of_its_own(context: Pybuild) -> None:
+    other = make_tree(context.directory / "elsewhere", {"g": "3"})
+    text = f"{TEXT}COPY --from=more g /\n"
+    predicate = _provenance(context, text, "--provenance=true", f"--build-context=more={other}")
+    assert {"context", "context:more"} <= set(_named(predicate))
+    assert str(context.directory) not in json.dumps(predicate)
+
+
+def test_where_it_is_built_makes_no_difference(as_root: Pybuild, as_user: Pybuild) -> None:
+    made = []
+    for pybuild in (as_root, as_user):
+        pybuild.add({"f": "1", "d/other": TEXT})
+        file = pybuild.context / "d/other"
+        ended = pybuild.run("--provenance=mode=max", SBOM, "-f", file, pybuild.context)
+        assert ended.status == 0, ended.stderr
+        made.append(pybuild.output.read_bytes())
+        [image] = _read(pybuild.output)
+        parameters = image.predicate(SLSA)["buildDefinition"]["externalParameters"]
+        assert parameters["containerfile"] == "d/other"
+    assert made[0] == made[1]
+
+
+def test_a_containerfile_may_have_no_name_and_no_place_in_the_context(context: Pybuild) -> None:
+    ended = context.run("--provenance=true", "-f", "-", context.context, stdin=TEXT.encode())
+    assert ended.status == 0, ended.stderr
+    [image] = _read(context.output)
+    assert _named(image.predicate(SLSA))["-"] == _sha256(TEXT)
+    outside = context.directory / "outside"
+    outside.write_text(TEXT)
+    ended = context.run("--provenance=true", "-f", outside, context.context)
+    assert ended.status == 0, ended.stderr
+    [image] = _read(context.output)
+    assert _named(image.predicate(SLSA))["outside"] == _sha256(TEXT)
+
+
+def test_base_images_have_their_manifests_digests(context: Pybuild) -> None:
+    base = context.try_build(f"{TEXT}LABEL a=b\n", "-t", "r.example/base:1")
+    archive = context.build(f"{TEXT}LABEL c=d\n", "-o", "image.tar")
+    shutil.copy(context.output, context.context / "base.tar")
+    text = (
+        "FROM base.tar AS files\nFROM scratch AS unused\nCOPY f /unused\n"
+        "FROM r.example/base:1\nCOPY --from=files /f /g\n"
+    )
+    predicate = _provenance(context, text)
+    [(uri, digest)] = _addressed(predicate).items()
+    platform = predicate["buildDefinition"]["internalParameters"]["builderPlatform"]
+    assert uri == f"pkg:docker/r.example/base@1?platform={platform.replace('/', '%2F')}"
+    assert digest == {"sha256": base.stdout.strip().removeprefix("sha256:")}
+    assert _named(predicate)["base.tar"] == {
+        "sha256": archive.descriptor["digest"].removeprefix("sha256:")
+    }
+    assert "context" not in _named(predicate)  # a stage that nothing needs took from it
+
+
+def test_each_platform_has_the_materials_of_its_own_stages(context: Pybuild) -> None:
+    assert context.try_build(TEXT, BOTH, "-t", "both").status == 0
+    images = _built(context, "FROM both\nLABEL a=b\n", BOTH, "--provenance=true", "-o=image.tar")
+    uris = [uri for image in images for uri in _addressed(image.predicate(SLSA))]
+    assert uris == [
+        "pkg:docker/both@latest?platform=linux%2Famd64",
+        "pkg:docker/both@latest?platform=linux%2Farm64",
+    ]
+    assert len({json.dumps(_addressed(image.predicate(SLSA))) for image in images}) == 2
+
+
+def test_what_add_fetches_is_known_also_when_all_is_cached(pybuild: Pybuild) -> None:
+    with running_site() as site:
+        site.files["/tool"] = b"tool"
+        checked = f"ADD --checksum=sha256:{_sha256('tool')['sha256']} {site.url}/tool /b"
+        host = site.url.partition("//")[2]
+        text = f"FROM scratch\nADD http://me:word@{host}/tool /a\n{checked}\n"
+        first = _provenance(pybuild, text)
+        assert _addressed(first) == {f"{site.url}/tool": _sha256("tool")}
+        assert pybuild.steps(text, "--provenance=mode=min", "-t", "x") == ["CACHED", "CACHED"]
+        assert _provenance(pybuild, text, "--provenance=mode=min", "-o", "image.tar") == first
+    assert "word" not in json.dumps(first)
+
+
+@pytest.mark.needs_program("git")
+def test_git_repositories_have_their_commits(pybuild: Pybuild, public: Path) -> None:
+    repository = Repository(public / "repositories/r.git")
+    commit = repository.commit({"a": "1"})
+    repository.git("tag", "v1")
+    with running_site() as site:
+        site.answer = lambda request: serve_git(request, public / "repositories")
+        url = f"{site.url}/r.git"
+        text = f"FROM scratch\nADD {url}#v1 /v\nADD {url} /r\n"
+        assert _addressed(_provenance(pybuild, text)) == {
+            f"git+{url}@refs/tags/v1": {"gitCommit": commit},
+            f"git+{url}@refs/heads/main": {"gitCommit": commit},
+        }
+
+
+@pytest.mark.needs_program("dnf", "rpm")
+def test_packages_are_known_also_when_all_is_cached(
+    pybuild: Pybuild, hello_repository: Path
+) -> None:
+    shutil.copytree(hello_repository / "repo", pybuild.context / "repo")
+    shutil.copy2(hello_repository / "RPM-GPG-KEY-hello", pybuild.context)
+    flags = "--releasever=1 --repo=id=hello,url=repo --key=RPM-GPG-KEY-hello"
+    text = f"FROM scratch\nBOOTSTRAP {flags} hello-system hello-release busybox\n"
+    first = _provenance(pybuild, text)
+    files = {path.name: path.read_bytes() for path in (pybuild.context / "repo").glob("*.rpm")}
+    found = _addressed(first)
+    assert len(found) == 3
+    for uri, digest in found.items():
+        purl = PackageURL.from_string(uri)
+        arch = purl.qualifiers["arch"]
+        assert digest == _sha256(files[f"{purl.name}-{purl.version}.{arch}.rpm"])
+    for options in ((), ("--no-cache",)):  # the same packages as before, and all of it anew
+        again = _provenance(pybuild, text, "--provenance=mode=min", "-o", "image.tar", *options)
+        assert again == first
+    # Records of a version that did not keep them are none.
+    for record in (pybuild.store / "cache").iterdir():
+        if len(record.name) == 64:
+            document = json.loads(record.read_bytes())
+            document.pop("packages", None)
+            record.write_text(json.dumps(document))
+    assert _provenance(pybuild, text, "--provenance=mode=min", "-o=image.tar") == first
+
+
+@pytest.mark.needs_program("apt-get", "mmdebstrap", "dpkg-deb", "gpg", "gpgv")
+def test_debian_packages_are_known_too(as_root: Pybuild, debian_mirror: Path) -> None:
+    add_mirror(as_root, debian_mirror)
+    flags = "--manager=apt --repo=id=debian,url=debian,suite=bookworm --key=archive.asc"
+    text = f"FROM scratch\nBOOTSTRAP {flags} greeting\n"
+    files = {_sha256(path.read_bytes())["sha256"] for path in debian_mirror.rglob("*.deb")}
+    found = _addressed(_provenance(as_root, text))
+    assert {digest["sha256"] for digest in found.values()} <= files
+    names = {PackageURL.from_string(uri).name for uri in found}
+    assert "greeting" in names
+
+
+# --- more of it, and what is never said
+
+
+ASKED = "FROM scratch AS one\nARG A\nCOPY f /\nFROM one AS two\nARG HTTP_PROXY\n"
+
+
+def test_mode_max_says_the_text_the_arguments_and_what_was_taken(context: Pybuild) -> None:
+    options = (
+        *("--provenance=mode=max", "--target=one", "--build-arg=A=value", "--label=l=1"),
+        *("--timestamp=1000000000", "--annotation=n=2", "--squash"),
+    )
+    predicate = _provenance(context, ASKED, *options)
+    parameters = predicate["buildDefinition"]["externalParameters"]
+    platform = parameters.pop("platform")
+    assert platform.startswith("linux/")
+    assert parameters == {
+        "containerfile": "Containerfile",
+        "target": "one",
+        "containerfileText": ASKED,
+        "buildArguments": {"A": "value"},
+        "labels": {"l": "1"},
+        "annotations": {"n": "2"},
+        "squash": "new",
+        "sourceDateEpoch": "1000000000",
+    }
+    [taken] = [m["annotations"]["taken"] for m in _materials(predicate) if m["name"] == "context"]
+    assert taken == [{"sources": ["f"], "digests": {"f": taken[0]["digests"]["f"]}}]
+
+
+def test_mode_min_says_the_names_of_arguments_alone(context: Pybuild) -> None:
+    predicate = _provenance(context, ASKED, "--provenance=mode=min", "--build-arg=A=value")
+    parameters = predicate["buildDefinition"]["externalParameters"]
+    assert parameters["buildArgumentNames"] == ["A"]
+    assert "value" not in json.dumps(predicate)
+
+
+def _everywhere(archive: Path) -> bytes:
+    """All documents of an archive, and what is attested."""
+    members = read_members(archive)
+    return b"".join(content for name, content in members.items() if b"_type" in content[:9])
+
+
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_secrets_are_nowhere(as_root: Pybuild, mode: str) -> None:
+    canary, proxy = "canary-5d1c", "proxy-7a0e"
+    mount = "--mount=type=secret,id=s,required=true"
+    (as_root.work / "secret").write_text(canary)
+    text = f"{SHELL}ARG A\nRUN {mount} grep -q canary /run/secrets/s\n"
+    options = [
+        *(f"--provenance=mode={mode}", "--secret=id=s,src=secret", SBOM),
+        *("--secret=id=e,env=CANARY", f"--build-arg=HTTP_PROXY=http://me:{proxy}@127.0.0.1:1"),
+        f"--build-arg=A=https://me:{canary}@host/",
+    ]
+    ended = as_root.try_build(text, *options, env={"CANARY": canary})
+    assert ended.status == 0, ended.stderr
+    [image] = _read(as_root.output)
+    said = _everywhere(as_root.output)
+    assert SLSA.encode() in said
+    assert canary.encode() not in said
+    assert proxy.encode() not in said
+    parameters = image.predicate(SLSA)["buildDefinition"]["externalParameters"]
+    if mode == "max":
+        assert parameters["secrets"] == ["e", "s"]
+        assert parameters["buildArguments"] == {"A": "https://host/"}
+
+
+def test_an_address_that_says_the_value_of_an_argument_is_left_out(pybuild: Pybuild) -> None:
+    with running_site() as site:
+        site.files["/canary-5d1c/tool"] = b"tool"
+        text = f"FROM scratch\nARG TOKEN\nADD {site.url}/$TOKEN/tool /\n"
+        argument = "--build-arg=TOKEN=canary-5d1c"
+        predicate = _provenance(pybuild, text, "--provenance=mode=min", argument)
+        assert {"digest": _sha256("tool")} in _materials(predicate)
+        assert "canary" not in json.dumps(predicate)
+        predicate = _provenance(pybuild, text, "--provenance=mode=max", argument)
+        assert _addressed(predicate) == {f"{site.url}/canary-5d1c/tool": _sha256("tool")}
 
 
 # --- the record, and the store
