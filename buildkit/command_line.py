@@ -84,6 +84,12 @@ takes files from. Without -o and -t the image is written to image.tar.
                              write what is installed in the image (SPDX 2.3, CycloneDX
                              1.6) beside it, to OUTPUT.spdx.json or OUTPUT.cdx.json
                              (may be repeated)
+      --attest type=provenance[,mode=min|max][,builder-id=URI]|type=sbom
+                             attach to the image where it comes from (SLSA v1; max: also
+                             the Containerfile and values of --build-arg), or what is
+                             installed in it; the output is an index then
+      --provenance true|false|mode=min|mode=max, --sbom true|false
+                             short forms of these
       --iidfile FILE         write the image's id (digest of its configuration)
       --digest-file FILE     write the digest of its manifest, or of its index
       --metadata-file FILE   write digests and descriptor as JSON, under buildx's keys

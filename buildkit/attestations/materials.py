@@ -17,7 +17,7 @@ from buildkit.attestations.statement import image_url
 from buildkit.documents import to_json
 from buildkit.sbom.package import DEB
 from buildkit.sbom.purl import package_url
-from buildkit.steps import ConfigureStep, ImageBase, StageBase, origins_of
+from buildkit.steps import ConfigureStep, CopyStep, ImageBase, StageBase, origins_of
 from runtime.image.source import LAYOUT
 from runtime.oci.digest import digest_of
 
@@ -25,7 +25,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from buildkit.adding import Added
     from buildkit.build import Planned
     from buildkit.builder import DoneStep
     from buildkit.inputs import Input
@@ -48,7 +47,7 @@ def materials_of(
     steps = [one for one in done if one.stage in bases]
     found = [_image(base, planned.images[base]) for base in bases if isinstance(base, ImageBase)]
     for one in steps:
-        found += [_fetched(added, request) for added in one.prepared.added if _is_fetched(added)]
+        found += _fetched(one, request)
         found += [_package(*package) for package in one.result.packages or ()]
     inputs = [item for one in steps for item in one.prepared.inputs]
     found += _contexts(inputs, request)
@@ -98,30 +97,33 @@ def _image(base: ImageBase, image: Image) -> Resource:
     return {"name": os.path.basename(name) if os.path.isabs(name) else name, "digest": digest}
 
 
-def _is_fetched(added: Added) -> bool:
-    return isinstance(added, AddedDownload | AddedTree)
+def _fetched(done: DoneStep, request: Request) -> Iterator[Resource]:
+    """What an ADD took from elsewhere.
+
+    An address that holds the value of a build argument is left out, unless all values are said.
+    """
+    sources = done.step.sources if isinstance(done.step, CopyStep) else ()
+    words = [source.path for source in sources if source.remote is not None]
+    fetched = [a for a in done.prepared.added if isinstance(a, AddedDownload | AddedTree)]
+    hides = request.attestations.provenance != MAX
+    for word, added in zip(words, fetched, strict=True):
+        found = _download(added) if isinstance(added, AddedDownload) else _commit(added)
+        if hides and any(value and value in word for value in request.build_args.values()):
+            del found["uri"]
+        yield found
 
 
-def _fetched(added: Added, request: Request) -> Resource:
-    if isinstance(added, AddedDownload):
-        digest = {"sha256": os.path.basename(added.place)}
-        return _addressed(added.shown, digest, request)
-    assert isinstance(added, AddedTree)
+def _download(added: AddedDownload) -> Resource:
+    return {"uri": added.shown, "digest": {"sha256": os.path.basename(added.place)}}
+
+
+def _commit(added: AddedTree) -> Resource:
     from buildkit.git_source import shown
 
     url = _SCP.sub(r"ssh://\1/\2", shown(added.tree.url))
-    if not url.startswith("git://"):
-        url = f"git+{url}"
     ref = added.commit.ref or added.tree.ref
-    return _addressed(f"{url}@{ref}" if ref else url, {"gitCommit": added.commit.id}, request)
-
-
-def _addressed(uri: str, digest: dict[str, str], request: Request) -> Resource:
-    """Without an address that says the value of a build argument, unless all of them are said."""
-    hides = request.attestations.provenance != MAX
-    if hides and any(value and value in uri for value in request.build_args.values()):
-        return {"digest": digest}
-    return {"uri": uri, "digest": digest}
+    uri = f"git+{url}@{ref}" if ref else f"git+{url}"
+    return {"uri": uri, "digest": {"gitCommit": added.commit.id}}
 
 
 def _package(kind: str, identity: str, sha256: str) -> Resource:

@@ -510,6 +510,10 @@ def test_packages_are_known_also_when_all_is_cached(
     for options in ((), ("--no-cache",)):  # the same packages as before, and all of it anew
         again = _provenance(pybuild, text, "--provenance=mode=min", "-o", "image.tar", *options)
         assert again == first
+    pybuild.run("lock", pybuild.context)
+    locked = _provenance(pybuild, text, "--provenance=mode=min", "-o", "image.tar")
+    assert _addressed(locked) == found
+    (pybuild.context / "pybuild.lock").unlink()
     # Records of a version that did not keep them are none.
     for record in (pybuild.store / "cache").iterdir():
         if len(record.name) == 64:
@@ -604,6 +608,14 @@ def test_an_address_that_says_the_value_of_an_argument_is_left_out(pybuild: Pybu
         argument = "--build-arg=TOKEN=canary-5d1c"
         predicate = _provenance(pybuild, text, "--provenance=mode=min", argument)
         assert {"digest": _sha256("tool")} in _materials(predicate)
+        assert "canary" not in json.dumps(predicate)
+        whole = f"FROM scratch\nARG URL\nADD $URL /\nADD {site.url}/public /\n"
+        site.files["/public"] = b"public"
+        address = f"{site.url.replace('//', '//me:word@')}/canary-5d1c/tool"
+        predicate = _provenance(
+            pybuild, whole, "--provenance=mode=min", f"--build-arg=URL={address}"
+        )
+        assert _addressed(predicate) == {f"{site.url}/public": _sha256("public")}
         assert "canary" not in json.dumps(predicate)
         predicate = _provenance(pybuild, text, "--provenance=mode=max", argument)
         assert _addressed(predicate) == {f"{site.url}/canary-5d1c/tool": _sha256("tool")}
