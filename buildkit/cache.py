@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from buildkit.locks import wait_for_lock
 from buildkit.recorded import FORMAT
@@ -54,8 +54,8 @@ def look_up(store: Store, key: str) -> Result | None:
     try:
         with open(_path(store, key), "rb") as file:
             record = json.load(file)
-        packages = _packages(record.get("packages"))
         if record["layer"] is None:
+            packages = _packages(record)
             return Result(layer=None, epoch=record["epoch"], packages=packages)
         layer = Layer(
             descriptor=Descriptor(
@@ -65,6 +65,7 @@ def look_up(store: Store, key: str) -> Result | None:
             ),
             diff_id=DiffID(Digest.parse(record["layer"]["digest"])),
         )
+        packages = _packages(record)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):  # a record of a broken disk is no record
@@ -94,9 +95,13 @@ def record(store: Store, key: str, parts: Parts, result: Result) -> None:
     write_atomically(_path(store, key), json.dumps(document, sort_keys=True).encode())
 
 
-def _packages(listed: list[list[str]] | None) -> tuple[tuple[str, str, str], ...] | None:
-    if listed is None:
+def _packages(record: dict[str, Any]) -> tuple[tuple[str, str, str], ...] | None:
+    """What a record says of packages; raises ValueError or TypeError for what cannot be."""
+    if "packages" not in record:
         return None
+    listed = record["packages"]
+    if not all(isinstance(word, str) for package in listed for word in package):
+        raise TypeError("packages are described by words")
     return tuple((kind, identity, sha256) for kind, identity, sha256 in listed)
 
 
