@@ -35,6 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from buildkit.junit import Results
     from buildkit.outputs import Output
     from buildkit.recorded import Recorded
     from buildkit.sbom.options import SbomFile
@@ -125,7 +126,19 @@ def _main(line: CommandLine) -> int:
         from buildkit.views import show
 
         return show(line, text, name)
-    return _build(line, name, text)
+    if not line.report:
+        return _build(line, name, text)
+    from buildkit.junit import Results
+    from buildkit.replacement import write_document
+
+    results, path = Results(), line.report.partition("=")[2]
+    try:
+        status = _build(line, name, text, results)
+    except BuildError as error:
+        write_document(path, results.document(name, error))
+        raise
+    write_document(path, results.document(name, None))
+    return status
 
 
 def _read(line: CommandLine) -> tuple[str, bytes]:
@@ -147,7 +160,7 @@ def _read(line: CommandLine) -> tuple[str, bytes]:
     raise UsageError(f"{names}: no such file", hint="-f names the Containerfile")
 
 
-def _build(line: CommandLine, name: str, text: bytes) -> int:
+def _build(line: CommandLine, name: str, text: bytes, results: Results | None = None) -> int:
     from buildkit import recorded
     from buildkit.contents import StatCache
     from runtime.store.store import Store, default_root
@@ -179,6 +192,8 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     if not looks and all(output.is_file for output in outputs):
         found = recorded.look_up(store, key, files=files, known=known)
     if found is not None:
+        if results is not None:
+            results.repeat(found.titles)
         if not line.quiet:
             _repeat(found.titles, files, progress_kind(line))
         known.save()
@@ -198,6 +213,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
                 outputs=outputs,
                 sboms=sboms,
                 epoch=epoch,
+                watcher=results,
             )
             if line.lock:
                 from buildkit.locking import make_lock

@@ -86,6 +86,7 @@ takes files from. Without -o and -t the image is written to image.tar.
                              (may be repeated)
       --iidfile FILE         write the image's id (digest of its configuration)
       --digest-file FILE     write the digest of its manifest, or of its index
+      --report junit=FILE    write how each step went, as CI systems show test results
       --metadata-file FILE   write digests and descriptor as JSON, under buildx's keys
       --check                look for mistakes; build nothing
       --call check|outline|targets|ast|sexpr
@@ -116,6 +117,7 @@ _TABLE = OptionTable(
         "--metadata-file": "metadata_file",
         "--target": "target",
         "--iidfile": "iidfile",
+        "--report": "report",
         "--digest-file": "digest_file",
         "--jobs": "jobs",
         "--progress": "progress",
@@ -218,6 +220,7 @@ class CommandLine(Record):
     explain: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
+    report: str = ""
     digest_file: str = ""
     sboms: tuple[str, ...] = ()
     at: str = ""
@@ -280,6 +283,8 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         raise UsageError(f"--call {line.call!r}: {', '.join(_CALLS)}")
     if line.format and line.format not in _FORMATS.get(line.call, ("text",)):
         raise UsageError(f"--format {line.format!r} is not a format of --call {line.call}")
+    if line.report and not line.report.startswith("junit="):
+        raise UsageError(f"--report {line.report!r}: junit=FILE expected")
     if line.at and not (line.shell and line.at.isascii() and line.at.isdigit() and int(line.at)):
         raise UsageError(f"--at {line.at!r}: the number of a line, for pybuild shell")
     if line.on_fail not in ("", "shell"):
@@ -312,6 +317,7 @@ def _check_unused(line: CommandLine) -> None:
         "-o": line.outputs,
         "-t": line.tags,
         "--iidfile": line.iidfile,
+        "--report": line.report,
         "--digest-file": line.digest_file,
         "--metadata-file": line.metadata_file,
         "--sbom": line.sboms,
