@@ -11,6 +11,7 @@ import os
 import sys
 
 from buildkit.command_line import (
+    ARCHIVE_COMMANDS,
     CONTAINERFILES,
     HELP,
     SBOM_COMMAND,
@@ -62,6 +63,10 @@ def main() -> int:
             from buildkit.store_commands import run_store_command
 
             return run_store_command(sys.argv[1:])
+        if sys.argv[1:2] and sys.argv[1] in ARCHIVE_COMMANDS:
+            from buildkit.archive_commands import run_archive_command
+
+            return run_archive_command(sys.argv[1:])
         if sys.argv[1:2] == [SBOM_COMMAND]:
             from buildkit.sbom.command import run_sbom
 

@@ -15,6 +15,7 @@ usage: pybuild [OPTIONS] [CONTEXT]
        pybuild verify-reproducible [OPTIONS] [CONTEXT]   build twice, and compare
        pybuild lock [OPTIONS] [CONTEXT]   write down which packages BOOTSTRAP leads to
        pybuild sbom [OPTIONS] IMAGE   what is installed in an image: pybuild sbom --help
+       pybuild load|save|convert ...   images from and to archives: pybuild load --help
        pybuild du|prune|reset|verify-store|cache ...   look after the store: pybuild du --help
 
 Build an image from a Containerfile. CONTEXT (default: .) is the directory that COPY
@@ -170,6 +171,7 @@ SHELL_COMMAND, VERIFY_COMMAND, SBOM_COMMAND = "shell", "verify-reproducible", "s
 LOCK_COMMAND, LOCK_NAME = "lock", "pybuild.lock"
 CONTAINERFILES = ("Containerfile", "Dockerfile")
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
+ARCHIVE_COMMANDS = ("load", "save", "convert")  # see archive_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
 # Also by buildah's names; its third one is the same word.
 _ISOLATIONS = {

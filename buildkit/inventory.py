@@ -15,7 +15,7 @@ from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.image.source import stored_image, stored_manifests
 from runtime.oci.digest import chain_ids, digest_of
-from runtime.oci.image import Descriptor
+from runtime.oci.image import INDEX, Descriptor, canonical_media_type
 from runtime.oci.reader import parse_json
 from runtime.record import Record
 from runtime.store.identity import identity_of
@@ -123,9 +123,20 @@ def _held(store: Store) -> set[str]:
                 held.update(layer.digest.hex for layer in image.manifest.layers)
                 held.update(chain.hex for chain in chain_ids(image.config.diff_ids))
                 held.update(_records(store, image, name))
+            if canonical_media_type(descriptor.media_type) == INDEX:
+                held.update(_further(store, name))
         except ImageError:  # verify-store says so; what is left of it is kept
             continue
     return held
+
+
+def _further(store: Store, name: str) -> Iterator[str]:
+    """What an index needs beside its images: other indexes, attestations."""
+    from buildkit.holdings import named_holding
+
+    holding = named_holding(store, name)
+    for descriptor, _ in (*holding.indexes, *holding.further):
+        yield descriptor.digest.hex
 
 
 def _records(store: Store, image: Image, name: str) -> Iterator[str]:
