@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from buildkit.errors import Cancelled, DiskError, UsageError
+from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
 from buildkit.outputs import (
     DOCKER,
     HYBRID,
@@ -256,6 +256,8 @@ def _convert(fields: dict[str, Any], operands: list[str]) -> Callable[[Store], N
     def work(store: Store) -> None:
         from buildkit.converting import one_holding, source_holdings
 
+        if output.is_folder and output.kind != OCI_DIRECTORY:
+            _become_root()
         holdings = source_holdings(store, source, platform, _warn(fields))
         if names:
             holdings = (one_holding(holdings, source).replace(names=names),)
@@ -277,6 +279,17 @@ def _platform(fields: dict[str, Any]) -> str:
         raise UsageError(error.message, hint=error.hint) from None
 
 
+def _become_root() -> None:
+    """Be who may give files away: without root in a user namespace."""
+    from runtime.errors import ContainerError
+    from runtime.sandbox.userns import become_root
+
+    try:
+        become_root()
+    except ContainerError as error:
+        raise BuildError(error.message, hint=error.hint) from error
+
+
 def _write(store: Store, holdings: tuple[Holding, ...], output: Output) -> None:
     from buildkit.converting import shaped_holdings
     from buildkit.saving import write_holdings
@@ -286,13 +299,12 @@ def _write(store: Store, holdings: tuple[Holding, ...], output: Output) -> None:
 
 def _write_root(store: Store, holding: Holding, output: Output) -> None:
     from buildkit.cache import Layer
-    from buildkit.converting import in_store
+    from buildkit.converting import for_one_platform, in_store
     from buildkit.root_output import write_root
-    from buildkit.saving import docker_part
 
-    [held] = in_store(store, (holding,))
-    image = docker_part(held).image
+    [held] = in_store(store, (for_one_platform(holding),))
     layers = tuple(
-        Layer(descriptor=layer.descriptor, diff_id=layer.diff_id) for layer in image.layers
+        Layer(descriptor=layer.descriptor, diff_id=layer.diff_id)
+        for layer in held.parts[0].image.layers
     )
     write_root(store, layers, output)

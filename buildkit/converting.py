@@ -86,7 +86,7 @@ def shaped_holdings(
     """
     words = output.compression
     if output.kind == DOCKER:
-        holdings = tuple(map(_for_docker, holdings))
+        holdings = tuple(map(for_one_platform, holdings))
         words = "none"
     if not words:
         return holdings
@@ -96,13 +96,14 @@ def shaped_holdings(
     return tuple(recompressed(store, holding, how) for holding in holdings)
 
 
-def _for_docker(holding: Holding) -> Holding:
+def for_one_platform(holding: Holding) -> Holding:
+    """The image for this machine, or the only one; raises BuildError."""
     part = docker_part(holding)
     here = this_platform()
     if len(holding.parts) > 1 and part.image.platform != here:
         raise BuildError(
-            f"{(*holding.names, part.image.name)[0]}: a docker archive holds an image for one "
-            f"platform: none is for {here}, only for {_platforms(holding)}",
+            f"{(*holding.names, part.image.name)[0]}: no image for {here}, "
+            f"only for {_platforms(holding)}",
             hint="pybuild convert --platform says which",
         )
     return holding_of(holding.names, (part,), as_index=False)

@@ -233,10 +233,11 @@ def _merged(where: str, holdings: list[Holding]) -> tuple[Holding, ...]:
     for holding in holdings:
         digest = holding.descriptor.digest
         # What is called by its digest has no name.
-        written = [familiar_name(name) for name in holding.names if "@" not in name]
-        for name in written:
+        named = [name for name in holding.names if "@" not in name]
+        written = [familiar_name(name) for name in named]
+        for text, name in zip(named, written, strict=True):
             if not is_name(name):
-                raise BuildError(f"{where}: {name!r}: not an image name")
+                raise BuildError(f"{where}: {text!r}: not an image name")
             if owners.setdefault(name, digest) != digest:
                 raise BuildError(
                     f"{where}: two images are called {name}: {owners[name]} and {digest}"

@@ -39,10 +39,11 @@ def familiar_name(name: str) -> str:
 def is_name(name: str) -> bool:
     """Whether it is a name, with or without a tag, that an image can have in a store."""
     path, _, tag = tagged(name).rpartition(":")
-    last = path.rpartition("/")[2]
-    return bool(
-        last and tag and _PATH.issuperset(path) and _TAG.issuperset(tag) and ":" not in last
-    ) and (len(name) + 2 * name.count("/") <= _LONGEST)
+    parts = path.split("/")
+    if ":" in parts[-1] or {"", ".", ".."} & set(parts) or name.startswith("-"):
+        return False
+    fits = len(name) + 2 * name.count("/") <= _LONGEST
+    return bool(tag) and _PATH.issuperset(path) and _TAG.issuperset(tag) and fits
 
 
 def listed_names(table: Mapping[str, Any]) -> tuple[str, str]:
