@@ -154,13 +154,25 @@ def _load(fields: dict[str, Any], operands: list[str]) -> Callable[[Store], None
             holdings = (holdings[0].replace(names=tuple(names)),)
         with Workspace(store) as place:
             load(store, place, holdings)
-        for holding in holdings:
-            for name in holding.names:
-                sys.stdout.write(f"Loaded image: {name}\n")
-            if not holding.names:
-                sys.stdout.write(f"Loaded image ID: {_image_id(holding)}\n")
+        _say([line for holding in holdings for line in _loaded(holding)])
 
     return work
+
+
+def _loaded(holding: Holding) -> list[str]:
+    """What docker says of an image."""
+    if not holding.names:
+        return [f"Loaded image ID: {_image_id(holding)}"]
+    return [f"Loaded image: {name}" for name in holding.names]
+
+
+def _say(lines: list[str]) -> None:
+    left = "".join(f"{line}\n" for line in lines).encode()
+    try:
+        while left:
+            left = left[os.write(1, left) :]
+    except OSError as error:
+        raise DiskError(f"standard output: {error.strerror}") from error
 
 
 def _input(store: Store, path: str) -> Members:

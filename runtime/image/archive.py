@@ -133,13 +133,24 @@ def check_views(members: Members, image: Manifest | None = None) -> tuple[Docker
             pass
         else:
             return entries
-    where = f"{members.name}: {INDEX_JSON}"
-    found = all_manifests(members.document(INDEX_JSON), where, members.read, has=members.has)
-    check_same(members, entries, [manifest_of(members, descriptor) for descriptor in found])
+    check_same(members, entries, _listed(members))
     return entries
 
 
+def _listed(members: Members, reference: str = "") -> list[Manifest]:
+    """The manifests of a layout, or of the images that are called so."""
+    document, where = members.document(INDEX_JSON), f"{members.name}: {INDEX_JSON}"
+    found = all_manifests(document, where, members.read, reference=reference, has=members.has)
+    return [manifest_of(members, descriptor) for descriptor in found]
+
+
 def _oci_image(members: Members, reference: str, platform: str) -> Image:
+    if reference and MANIFEST_JSON in members:
+        called = [entry for entry in check_views(members) if entry.is_called(reference)]
+        listed = _listed(members, reference)
+        if called and not listed:  # the docker view alone has names
+            return _docker_image(members, reference)
+        check_same(members, called, listed)
     descriptor = choose_manifest(
         members.document(INDEX_JSON),
         f"{members.name}: {INDEX_JSON}",

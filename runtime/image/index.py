@@ -56,14 +56,18 @@ def all_manifests(
     read: Callable[[Descriptor], bytes],
     depth: int = 0,
     *,
+    reference: str = "",
     has: Callable[[Digest], bool] = lambda _: True,
 ) -> Iterator[Descriptor]:
     """The descriptors of all manifests, those in nested indexes too; raises ImageError.
 
     Those whose documents are not there, as `has` says, are left out: an archive need not have the
-    images for all platforms that an index lists (image-layout.md "Blobs").
+    images for all platforms that an index lists (image-layout.md "Blobs"). `reference` leaves
+    only what the outermost descriptors of that name, tag or digest stand for.
     """
     for table in _images(document, where):
+        if reference and not _is_called(table, reference):
+            continue
         descriptor = Descriptor.from_json(table, where)
         if not has(descriptor.digest):
             continue

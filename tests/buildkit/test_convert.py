@@ -55,7 +55,6 @@ def test_every_form_leads_back_to_the_same_bytes(anybody: Pybuild) -> None:
     assert (ended.stdout, ended.stderr) == ("1\n", "")
 
 
-@someone
 def test_root_filesystems_are_what_a_build_writes(anybody: Pybuild) -> None:
     anybody.build(TEXT, "-o", "image.tar", "-o", "type=tar,dest=built.tar")
     _convert(anybody, "image.tar", "type=tar,dest=made.tar")

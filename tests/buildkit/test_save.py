@@ -41,7 +41,6 @@ def two(pybuild: Pybuild) -> Pybuild:
     return pybuild
 
 
-@someone
 def test_it_writes_the_bytes_that_the_build_wrote(anybody: Pybuild) -> None:
     anybody.build(TEXT, "-t", "app:v1", "-o", "image.tar", "-o", "type=oci,dest=oci.tar")
     ended = anybody.run("save", "-o", "saved.tar", "app:v1")

@@ -31,6 +31,7 @@ from tests.support import (
     image_files,
     make_image,
     pack,
+    read_members,
     run,
     run_pyrun,
     symlink,
@@ -184,6 +185,27 @@ def test_one_of_several_images_is_taken_by_name_or_tag(
     with pytest.raises(ImageError, match=r"several images: .*me/app:v1, .*me/app:v2") as caught:
         open_archive(str(path))
     assert "ARCHIVE:NAME" in str(caught.value.hint)
+
+
+def test_a_name_that_means_another_image_in_each_view_is_refused(tmp_path: Path) -> None:
+    path = _named(tmp_path / "i.tar", {"me/app:v1": b"1", "me/app:v2": b"2"})
+    files = read_members(path)
+    one, two = json.loads(files["manifest.json"])
+    swapped = [one | {"RepoTags": two["RepoTags"]}, two | {"RepoTags": one["RepoTags"]}]
+    pack(path, files | {"manifest.json": to_json(swapped)})
+    with pytest.raises(ImageError, match="describe different images") as caught:
+        open_archive(str(path), "v1")
+    for entry in (one, two):
+        assert f"sha256:{entry['Config'].rpartition('/')[2]}" in caught.value.message
+
+
+def test_a_name_that_the_docker_view_alone_has_is_found(tmp_path: Path) -> None:
+    path = _named(tmp_path / "i.tar", {"me/app:v1": b"1", "me/app:v2": b"2"})
+    files = read_members(path)
+    index = json.loads(files["index.json"])
+    tables = [table | {"annotations": {}} for table in index["manifests"]]
+    pack(path, files | {"index.json": to_json(index | {"manifests": tables})})
+    assert open_archive(str(path), "me/app:v2").config.config.cmd == ("me/app:v2",)
 
 
 def test_a_file_or_a_name_with_a_colon_is_what_it_was(public: Path, store: Path) -> None:
