@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from runtime.erofs.inplace import refusal
 from runtime.errors import ImageError
 from runtime.image.archive import open_archive
 from runtime.image.source import open_image
@@ -185,6 +186,27 @@ def test_one_of_several_images_is_taken_by_name_or_tag(
     with pytest.raises(ImageError, match=r"several images: .*me/app:v1, .*me/app:v2") as caught:
         open_archive(str(path))
     assert "ARCHIVE:NAME" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("caller", ["root"], indirect=True)
+def test_a_bundle_in_place_finds_one_image_of_an_archive_from_anywhere(
+    busybox: Path, public: Path, store: Path, caller: Caller
+) -> None:
+    if refusal():
+        pytest.skip(refusal())
+    files = read_members(busybox)
+    [entry] = json.loads(files["manifest.json"])
+    del files["index.json"]
+    other = image_files([LAYER], views=("docker",))
+    entries = [entry | {"RepoTags": ["a:v1"]}, *json.loads(other["manifest.json"])]
+    pack(public / "i.tar", files | other | {"manifest.json": to_json(entries)})
+    made = run_pyrun("bundle", "--rootfs=inplace", "i.tar:v1", "b", store=store, cwd=public)
+    assert made.status == 0, made.stderr
+    config = json.loads((public / "b/config.json").read_text())
+    assert config["annotations"]["org.pybuild.image"] == f"{public}/i.tar:v1"
+    name = f"test-{os.getpid()}"
+    ended = run_pyrun("oci", "run", "--bundle", public / "b", name, store=store, cwd=Path("/"))
+    assert (ended.status, ended.stderr) == (0, "")
 
 
 def test_a_name_that_means_another_image_in_each_view_is_refused(tmp_path: Path) -> None:
