@@ -20,7 +20,7 @@ from runtime.image.blob import BlobRange
 from runtime.image.docker_view import MANIFEST_JSON, DockerEntry, docker_entries, docker_image
 from runtime.image.index import is_attestation
 from runtime.image.names import familiar_name, is_name, listed_names
-from runtime.image.source import stored_descriptor, stored_image, verified_blob
+from runtime.image.source import named_descriptor, stored_image, verified_blob
 from runtime.oci.digest import Digest, digest_of
 from runtime.oci.image import CONFIG, INDEX, MANIFEST, Descriptor, canonical_media_type
 from runtime.oci.platform import read_platform
@@ -126,8 +126,11 @@ class _Archived:
 
 def named_holding(store: Store, name: str) -> Holding:
     """What a name of the store stands for; raises ImageError."""
-    source = _Stored(store, name)
-    found = _gather(source, stored_descriptor(store, name), _unexpected)
+    try:
+        descriptor = named_descriptor(store, name)
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no image of that name in {store.root}") from None
+    found = _gather(_Stored(store, name), descriptor, _unexpected)
     return found.replace(names=(familiar_name(name),))
 
 

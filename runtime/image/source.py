@@ -70,7 +70,7 @@ def split_reference(layout: str) -> tuple[str, str]:
 
 def named_image(store: Store, name: str, platform: str = "") -> Image:
     """Open an image by its name in the store, which must exist."""
-    descriptor = stored_descriptor(store, name)
+    descriptor = named_descriptor(store, name)
     if canonical_media_type(descriptor.media_type) == INDEX:
         where, read = f"{name}: index {descriptor.digest}", _reader(store, name)
         descriptor = choose_manifest(read(descriptor), where, read, platform=platform)
@@ -81,7 +81,7 @@ def named_image(store: Store, name: str, platform: str = "") -> Image:
 
 def named_images(store: Store, name: str) -> tuple[Image, ...]:
     """Open the image of a name for each of its platforms."""
-    manifests = stored_manifests(store, stored_descriptor(store, name), name)
+    manifests = stored_manifests(store, named_descriptor(store, name), name)
     return tuple(stored_image(store, manifest, name) for manifest in manifests)
 
 
@@ -108,14 +108,14 @@ def stored_image(store: Store, descriptor: Descriptor, name: str) -> Image:
     )
 
 
-def stored_descriptor(store: Store, name: str) -> Descriptor:
-    """What a name of the store stands for: a manifest or an index; raises ImageError."""
+def named_descriptor(store: Store, name: str) -> Descriptor:
+    """What a name in the store stands for, which must exist.
+
+    Raises ImageError for a damaged record.
+    """
     record = store.image_name(name)
-    try:
-        with open(record, "rb") as file:
-            return Descriptor.from_json(parse_json(file.read(), record), record)
-    except OSError as error:
-        raise ImageError(f"{name}: no image of that name in {store.root}") from error
+    with open(record, "rb") as file:
+        return Descriptor.from_json(parse_json(file.read(), record), record)
 
 
 def _reader(store: Store, name: str) -> Callable[[Descriptor], bytes]:
