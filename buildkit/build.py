@@ -20,7 +20,8 @@ from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
 from buildkit.inputs import Input
 from buildkit.named_contexts import images_of
-from buildkit.outputs import DOCKER, LOCAL, ROOTFS, STDOUT, TAR, Output, is_stream
+from buildkit.output_check import check_output
+from buildkit.outputs import DOCKER, LOCAL, ROOTFS, TAR, Output
 from buildkit.plan import Planner, joined
 from buildkit.platforms import check_programs
 from buildkit.printing import complain
@@ -74,9 +75,9 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
     """
     planned = plan_request(request, store)
     for output in request.outputs:
-        _check_output(output, request.platforms)
+        check_output(output, request.platforms)
     for sbom in request.sboms:
-        _check_output(Output(kind=TAR, dest=sbom.dest), ())
+        check_output(Output(kind=TAR, dest=sbom.dest), ())
     with Progress(request.progress, planned.count, request.watcher) as progress:
         return _carry_out(request, store, known, planned, progress)
 
@@ -333,35 +334,6 @@ def _product(store: Store, results: Sequence[Built], request: Request, shape: Sh
         layers = (compressed(store, layer, shape.compression) for layer in result.layers)
         images.append(make_documents(result.config, tuple(layers), shape))
     return make_product(tuple(images), as_index=len(request.platforms) > 1, docker=shape.docker)
-
-
-def _check_output(output: Output, platforms: tuple[str, ...]) -> None:
-    """Find out before the build, not after it, that its result has no place to go to."""
-    if len(platforms) > 1 and output.kind in (DOCKER, TAR):
-        hint = "type=oci holds an image for several, type=local and type=rootfs their files"
-        raise UsageError(f"-o type={output.kind} is for one platform", hint=hint)
-    read_compression(output.compression or "none", "-o compression")
-    path = output.dest
-    if path == STDOUT:
-        if os.isatty(1):
-            raise UsageError("-o -: standard output is a terminal", hint="| or > FILE")
-        return
-    if is_stream(path):
-        if not os.access(path, os.W_OK):
-            raise DiskError(f"{path}: cannot be written to")
-        return
-    directory = os.path.dirname(os.path.abspath(path))
-    if output.kind == LOCAL and os.path.isdir(path):
-        directory = path
-    if not os.path.isdir(directory):
-        raise DiskError(f"{path}: no such directory")
-    if os.path.isdir(path) and not output.is_folder:
-        hint = "-o type=local,dest=DIRECTORY writes the files of the root filesystem"
-        raise DiskError(f"{path}: is a directory", hint=hint)
-    if os.path.lexists(path) and output.is_folder and not os.path.isdir(path):
-        raise DiskError(f"{path}: not a directory")
-    if not os.access(directory, os.W_OK):
-        raise DiskError(f"{path}: the directory cannot be written to")
 
 
 def _recorded(

@@ -11,6 +11,7 @@ import os
 import sys
 
 from buildkit.command_line import (
+    ARCHIVE_COMMANDS,
     CONTAINERFILES,
     DOCTOR_COMMAND,
     HELP,
@@ -77,6 +78,10 @@ def main() -> int:
             from buildkit.doctor_command import run_doctor
 
             return run_doctor(sys.argv[2:])
+        if sys.argv[1:2] and sys.argv[1] in ARCHIVE_COMMANDS:
+            from buildkit.archive_commands import run_archive_command
+
+            return run_archive_command(sys.argv[1:])
         if sys.argv[1:2] == [SBOM_COMMAND]:
             from buildkit.sbom.command import run_sbom
 

@@ -17,6 +17,7 @@ usage: pybuild [OPTIONS] [CONTEXT]
        pybuild images|inspect|history|tag|rmi ...   images with a name: pybuild images --help
        pybuild doctor [--format text|json]   what this machine allows, and what is missing
        pybuild sbom [OPTIONS] IMAGE   what is installed in an image: pybuild sbom --help
+       pybuild load|save|convert ...   images from and to archives: pybuild load --help
        pybuild du|prune|reset|verify-store|cache ...   look after the store: pybuild du --help
 
 Build an image from a Containerfile. CONTEXT (default: .) is the directory that COPY
@@ -178,6 +179,7 @@ CONTAINERFILES = ("Containerfile", "Dockerfile")
 DOCTOR_COMMAND = "doctor"
 IMAGE_COMMANDS = ("images", "inspect", "history", "tag", "rmi")  # see image_commands
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
+ARCHIVE_COMMANDS = ("load", "save", "convert")  # see archive_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
 # Also by buildah's names; its third one is the same word.
 _ISOLATIONS = {

@@ -12,7 +12,7 @@ from buildkit.file_copy import copy_bytes
 from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.image.blob import BlobRange
-from runtime.image.source import LAYOUT, named_image, open_image
+from runtime.image.source import LAYOUT, named_image, open_image, split_reference
 from runtime.oci.image import Descriptor
 from runtime.store.known import trust
 from runtime.store.store import Store
@@ -40,7 +40,7 @@ def find_image(store: Store, name: str, context: str, platform: str = "") -> Ima
     try:
         if named:
             return named_image(store, name, platform)
-        if os.path.isfile(path):
+        if os.path.isfile(path) or _is_in_archive(path):
             return open_image(store, path, platform)
     except ImageError as error:
         raise BuildError(error.message, hint=error.hint) from error
@@ -48,6 +48,12 @@ def find_image(store: Store, name: str, context: str, platform: str = "") -> Ima
         f"no image {name!r}: no such file in the context, no such name in the store",
         hint="images come from archives and from `pybuild -t NAME`; registries are not read yet",
     )
+
+
+def _is_in_archive(path: str) -> bool:
+    """Whether it is ARCHIVE:NAME, one image of several."""
+    archive, reference = split_reference(path)
+    return bool(reference) and os.path.isfile(archive)
 
 
 def are_there(store: Store, image: Image) -> bool:
