@@ -116,6 +116,8 @@ def run_archive_command(arguments: list[str]) -> int:
     except Cancelled:
         _sweep(store)
         raise
+    except BrokenPipeError:  # who reads what we say has seen enough
+        raise
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
     return 0
@@ -171,6 +173,8 @@ def _say(lines: list[str]) -> None:
     try:
         while left:
             left = left[os.write(1, left) :]
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise DiskError(f"standard output: {error.strerror}") from error
 

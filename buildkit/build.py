@@ -78,7 +78,7 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
         check_output(output, request.platforms)
     for sbom in request.sboms:
         check_output(Output(kind=TAR, dest=sbom.dest), ())
-    with Progress(request.progress, planned.count) as progress:
+    with Progress(request.progress, planned.count, request.watcher) as progress:
         return _carry_out(request, store, known, planned, progress)
 
 
@@ -90,7 +90,7 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
     built = []
     for _ in range(2):
         planned = plan_request(request, store)
-        with Progress(request.progress, planned.count) as progress:
+        with Progress(request.progress, planned.count, request.watcher) as progress:
             builder = make_builder(request, store, known, planned, progress)
             results = run_builder(request, store, builder, planned, progress)
         built.append([shaped(store, result, request.shape) for result in results])

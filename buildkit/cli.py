@@ -13,7 +13,9 @@ import sys
 from buildkit.command_line import (
     ARCHIVE_COMMANDS,
     CONTAINERFILES,
+    DOCTOR_COMMAND,
     HELP,
+    IMAGE_COMMANDS,
     SBOM_COMMAND,
     STORE_COMMANDS,
     CommandLine,
@@ -34,12 +36,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from buildkit.junit import Results
     from buildkit.outputs import Output
     from buildkit.recorded import Recorded
     from buildkit.sbom.options import SbomFile
     from runtime.store.store import Store
 
 _INTERNAL = 125
+_SIGPIPE = 128 + 13
 _DESCRIPTORS = 1024  # as many as this process may have, most often
 _LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
 
@@ -47,9 +51,12 @@ _LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
 def run_and_exit() -> NoReturn:
     """Run `pybuild` and end the process at once: all that it made is in place by then."""
     status = main()
-    for stream in (sys.stdout, sys.stderr):
-        if stream is not None:  # the caller may have closed it
-            stream.flush()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:  # the caller may have closed it
+                stream.flush()
+    except BrokenPipeError:
+        status = status or _SIGPIPE
     os._exit(status)
 
 
@@ -67,6 +74,14 @@ def main() -> int:
             from buildkit.archive_commands import run_archive_command
 
             return run_archive_command(sys.argv[1:])
+        if sys.argv[1:2] and sys.argv[1] in IMAGE_COMMANDS:
+            from buildkit.image_commands import run_image_command
+
+            return run_image_command(sys.argv[1:])
+        if sys.argv[1:2] == [DOCTOR_COMMAND]:
+            from buildkit.doctor_command import run_doctor
+
+            return run_doctor(sys.argv[2:])
         if sys.argv[1:2] == [SBOM_COMMAND]:
             from buildkit.sbom.command import run_sbom
 
@@ -85,6 +100,9 @@ def main() -> int:
         return 128 + cancelled.signal_number
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # who read our standard output has seen enough
+        sys.stdout = None
+        return _SIGPIPE
     except Exception as error:
         if os.environ.get("PYBUILD_DEBUG"):
             raise
@@ -113,7 +131,19 @@ def _main(line: CommandLine) -> int:
         from buildkit.views import show
 
         return show(line, text, name)
-    return _build(line, name, text)
+    if not line.report:
+        return _build(line, name, text)
+    from buildkit.junit import Results
+    from buildkit.replacement import write_document
+
+    results, path = Results(), line.report.partition("=")[2]
+    try:
+        status = _build(line, name, text, results)
+    except BuildError as error:
+        write_document(path, results.document(name, error))
+        raise
+    write_document(path, results.document(name, None))
+    return status
 
 
 def _read(line: CommandLine) -> tuple[str, bytes]:
@@ -135,7 +165,7 @@ def _read(line: CommandLine) -> tuple[str, bytes]:
     raise UsageError(f"{names}: no such file", hint="-f names the Containerfile")
 
 
-def _build(line: CommandLine, name: str, text: bytes) -> int:
+def _build(line: CommandLine, name: str, text: bytes, results: Results | None = None) -> int:
     from buildkit import recorded
     from buildkit.contents import StatCache
     from runtime.store.store import Store, default_root
@@ -167,6 +197,8 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     if not looks and all(output.is_file for output in outputs):
         found = recorded.look_up(store, key, files=files, known=known)
     if found is not None:
+        if results is not None:
+            results.repeat(found.titles)
         if not line.quiet:
             _repeat(found.titles, files, progress_kind(line))
         known.save()
@@ -186,6 +218,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
                 outputs=outputs,
                 sboms=sboms,
                 epoch=epoch,
+                watcher=results,
             )
             if line.lock:
                 from buildkit.locking import make_lock
@@ -238,9 +271,16 @@ def _sweep(store: Store) -> None:
 def _report(line: CommandLine, found: Recorded) -> None:
     """Tell scripts what came out, in files."""
     if line.iidfile:
-        _write_iid(line.iidfile, found.config_digest or found.digest)
+        _write_word("--iidfile", line.iidfile, found.config_digest or found.digest)
+    if line.digest_file:
+        _write_word("--digest-file", line.digest_file, found.digest)
     if line.metadata_file:
         _write_metadata(line.metadata_file, found, line.tags)
+    if os.environ.get("GITHUB_ACTIONS"):
+        from buildkit import github
+
+        if github.is_here():
+            github.tell(found, line.tags)
 
 
 def _repeat(titles: tuple[str, ...], files: tuple[str, ...], kind: str) -> None:
@@ -261,12 +301,12 @@ def _repeat(titles: tuple[str, ...], files: tuple[str, ...], kind: str) -> None:
         complain(f"{path}: up to date")
 
 
-def _write_iid(path: str, digest: str) -> None:
+def _write_word(option: str, path: str, word: str) -> None:
     try:
         with open(path, "w", encoding="ascii") as file:
-            file.write(digest)
+            file.write(word)
     except OSError as error:
-        raise DiskError(f"--iidfile {path}: {error.strerror}") from error
+        raise DiskError(f"{option} {path}: {error.strerror}") from error
 
 
 def _write_metadata(path: str, found: Recorded, tags: tuple[str, ...]) -> None:

@@ -14,6 +14,8 @@ usage: pybuild [OPTIONS] [CONTEXT]
        pybuild shell [--at LINE] [OPTIONS] [CONTEXT]   look around before a line, or at the end
        pybuild verify-reproducible [OPTIONS] [CONTEXT]   build twice, and compare
        pybuild lock [OPTIONS] [CONTEXT]   write down which packages BOOTSTRAP leads to
+       pybuild images|inspect|history|tag|rmi ...   images with a name: pybuild images --help
+       pybuild doctor [--format text|json]   what this machine allows, and what is missing
        pybuild sbom [OPTIONS] IMAGE   what is installed in an image: pybuild sbom --help
        pybuild load|save|convert ...   images from and to archives: pybuild load --help
        pybuild du|prune|reset|verify-store|cache ...   look after the store: pybuild du --help
@@ -84,13 +86,15 @@ takes files from. Without -o and -t the image is written to image.tar.
                              1.6) beside it, to OUTPUT.spdx.json or OUTPUT.cdx.json
                              (may be repeated)
       --iidfile FILE         write the image's id (digest of its configuration)
+      --digest-file FILE     write the digest of its manifest, or of its index
+      --report junit=FILE    write how each step went, as CI systems show test results
       --metadata-file FILE   write digests and descriptor as JSON, under buildx's keys
       --check                look for mistakes; build nothing
       --call check|outline|targets|ast|sexpr
                              show one view of the Containerfile; build nothing
       --call expand WORD [NAME=VALUE...]
                              show what a word means; reads no file
-      --format text|json|sarif|github
+      --format text|json|sarif|github|codeclimate
                              of --check (outline and targets: text or json)
       --error-format text|json
                              of errors in the Containerfile, on standard error
@@ -114,6 +118,8 @@ _TABLE = OptionTable(
         "--metadata-file": "metadata_file",
         "--target": "target",
         "--iidfile": "iidfile",
+        "--report": "report",
+        "--digest-file": "digest_file",
         "--jobs": "jobs",
         "--progress": "progress",
         "--at": "at",
@@ -170,6 +176,8 @@ _TABLE = OptionTable(
 SHELL_COMMAND, VERIFY_COMMAND, SBOM_COMMAND = "shell", "verify-reproducible", "sbom"
 LOCK_COMMAND, LOCK_NAME = "lock", "pybuild.lock"
 CONTAINERFILES = ("Containerfile", "Dockerfile")
+DOCTOR_COMMAND = "doctor"
+IMAGE_COMMANDS = ("images", "inspect", "history", "tag", "rmi")  # see image_commands
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 ARCHIVE_COMMANDS = ("load", "save", "convert")  # see archive_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
@@ -185,7 +193,7 @@ _ISOLATIONS = {
 _NO_LIMIT = 1 << 31
 _FORMATS = {
     "build": ("oci", "docker"),
-    "check": ("text", "json", "sarif", "github"),
+    "check": ("text", "json", "sarif", "github", "codeclimate"),
     "outline": ("text", "json"),
     "targets": ("text", "json"),
 }
@@ -214,6 +222,8 @@ class CommandLine(Record):
     explain: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
+    report: str = ""
+    digest_file: str = ""
     sboms: tuple[str, ...] = ()
     at: str = ""
     on_fail: str = ""
@@ -275,6 +285,8 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         raise UsageError(f"--call {line.call!r}: {', '.join(_CALLS)}")
     if line.format and line.format not in _FORMATS.get(line.call, ("text",)):
         raise UsageError(f"--format {line.format!r} is not a format of --call {line.call}")
+    if line.report and not line.report.startswith("junit="):
+        raise UsageError(f"--report {line.report!r}: junit=FILE expected")
     if line.at and not (line.shell and line.at.isascii() and line.at.isdigit() and int(line.at)):
         raise UsageError(f"--at {line.at!r}: the number of a line, for pybuild shell")
     if line.on_fail not in ("", "shell"):
@@ -284,7 +296,7 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
     if line.call == "expand" and not line.word:
         raise UsageError("--call expand WORD [NAME=VALUE...]: no word given")
     for tag in line.tags:
-        _check_name(tag)
+        check_name(tag, "-t")
     _check_unused(line)
     return line
 
@@ -307,6 +319,8 @@ def _check_unused(line: CommandLine) -> None:
         "-o": line.outputs,
         "-t": line.tags,
         "--iidfile": line.iidfile,
+        "--report": line.report,
+        "--digest-file": line.digest_file,
         "--metadata-file": line.metadata_file,
         "--sbom": line.sboms,
     }
@@ -419,11 +433,12 @@ def lock_path(line: CommandLine, name: str) -> str:
     return os.path.join(directory, own)
 
 
-def _check_name(tag: str) -> None:
+def check_name(tag: str, option: str) -> None:
+    """Raise UsageError for what cannot be an image's name, which `option` says."""
     name, colon, label = tag.rpartition("/")[2].partition(":")
     path = tag[: len(tag) - len(label) - len(colon)]
     allowed = set("abcdefghijklmnopqrstuvwxyz0123456789._-/:")
     if not name or not set(path) <= allowed or (colon and not label):
         raise UsageError(
-            f"-t {tag!r}: not an image name", hint="lower case, as [REGISTRY/]NAME[:TAG]"
+            f"{option} {tag!r}: not an image name", hint="lower case, as [REGISTRY/]NAME[:TAG]"
         )

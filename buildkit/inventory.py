@@ -44,6 +44,7 @@ class Item(Record):
     size: int  # bytes on the disk
     used: float  # seconds since 1970: last time that it is known to have been used
     held: bool  # an image that has a name needs it
+    recorded: bool  # a step of a build led to it
     depth: int = 0  # of a layer: how many lie below it
 
 
@@ -77,6 +78,7 @@ def inventory(store: Store) -> list[Item]:
                     used=max(status.st_mtime, uses.used.get(name, 0)),
                     depth=uses.depth.get(name, 0) if kind == LAYERS else 0,
                     held=name in held,
+                    recorded=name in uses.used,
                 )
             )
     return found
@@ -114,29 +116,38 @@ def _held(store: Store) -> set[str]:
     """Names of the blobs and layers that named images need."""
     held: set[str] = set()
     for name, descriptor in named_images(store):
-        held.add(descriptor.digest.hex)
-        try:
-            for manifest in stored_manifests(store, descriptor, name):
-                held.add(manifest.digest.hex)
-                image = stored_image(store, manifest, name)
-                held.add(image.manifest.config.digest.hex)
-                held.update(layer.digest.hex for layer in image.manifest.layers)
-                held.update(chain.hex for chain in chain_ids(image.config.diff_ids))
-                held.update(_records(store, image, name))
-            if canonical_media_type(descriptor.media_type) == INDEX:
-                held.update(_further(store, name))
-        except ImageError:  # verify-store says so; what is left of it is kept
-            continue
+        held.update(needs_of(store, name, descriptor))
     return held
 
 
-def _further(store: Store, name: str) -> Iterator[str]:
-    """What an index needs beside its images: other indexes, attestations."""
-    from buildkit.holdings import named_holding
+def needs_of(store: Store, name: str, descriptor: Descriptor) -> tuple[str, ...]:
+    """Names of the blobs, layers and records that an image with a name needs.
 
-    holding = named_holding(store, name)
-    for descriptor, _ in (*holding.indexes, *holding.further):
-        yield descriptor.digest.hex
+    A layer comes after those that lie below it.
+    """
+    needs = [descriptor.digest.hex]
+    try:
+        for manifest in stored_manifests(store, descriptor, name):
+            needs.append(manifest.digest.hex)
+            image = stored_image(store, manifest, name)
+            needs.append(image.manifest.config.digest.hex)
+            needs.extend(layer.digest.hex for layer in image.manifest.layers)
+            needs.extend(chain.hex for chain in chain_ids(image.config.diff_ids))
+            needs.extend(_records(store, image, name))
+        if canonical_media_type(descriptor.media_type) == INDEX:
+            needs.extend(_further(store, name, descriptor))
+    except ImageError:  # verify-store says so; what is left of it is kept
+        pass
+    return tuple(needs)
+
+
+def _further(store: Store, name: str, descriptor: Descriptor) -> Iterator[str]:
+    """What an index needs beside its images: other indexes, attestations."""
+    from buildkit.holdings import stored_holding
+
+    holding = stored_holding(store, descriptor, name)
+    for needed, _ in (*holding.indexes, *holding.further):
+        yield needed.digest.hex
 
 
 def _records(store: Store, image: Image, name: str) -> Iterator[str]:
@@ -144,7 +155,7 @@ def _records(store: Store, image: Image, name: str) -> Iterator[str]:
     for path in (store.image_name(name), *(blob.path for blob in image.blobs)):
         try:
             record = os.path.basename(place_of(store, identity_of(path)))
-        except OSError:  # a blob that is missing
+        except OSError:  # a blob that is missing, a name that was taken away
             continue
         yield record
         yield f"{record}{MADE}"

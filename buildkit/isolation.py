@@ -56,6 +56,22 @@ def settle_isolation(asked: str, store: Store, *, quiet: bool) -> str:
     return CHROOT if asked == CHROOT else NAMESPACES
 
 
+def refusal_of_namespaces(store: Store) -> BuildError | ContainerError | None:
+    """Why steps would run by chroot alone; None if they have namespaces. By an attempt.
+
+    Afterwards this process is root, as after `settle_isolation`, which raises where this does.
+    """
+    try:
+        refuse_plain_container()
+        become_root()
+        _try_container(store)
+    except (ContainerError, HostError) as error:
+        if os.geteuid() == 0 and holds("SYS_CHROOT"):
+            return error
+        raise HostError(error.message, hint=error.hint) from error
+    return None
+
+
 def _is_known(store: Store) -> bool:
     """Whether a container was started in this store under the same circumstances before."""
     try:

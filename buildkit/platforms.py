@@ -115,6 +115,20 @@ def check_programs(platform: str, here: str) -> None:
             raise BuildError(f"{empty}/probe: {error.strerror}") from error
 
 
+def runnable_platforms(here: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Those whose programs run on this machine (`here`), and those whose do not."""
+    runs: dict[bool, list[str]] = {True: [here], False: []}
+    for architecture in _ELF:
+        platform = f"linux/{architecture}"
+        if parts_of(here)[1] != architecture:
+            try:
+                check_programs(platform, here)
+                runs[True].append(platform)
+            except HostError:
+                runs[False].append(platform)
+    return tuple(runs[True]), tuple(runs[False])
+
+
 def _program(machine: int, big: bool, wide: bool) -> bytes:
     """The header of an ELF program without anything in it: an emulator fails, but it starts."""
     order, size = (">" if big else "<"), (64 if wide else 52)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False
@@ -30,3 +31,8 @@ def complain_of(error: BuildError, *, as_json: bool) -> None:
         return
     text = error.message if error.located else f"pybuild: {error.message}"
     complain(text, error.hint)
+    if os.environ.get("GITHUB_ACTIONS"):
+        from buildkit import github
+
+        if github.is_here():
+            complain(github.annotate(error).rstrip("\n"))

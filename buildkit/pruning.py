@@ -52,7 +52,7 @@ def prune(
     for item in loose:
         if keep_bytes is not None and left <= keep_bytes:
             break
-        _remove(store, item.path)
+        remove_item(store, item.path)
         left -= item.size
         removed.append(item)
     return removed
@@ -76,11 +76,14 @@ def reset(store: Store) -> None:
     # First: without it what is left is no store, whatever happens in the middle.
     os.unlink(f"{store.root}/version")
     for name in os.listdir(store.root):
-        _remove(store, f"{store.root}/{name}")
+        remove_item(store, f"{store.root}/{name}")
 
 
-def _remove(store: Store, path: str) -> None:
-    """Remove a thing; a directory loses its name first: it is there whole or not at all."""
+def remove_item(store: Store, path: str) -> None:
+    """Remove a thing of the store.
+
+    A directory loses its name first: it is there whole or not at all.
+    """
     if not os.path.isdir(path) or os.path.islink(path):
         os.unlink(path)
         return

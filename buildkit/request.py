@@ -19,7 +19,7 @@ from buildkit.isolation import settle_isolation
 from buildkit.named_contexts import NamedContext, read_named_contexts
 from buildkit.outputs import Output
 from buildkit.platforms import docker_architecture, read_platforms
-from buildkit.progress import settle_kind
+from buildkit.progress import View, settle_kind
 from buildkit.run_options import RunOptions, read_run_options
 from buildkit.sbom.options import SbomFile
 from buildkit.shape_options import read_shape
@@ -57,6 +57,7 @@ class Request(Record):
     at: int | None = None  # line that a shell is wanted at; 0: at the end
     shell_on_failure: bool = False
     locks: Locks = Locks()
+    watcher: View | None = None  # sees how the steps go, beside who shows it
 
 
 def read_request(
@@ -69,6 +70,7 @@ def read_request(
     outputs: tuple[Output, ...],
     sboms: tuple[SbomFile, ...],
     epoch: int | None,
+    watcher: View | None = None,
 ) -> Request:
     """Read all options; raises UsageError. Then this process is root (`settle_isolation`)."""
     asked = (*line.platforms, *(f"linux/{docker_architecture(a)}" for a in line.architectures))
@@ -98,6 +100,7 @@ def read_request(
         shell_on_failure=line.on_fail == "shell",
         run=read_run_options(line),
         locks=_read_locks(line, name),
+        watcher=watcher,
         contexts=read_named_contexts(line.build_contexts),
         supplies=read_supplies(line.secrets, line.ssh),
         isolation=settle_isolation(isolation(line), store, quiet=line.quiet),

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 
 from buildkit.errors import BuildError, DiskError, UsageError
+from buildkit.human import size_text
 from buildkit.inventory import KINDS, Item, inventory
 from buildkit.known_mounts import KnownMounts
 from buildkit.printing import complain
@@ -102,6 +103,8 @@ def run_store_command(arguments: list[str]) -> int:
         return _run(command, fields, operands)
     except OptionError as error:
         raise UsageError(error.message, hint=error.hint) from None
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise DiskError(f"{error.filename or 'the store'}: {error.strerror}") from error
 
@@ -132,7 +135,7 @@ def _run(command: str, fields: dict[str, object], operands: list[str]) -> int:
         case "prune":
             lock_alone(store)
             removed = prune(store, unused_s=unused_s, keep_bytes=keep)
-            complain(f"{len(removed)} things removed: {_human(sum(i.size for i in removed))}")
+            complain(f"{len(removed)} things removed: {size_text(sum(i.size for i in removed))}")
         case "reset":
             _reset(store, ask=not fields.get("force"))
         case "verify-store":
@@ -142,7 +145,7 @@ def _run(command: str, fields: dict[str, object], operands: list[str]) -> int:
         case "cache prune":
             lock_alone(store)
             for mount in mounts.prune(tuple(operands), unused_s=unused_s):
-                complain(f"{mount.id}: removed, {_human(mount.size)}")
+                complain(f"{mount.id}: removed, {size_text(mount.size)}")
         case "cache export":
             _with_file(operands, "wb", 1, lambda fd: mounts.export(operands[0], fd))
         case _:
@@ -187,7 +190,7 @@ def _show_use(store: Store, items: list[Item], *, as_json: bool) -> None:
         return
     print(f"{'TYPE':<16} {'COUNT':>7} {'SIZE':>10} {'RECLAIMABLE':>12}")
     for row in rows:
-        sizes = [_human(int(str(row[key]))) for key in ("size", "reclaimable")]
+        sizes = [size_text(int(str(row[key]))) for key in ("size", "reclaimable")]
         print(f"{row['type']:<16} {row['count']:>7} {sizes[0]:>10} {sizes[1]:>12}")
 
 
@@ -203,7 +206,7 @@ def _show_mounts(mounts: KnownMounts, *, as_json: bool) -> None:
     for mount in found:
         used = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(mount.used))
         origin = f" (from {mount.origin})" if mount.origin else ""
-        print(f"{_human(mount.size):>10} {used:<20} {mount.id}{origin}")
+        print(f"{size_text(mount.size):>10} {used:<20} {mount.id}{origin}")
 
 
 def _reset(store: Store, *, ask: bool) -> None:
@@ -240,12 +243,3 @@ def _with_file(
         return
     with open(operands[1], mode) as file:
         function(file.fileno())
-
-
-def _human(count: int) -> str:
-    amount = float(count)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if amount < 1024:
-            return f"{amount:.0f} {unit}" if unit == "B" else f"{amount:.1f} {unit}"
-        amount /= 1024
-    return f"{amount:.1f} TiB"

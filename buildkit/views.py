@@ -87,6 +87,8 @@ def _check(line: CommandLine, containerfile: Containerfile) -> int:
             _print(formats.to_json(containerfile, result))
         case "sarif":
             _print(formats.to_sarif(containerfile, result))
+        case "codeclimate":
+            _print(formats.to_codeclimate(containerfile, result))
         case "github":
             _print(formats.to_github(containerfile, result))
         case _:

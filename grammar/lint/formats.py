@@ -1,8 +1,11 @@
-"""Findings for people and for programs: text, BuildKit's JSON, SARIF, GitHub's annotations."""
+"""Findings for people and for programs: text, BuildKit's JSON, SARIF, GitHub's annotations, Code
+Climate's issues.
+"""
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 from urllib.parse import quote
 
@@ -66,6 +69,34 @@ def to_github(containerfile: Containerfile, result: LintResult) -> str:
         f"::{command} {_properties(containerfile, finding)}::{_data(_message(finding))}\n"
         for finding in result.findings
     )
+
+
+def to_codeclimate(containerfile: Containerfile, result: LintResult) -> str:
+    """What GitLab shows as code quality in a merge request: issues of Code Climate's, as a list.
+
+    An issue keeps its fingerprint when lines are added above it.
+    """
+    seen: dict[str, int] = {}
+    issues: list[Json] = []
+    for finding in result.findings:
+        source = containerfile.source
+        parts = (finding.rule.name, source.name, finding.message, source.slice(finding.span))
+        text = "\0".join(parts)
+        seen[text] = seen.get(text, 0) + 1
+        fingerprint = hashlib.sha256(f"{text}\0{seen[text]}".encode("utf-8", "replace"))
+        issues.append(
+            {
+                "description": _message(finding),
+                "check_name": finding.rule.name,
+                "fingerprint": fingerprint.hexdigest(),
+                "severity": "major" if result.fail else "minor",
+                "location": {
+                    "path": containerfile.source.name,
+                    "lines": {"begin": finding.span.line, "end": finding.span.end_line},
+                },
+            }
+        )
+    return _dump(issues)
 
 
 def _text(containerfile: Containerfile, finding: Finding) -> str:
@@ -184,5 +215,5 @@ def _property(text: str) -> str:
     return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
-def _dump(document: Json) -> str:
+def _dump(document: Json | list[Json]) -> str:
     return json.dumps(document, ensure_ascii=False, indent=2) + "\n"

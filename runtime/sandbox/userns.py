@@ -100,6 +100,15 @@ def refuse_plain_container() -> None:
         )
 
 
+def subordinate_ids(uid: int) -> tuple[int, int] | None:
+    """The first range of user ids (start, count) that subuid(5) grants a user, if it does, and
+    subgid(5) as well.
+    """
+    names = _names(uid)
+    users, groups = _subordinate("/etc/subuid", names), _subordinate("/etc/subgid", names)
+    return None if groups is None else users
+
+
 def _names(uid: int) -> set[str]:
     """What subuid(5) may call a user."""
     import pwd

@@ -194,6 +194,15 @@ def test_iidfile_holds_the_digest_of_the_configuration(pybuild: Pybuild) -> None
     assert (pybuild.work / "id").read_text() == image.manifest["config"]["digest"]
 
 
+def test_a_digest_file_holds_the_digest_of_the_manifest(pybuild: Pybuild) -> None:
+    pybuild.add({"a": ""})
+    for _ in range(2):  # built, and found
+        image = pybuild.build(SIMPLE, "--digest-file", "digest")
+        file = pybuild.work / "digest"
+        assert file.read_text() == image.descriptor["digest"]
+        file.unlink()
+
+
 def test_an_iidfile_that_cannot_be_written_is_status_5(pybuild: Pybuild) -> None:
     pybuild.add({"a": ""})
     ended = pybuild.try_build(SIMPLE, "--iidfile", "/proc/nowhere/id")

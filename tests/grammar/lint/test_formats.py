@@ -1,4 +1,4 @@
-"""The four formats of findings."""
+"""The formats of findings."""
 
 from __future__ import annotations
 
@@ -180,3 +180,23 @@ def test_github_gets_one_escaped_command_for_each_finding() -> None:
         "title=MaintainerDeprecated::Maintainer instruction is deprecated in favor of using label "
         '(LABEL org.opencontainers.image.authors="100%25")\n'
     )
+
+
+def test_gitlab_gets_issues_whose_fingerprints_outlive_lines_above_them() -> None:
+    [issue, other] = json.loads(formats.to_codeclimate(*_linted(TEXT)))[:2]
+    assert issue["location"] == {"path": "Containerfile", "lines": {"begin": 1, "end": 1}}
+    assert (issue["check_name"], issue["severity"]) == ("StageNameCasing", "minor")
+    assert issue["fingerprint"] != other["fingerprint"]
+    [moved] = json.loads(formats.to_codeclimate(*_linted(f"# new\n{TEXT}")))[:1]
+    assert moved["location"]["lines"]["begin"] == 2
+    assert moved["fingerprint"] == issue["fingerprint"]
+
+
+def test_equal_findings_have_fingerprints_of_their_own() -> None:
+    linted = _linted("FROM scratch\nMAINTAINER a\nMAINTAINER a\n")
+    prints = [issue["fingerprint"] for issue in json.loads(formats.to_codeclimate(*linted))]
+    assert len(prints) == len(set(prints)) > 1
+
+
+def test_a_file_without_findings_is_an_empty_list_of_issues() -> None:
+    assert json.loads(formats.to_codeclimate(*_linted("FROM scratch\n"))) == []
