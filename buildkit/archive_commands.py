@@ -38,7 +38,8 @@ usage: pybuild load [-q] [-i FILE] [-t NAME]
 load brings all images of an archive into the store, under the names that it has for them. The
 archive is an OCI layout, docker's, or both, as it is or compressed by gzip, zstd, xz or bzip2, or
 the directory of a layout. What is not what its digests say is refused, and then nothing is
-loaded. save writes images of the store, what they share once; the same images give the same bytes.
+loaded. save writes images of the store by their names or ids (without a name), what they share
+once; the same images give the same bytes.
 convert writes an archive, a layout (oci-layout://DIR[:TAG]) or an image of the store as what
 pybuild -o can write. ARCHIVE:NAME is one image of several.
 
@@ -116,6 +117,8 @@ def run_archive_command(arguments: list[str]) -> int:
     except Cancelled:
         _sweep(store)
         raise
+    except BrokenPipeError:  # who reads what we say has seen enough
+        raise
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
     return 0
@@ -171,6 +174,8 @@ def _say(lines: list[str]) -> None:
     try:
         while left:
             left = left[os.write(1, left) :]
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise DiskError(f"standard output: {error.strerror}") from error
 
@@ -237,19 +242,29 @@ def _save(fields: dict[str, Any], operands: list[str]) -> Callable[[Store], None
     check_output(output, ())
 
     def work(store: Store) -> None:
-        from buildkit.holdings import named_holding
-
         # In whatever order they were named, it is the same archive.
         found: dict[str, Holding] = {}
         for name in operands:
-            holding = named_holding(store, name)
+            holding = _held(store, name)
             digest = str(holding.descriptor.digest)
             names = found[digest].names if digest in found else ()
             found[digest] = holding.replace(names=tuple(sorted({*names, *holding.names})))
-        holdings = sorted(found.values(), key=lambda holding: holding.names)
+        holdings = sorted(
+            found.values(), key=lambda holding: (holding.names, holding.descriptor.digest)
+        )
         _write(store, tuple(holdings), output)
 
     return work
+
+
+def _held(store: Store, word: str) -> Holding:
+    """What a name stands for; or an id, and then without a name, as docker has it."""
+    from buildkit.holdings import named_holding, stored_holding
+    from buildkit.known_images import find_known
+
+    if os.path.exists(store.image_name(word)):
+        return named_holding(store, word)
+    return stored_holding(store, find_known(store, word).descriptor, word)
 
 
 # --- convert

@@ -70,6 +70,10 @@ def main() -> int:
             from buildkit.store_commands import run_store_command
 
             return run_store_command(sys.argv[1:])
+        if sys.argv[1:2] and sys.argv[1] in ARCHIVE_COMMANDS:
+            from buildkit.archive_commands import run_archive_command
+
+            return run_archive_command(sys.argv[1:])
         if sys.argv[1:2] and sys.argv[1] in IMAGE_COMMANDS:
             from buildkit.image_commands import run_image_command
 
@@ -78,10 +82,6 @@ def main() -> int:
             from buildkit.doctor_command import run_doctor
 
             return run_doctor(sys.argv[2:])
-        if sys.argv[1:2] and sys.argv[1] in ARCHIVE_COMMANDS:
-            from buildkit.archive_commands import run_archive_command
-
-            return run_archive_command(sys.argv[1:])
         if sys.argv[1:2] == [SBOM_COMMAND]:
             from buildkit.sbom.command import run_sbom
 

@@ -130,11 +130,11 @@ def named_holding(store: Store, name: str) -> Holding:
         descriptor = named_descriptor(store, name)
     except FileNotFoundError:
         raise ImageError(f"{name}: no image of that name in {store.root}") from None
-    return stored_holding(store, name, descriptor).replace(names=(familiar_name(name),))
+    return stored_holding(store, descriptor, name).replace(names=(familiar_name(name),))
 
 
-def stored_holding(store: Store, name: str, descriptor: Descriptor) -> Holding:
-    """What a descriptor stands for in the store; raises ImageError, which calls it `name`."""
+def stored_holding(store: Store, descriptor: Descriptor, name: str) -> Holding:
+    """What a descriptor stands for, without a name; errors call it `name`. Raises ImageError."""
     return _gather(_Stored(store, name), descriptor, _unexpected)
 
 

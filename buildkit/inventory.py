@@ -145,9 +145,9 @@ def _further(store: Store, name: str, descriptor: Descriptor) -> Iterator[str]:
     """What an index needs beside its images: other indexes, attestations."""
     from buildkit.holdings import stored_holding
 
-    holding = stored_holding(store, name, descriptor)
-    for further, _ in (*holding.indexes, *holding.further):
-        yield further.digest.hex
+    holding = stored_holding(store, descriptor, name)
+    for needed, _ in (*holding.indexes, *holding.further):
+        yield needed.digest.hex
 
 
 def _records(store: Store, image: Image, name: str) -> Iterator[str]:

@@ -15,6 +15,7 @@ import pytest
 from tests.buildkit.archived import (
     FULL_NAME,
     REF_NAME,
+    blobs_in,
     check_archive,
     engine,
     layout,
@@ -155,13 +156,36 @@ def test_an_image_for_several_platforms_is_whole_but_for_docker(pybuild: Pybuild
     assert config["architecture"] == machine
 
 
+def test_an_id_is_saved_without_a_name(two: Pybuild) -> None:
+    ids = two.run("images", "-q", "--no-trunc").stdout.split()
+    assert len(ids) == 2
+    for kind in ("oci", "docker"):
+        assert two.run("save", "--format", kind, "-o", "s.tar", *ids).status == 0
+        loaded = two.run("load", "-i", "s.tar")
+        assert sorted(loaded.stdout.splitlines()) == sorted(f"Loaded image ID: {i}" for i in ids)
+    ended = two.run("save", "-o", "s.tar", ids[0][:19], "me/app:v2")
+    assert ended.status == 0, ended.stderr
+    assert "me/app:v2" in two.run("load", "-i", "s.tar").stdout
+
+
+def test_an_index_that_was_loaded_goes_with_its_last_name(pybuild: Pybuild) -> None:
+    name = {FULL_NAME: "docker.io/library/app:v1"}
+    put(pybuild, "a.tar", platforms({"linux/amd64": "1", "linux/arm64": "2"}, annotations=name))
+    assert pybuild.run("load", "-i", "a.tar").status == 0
+    assert pybuild.run("tag", "app:v1", "other").status == 0
+    assert pybuild.run("rmi", "app:v1").status == 0
+    assert pybuild.run("save", "-o", "b.tar", "other").status == 0
+    assert pybuild.run("rmi", "other").status == 0
+    assert blobs_in(pybuild) == set()
+
+
 # --- what is wrong
 
 
 @pytest.mark.parametrize(
     ("arguments", "status", "message"),
     [
-        (["app:v1", "missing"], 1, "missing: no image of that name in "),
+        (["app:v1", "missing"], 1, "missing: no image of that name or id in "),
         ([], 2, "no image named"),
         (["--format=zip", "app:v1"], 2, "--format 'zip': hybrid, oci, docker, oci-dir"),
         (["--format=oci-dir", "app:v1"], 2, "-o DIRECTORY expected"),
