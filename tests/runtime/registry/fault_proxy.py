@@ -15,6 +15,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from email.message import Message
 
 
 @dataclass
@@ -25,6 +26,16 @@ class Answer:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
     reason: str = ""
+
+
+@dataclass
+class Asked:
+    """A request as it was noted."""
+
+    method: str
+    path: str
+    headers: Message
+    client: tuple[str, int]
 
 
 Act = Callable[["Exchange"], None]
@@ -60,7 +71,8 @@ class Exchange(http.server.BaseHTTPRequestHandler):
         self.method = self.command
         proxy = self.server.proxy
         with proxy.lock:
-            proxy.requests.append(self)
+            asked = Asked(self.method, self.path, self.headers, self.client_address)
+            proxy.requests.append(asked)
             rule = next((rule for rule in proxy.rules if rule.fits(self)), None)
         if rule is None:
             self.answer(self.forward())
@@ -140,7 +152,7 @@ class FaultProxy:
     host: str = ""
     upstream: str = ""
     rules: list[Rule] = field(default_factory=list)
-    requests: list[Exchange] = field(default_factory=list)
+    requests: list[Asked] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     over: threading.Event = field(default_factory=threading.Event)
 

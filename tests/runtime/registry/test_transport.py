@@ -189,7 +189,7 @@ def test_connections_are_kept(transport: Transport, proxy: FaultProxy) -> None:
     proxy.on(status(200, b"{}"), times=0)
     for _ in range(3):
         get(transport)
-    assert len({one.client_address for one in proxy.requests}) == 1
+    assert len({one.client for one in proxy.requests}) == 1
 
 
 def test_cookies_are_not(transport: Transport, proxy: FaultProxy) -> None:
