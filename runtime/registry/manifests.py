@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from runtime.registry.wire import Settings
 
 TYPES = (MANIFEST, INDEX, docker(MANIFEST), docker(INDEX))
-_ACCEPT = {"Accept": ", ".join(TYPES)}
+ACCEPT = {"Accept": ", ".join(TYPES)}
 _SCHEMA_1 = "application/vnd.docker.distribution.manifest.v1+"
 
 
@@ -53,7 +53,7 @@ def resolve(
     """
     with Transport(reference, credentials=credentials, settings=settings) as transport:
         url = transport.url(f"manifests/{reference.target}")
-        answer = transport.request("HEAD", url, accept=(200, 405, 501), headers=_ACCEPT)
+        answer = transport.request("HEAD", url, accept=(200, 405, 501), headers=ACCEPT)
         found = _of_head(answer) if answer.status_code == 200 else None
         if found is None:
             return fetch_document(transport, reference.target).descriptor
@@ -125,7 +125,7 @@ def _content_type(response: requests.Response) -> str:
 def _fetch(transport: Transport, target: str, expected: Descriptor | None) -> Document:
     url = transport.url(f"manifests/{target}")
     where = f"GET {shown(url)}"
-    with transport.ask("GET", url, accept=(200,), headers=_ACCEPT, stream=True) as response:
+    with transport.ask("GET", url, accept=(200,), headers=ACCEPT, stream=True) as response:
         refuse_encoding(response)
         promised = content_length(response)
         content = _read(response, where, promised)

@@ -13,7 +13,16 @@ from runtime.oci.reader import parse_json
 from runtime.registry.authorization import Authorizer
 from runtime.registry.credentials import find_credentials, printable
 from runtime.registry.retrying import PASSING, retry_after_s, retrying
-from runtime.registry.wire import PassingError, Settings, Wire, finish, joined, origin_of, shown
+from runtime.registry.wire import (
+    PassingError,
+    RefusedError,
+    Settings,
+    Wire,
+    finish,
+    joined,
+    origin_of,
+    shown,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -157,7 +166,9 @@ class Transport:
             passing = PassingError(message, hint=self._hint(status))
             passing.after_s = retry_after_s(response.headers.get("Retry-After", ""))
             return passing
-        return RegistryError(message, hint=self._hint(status))
+        refused = RefusedError(message, hint=self._hint(status))
+        refused.code = status
+        return refused
 
     def _hint(self, status: int) -> str | None:
         if status in (401, 403):

@@ -30,9 +30,18 @@ from runtime.registry.reference import is_loopback
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
-    from typing import IO
+    from typing import Protocol
 
-    Body = IO[bytes] | bytes | None
+    class SeekableBody(Protocol):
+        """What is sent, perhaps more than once."""
+
+        def read(self, size: int = -1, /) -> bytes: ...
+        def seek(self, position: int, /) -> int: ...
+        def tell(self) -> int: ...
+        def __len__(self) -> int: ...
+        def __iter__(self) -> Iterator[bytes]: ...
+
+    Body = SeekableBody | bytes | None
 
 AT_ONCE = 4  # transfers to or from one registry
 _REDIRECTS = 10
@@ -46,6 +55,12 @@ class PassingError(RegistryError):
     """What may be better at the next try."""
 
     after_s: float = 0  # that the server wants us to wait
+
+
+class RefusedError(RegistryError):
+    """What the registry will say the next time as well."""
+
+    code: int  # the status of its answer
 
 
 class Settings(Record):

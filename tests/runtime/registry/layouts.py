@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,9 +47,7 @@ class Layout:
 
     def layer(self, name: str, size: int = 1000, compression: str = "gzip") -> tuple[Table, str]:
         """A layer with one file that does not compress; its descriptor and its diff_id."""
-        seed = int.from_bytes(name.encode(), "big")
-        content = seed.to_bytes(64, "big") + _noise(seed, size)
-        tar = tar_of([file(name, content)])
+        tar = tar_of([file(name, random.Random(name).randbytes(size))])
         blob = compressed(tar, compression)
         return self.add(blob, f"{OCI}.layer.v1.tar{_LAYER[compression]}"), digest_of(tar)
 
@@ -125,12 +125,4 @@ def descriptor(table: Table) -> Descriptor:
 
 def layers_of(layout: Layout, table: Table) -> Sequence[str]:
     """The digests of a manifest's layers."""
-    import json
-
     return [one["digest"] for one in json.loads(layout.blobs[table["digest"]])["layers"]]
-
-
-def _noise(seed: int, size: int) -> bytes:
-    import random
-
-    return random.Random(seed).randbytes(size)
