@@ -14,7 +14,7 @@ from runtime.oci.image import docker_media_type as docker
 from runtime.oci.reader import MAX_DOCUMENT, parse_json
 from runtime.record import Record
 from runtime.registry.retrying import retrying
-from runtime.registry.transport import DEFAULT_SETTINGS, Transport
+from runtime.registry.transport import DEFAULT_SETTINGS, PUSH, Transport
 from runtime.registry.wire import PassingError, pieces, shown
 
 TYPE_CHECKING = False
@@ -77,6 +77,32 @@ def fetch_document(
         return retrying(fetch, transport.settings.pause)
     except WrongDigestError:
         return retrying(fetch, transport.settings.pause)  # once
+
+
+def put_manifest(transport: Transport, document: Document, target: str) -> requests.Response:
+    """Put a manifest or an index under a tag or its digest; raises RegistryError."""
+    url = transport.url(f"manifests/{target}")
+    answer = transport.request(
+        "PUT",
+        url,
+        accept=(200, 201, 202),
+        headers={"Content-Type": document.descriptor.media_type},
+        body=document.content,
+        actions=PUSH,
+    )
+    said = answer.headers.get("Docker-Content-Digest", "")
+    if said.startswith("sha256:") and said != document.descriptor.digest:
+        expected = document.descriptor.digest
+        raise RegistryError(f"PUT {shown(url)}: the registry took {expected} for {said}")
+    return answer
+
+
+def read_document(transport: Transport, url: str) -> tuple[bytes, str]:
+    """A JSON document of the registry that is no manifest, and where the next page is, if any."""
+    with transport.ask("GET", url, accept=(200,), stream=True) as response:
+        refuse_encoding(response)
+        content = _read(response, f"GET {shown(url)}", content_length(response))
+        return content, response.links.get("next", {}).get("url", "")
 
 
 def document_of(content: bytes, where: str) -> Document:

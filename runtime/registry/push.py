@@ -5,23 +5,21 @@ Where the bytes are is the caller's to say: in the store, in an archive, in a la
 
 from __future__ import annotations
 
-from runtime.errors import ImageError, RegistryError, UsageError
+from runtime.errors import ImageError, UsageError
 from runtime.image.blob import BlobRange
 from runtime.oci.digest import digest_of
 from runtime.oci.image import INDEX, Descriptor, Manifest
 from runtime.oci.image import canonical_media_type as canonical
 from runtime.oci.reader import MAX_DOCUMENT, member, parse_json
 from runtime.registry.blob_upload import BlobUpload
-from runtime.registry.manifests import ACCEPT, Document, document_of
+from runtime.registry.manifests import ACCEPT, Document, document_of, put_manifest
+from runtime.registry.referrers import record_referrer
 from runtime.registry.transfers import Progress, Stop, at_once
 from runtime.registry.transport import DEFAULT_SETTINGS, PUSH, Transport
-from runtime.registry.wire import shown
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-
-    import requests
 
     from runtime.oci.digest import Digest
     from runtime.registry.credentials import Credentials
@@ -73,24 +71,6 @@ def in_store(store: Store) -> Source:
     return find
 
 
-def put_manifest(transport: Transport, document: Document, target: str) -> requests.Response:
-    """Put a manifest or an index under a tag or its digest; raises RegistryError."""
-    url = transport.url(f"manifests/{target}")
-    answer = transport.request(
-        "PUT",
-        url,
-        accept=(200, 201, 202),
-        headers={"Content-Type": document.descriptor.media_type},
-        body=document.content,
-        actions=PUSH,
-    )
-    said = answer.headers.get("Docker-Content-Digest", "")
-    if said.startswith("sha256:") and said != document.descriptor.digest:
-        expected = document.descriptor.digest
-        raise RegistryError(f"PUT {shown(url)}: the registry took {expected} for {said}")
-    return answer
-
-
 class _Push:
     def __init__(
         self,
@@ -115,9 +95,13 @@ class _Push:
         reference = self._transport.reference
         for digest, document in self._documents.items():
             if digest != top.digest:
-                put_manifest(self._transport, document, digest)
-        target = reference.tag or top.digest
-        put_manifest(self._transport, self._documents[top.digest], target)
+                self._put(document, digest)
+        self._put(self._documents[top.digest], reference.tag or top.digest)
+
+    def _put(self, document: Document, target: str) -> None:
+        answer = put_manifest(self._transport, document, target)
+        if "OCI-Subject" not in answer.headers:
+            record_referrer(self._transport, document)
 
     def _collect(self, descriptor: Descriptor, depth: int) -> None:
         """Find out what there is to push."""

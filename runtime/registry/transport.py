@@ -81,8 +81,12 @@ class Transport:
             where = f"{response.request.method} {shown(response.url)}"
             raise RegistryError(f"{where}: {response.status_code} without a Location")
         found = joined(response.url, location)
-        self._wire.check(found)
+        self.check(found)
         return found
+
+    def check(self, url: str) -> None:
+        """Raise RegistryError for where a registry must not send us."""
+        self._wire.check(url)
 
     def request(
         self,

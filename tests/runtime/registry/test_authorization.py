@@ -194,7 +194,7 @@ def test_a_registry_elsewhere_sends_no_credentials_to_this_machine(clock: Clock)
     with Transport(parse_reference("registry.example/app"), settings=clock.settings) as transport:
         for url in ("http://127.0.0.1/token", "https://localhost:8443/token"):
             with pytest.raises(RegistryError, match=r"is not encrypted|is on this machine"):
-                transport._wire.check(url)
+                transport.check(url)
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
