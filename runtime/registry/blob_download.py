@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     import requests
 
     from runtime.oci.image import Descriptor
-    from runtime.registry.transfers import Stop
     from runtime.registry.transport import Transport
     from runtime.store.store import Store
 
 _CHUNK = 1 << 20
-_MOST_TRIES = 100  # though each brings something
+PROGRESS = 1 << 20  # bytes that make it worth to begin counting tries anew
+_MOST_TRIES = 100
 
 
 class BlobDownload:
@@ -38,14 +38,13 @@ class BlobDownload:
         store: Store,
         descriptor: Descriptor,
         show: Callable[[int], None],
-        stop: Stop,
     ) -> None:
         """`show` is told how many bytes are there."""
         self._transport = transport
         self._store = store
         self._descriptor = descriptor
         self._show = show
-        self._stop = stop
+        self._stop = transport.stop
         self._url = transport.url(f"blobs/{descriptor.digest}")
         self._part = f"{store.root}/downloads/{descriptor.digest.hex}.part"
         self._hash = hashlib.sha256()
@@ -81,7 +80,7 @@ class BlobDownload:
         self._show(self._have)
 
     def _try_all(self, fd: int) -> None:
-        patience = Patience(self._transport.settings.pause)
+        patience = Patience(self._transport.pause)
         furthest = self._have
         was_wrong = False
         for _ in range(_MOST_TRIES):
@@ -97,7 +96,7 @@ class BlobDownload:
                 was_wrong = True
                 self._start_again(fd)
             except PassingError as error:
-                if self._have > furthest:
+                if self._have >= furthest + PROGRESS:
                     furthest = self._have
                     patience.begin_anew()
                 patience.wait(error)

@@ -24,13 +24,14 @@ if TYPE_CHECKING:
 
     from runtime.image.blob import BlobRange
     from runtime.oci.image import Descriptor
-    from runtime.registry.transfers import Stop
+    from runtime.registry.stop import Stop
     from runtime.registry.transport import Transport
 
 _PIECE = 16 << 20  # bytes, unless the registry wants more
 _BLOCK = 1 << 16
 _BYTES = {"Content-Type": "application/octet-stream"}
-_MOST_TRIES = 100  # though each brings something
+PROGRESS = 1 << 20  # bytes that make it worth to begin counting tries anew
+_MOST_TRIES = 100
 
 
 class BlobUpload:
@@ -42,7 +43,6 @@ class BlobUpload:
         descriptor: Descriptor,
         blob: BlobRange | None,
         show: Callable[[int], None],
-        stop: Stop,
         *,
         mount_from: str = "",
     ) -> None:
@@ -51,7 +51,7 @@ class BlobUpload:
         self._descriptor = descriptor
         self._blob = blob
         self._show = show
-        self._stop = stop
+        self._stop = transport.stop
         self._mount_from = mount_from
         self._location = ""  # of the upload that is going on
         self._sent = 0  # bytes that the registry has
@@ -88,7 +88,7 @@ class BlobUpload:
         blob = self._blob
         if blob is None:
             raise self._missing()
-        patience = Patience(self._transport.settings.pause)
+        patience = Patience(self._transport.pause)
         furthest = 0
         for _ in range(_MOST_TRIES):
             try:
@@ -102,7 +102,7 @@ class BlobUpload:
                 if self._is_there():  # and only the answer was lost
                     return
                 self._look_how_far()
-                if self._sent > furthest:
+                if self._sent >= furthest + PROGRESS:
                     furthest = self._sent
                     patience.begin_anew()
         raise RegistryError(f"{shown(self._location)}: not complete after {_MOST_TRIES} tries")

@@ -74,9 +74,9 @@ def fetch_document(
         return _fetch(transport, target, expected)
 
     try:
-        return retrying(fetch, transport.settings.pause)
+        return retrying(fetch, transport.pause)
     except WrongDigestError:
-        return retrying(fetch, transport.settings.pause)  # once
+        return retrying(fetch, transport.pause)  # once
 
 
 def put_manifest(transport: Transport, document: Document, target: str) -> requests.Response:

@@ -16,7 +16,7 @@ from runtime.oci.platform import platform_text
 from runtime.oci.reader import MAX_DOCUMENT
 from runtime.registry.blob_download import BlobDownload
 from runtime.registry.manifests import Document, document_of, fetch_document
-from runtime.registry.transfers import Progress, Stop, at_once
+from runtime.registry.transfers import Progress, at_once
 from runtime.registry.transport import DEFAULT_SETTINGS, Transport
 from runtime.store.known import trust
 from runtime.store.workspace import Workspace
@@ -130,13 +130,13 @@ class _Pull:
         missing = [
             one for digest, one in wanted.items() if not os.path.exists(self._store.blob(digest))
         ]
-        stop = Stop()
+        stop = self._transport.stop
         progress = Progress(self._count, sum(one.size for one in missing))
 
         def job(descriptor: Descriptor) -> Callable[[], None]:
             def do() -> None:
                 try:
-                    self._fetch_blob(descriptor, progress, stop)
+                    self._fetch_blob(descriptor, progress)
                     if descriptor is manifest.config:
                         self._check_config(manifest)
                 except BaseException:
@@ -150,11 +150,11 @@ class _Pull:
             self._sync()
         self._check_config(manifest)
 
-    def _fetch_blob(self, descriptor: Descriptor, progress: Progress, stop: Stop) -> None:
+    def _fetch_blob(self, descriptor: Descriptor, progress: Progress) -> None:
         def show(size: int) -> None:
             progress.set(descriptor.digest, size)
 
-        BlobDownload(self._transport, self._store, descriptor, show, stop).run()
+        BlobDownload(self._transport, self._store, descriptor, show).run()
         if canonical(descriptor.media_type) != CONFIG:
             trust(self._store, self._store.blob(descriptor.digest))
 

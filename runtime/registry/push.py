@@ -14,7 +14,7 @@ from runtime.oci.reader import MAX_DOCUMENT, member, parse_json
 from runtime.registry.blob_upload import BlobUpload
 from runtime.registry.manifests import ACCEPT, Document, document_of, put_manifest
 from runtime.registry.referrers import record_referrer
-from runtime.registry.transfers import Progress, Stop, at_once
+from runtime.registry.transfers import Progress, at_once
 from runtime.registry.transport import DEFAULT_SETTINGS, PUSH, Transport
 
 TYPE_CHECKING = False
@@ -43,18 +43,20 @@ def push(
     settings: Settings = DEFAULT_SETTINGS,
     count: Count | None = None,
     mount_from: Mapping[Digest, Reference] = _NOTHING,
+    tags: tuple[str, ...] = (),
 ) -> None:
     """Push a manifest or an index with all that it needs; a tag is moved when all is there.
 
     `source` says where blobs are; what it does not know the registry must have. `mount_from`
     names repositories that are known to have a blob: those of the same registry are made use of.
+    `tags` are more tags that the image gets.
     Threads are at work until it returns, so whoever forks does this in a child. Raises
     RegistryError, ImageError or UsageError.
     """
     if reference.digest not in (None, descriptor.digest):
         raise UsageError(f"{reference}: the image has the digest {descriptor.digest}")
     with Transport(reference, credentials=credentials, settings=settings) as transport:
-        _Push(transport, source, count, mount_from).run(descriptor)
+        _Push(transport, source, count, mount_from).run(descriptor, tags)
 
 
 def in_store(store: Store) -> Source:
@@ -87,7 +89,7 @@ class _Push:
         self._blobs: dict[Digest, Descriptor] = {}
         self._elsewhere: dict[Digest, Descriptor] = {}  # manifests that only the registry has
 
-    def run(self, top: Descriptor) -> None:
+    def run(self, top: Descriptor, tags: tuple[str, ...]) -> None:
         self._collect(top, 0)
         for descriptor in self._elsewhere.values():
             self._check_elsewhere(descriptor)
@@ -96,7 +98,8 @@ class _Push:
         for digest, document in self._documents.items():
             if digest != top.digest:
                 self._put(document, digest)
-        self._put(self._documents[top.digest], reference.tag or top.digest)
+        for target in dict.fromkeys((reference.tag or top.digest, *tags)):
+            self._put(self._documents[top.digest], target)
 
     def _put(self, document: Document, target: str) -> None:
         answer = put_manifest(self._transport, document, target)
@@ -162,12 +165,12 @@ class _Push:
             )
 
     def _send_blobs(self) -> None:
-        stop = Stop()
         blobs = sorted(self._blobs.values(), key=lambda one: -one.size)
         progress = Progress(self._count, sum(one.size for one in blobs))
-        at_once([self._job(descriptor, progress, stop) for descriptor in blobs], stop)
+        jobs = [self._job(descriptor, progress) for descriptor in blobs]
+        at_once(jobs, self._transport.stop)
 
-    def _job(self, descriptor: Descriptor, progress: Progress, stop: Stop) -> Callable[[], None]:
+    def _job(self, descriptor: Descriptor, progress: Progress) -> Callable[[], None]:
         found = self._source(descriptor.digest)
         if found is not None and found.size != descriptor.size:
             raise ImageError(
@@ -185,9 +188,9 @@ class _Push:
 
         def do() -> None:
             try:
-                BlobUpload(self._transport, descriptor, found, show, stop, mount_from=mount).run()
+                BlobUpload(self._transport, descriptor, found, show, mount_from=mount).run()
             except BaseException:
-                stop.set()
+                self._transport.stop.set()
                 raise
 
         return do

@@ -169,7 +169,7 @@ def _listed(transport: Transport, subject: Digest) -> list[Mapping[str, Any]] | 
         try:
             content, link = retrying(
                 lambda url=url: read_document(transport, url),  # type: ignore[misc]
-                transport.settings.pause,
+                transport.pause,
             )
         except RefusedError as error:
             if error.code == 404 and not tables:

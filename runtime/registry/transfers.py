@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from threading import Event, Lock
+from threading import Lock
 
-from runtime.errors import RegistryError
+from runtime.registry.stop import StoppedError
 from runtime.registry.wire import AT_ONCE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from runtime.registry.stop import Stop
+
     Count = Callable[[int, int], None]  # bytes that are done, of how many
-
-
-class StoppedError(RegistryError):
-    """Another transfer failed; that one is reported."""
 
 
 class Progress:
@@ -33,22 +31,6 @@ class Progress:
             with self._lock:
                 self._done[name] = size
                 self._count(sum(self._done.values()), self._total)
-
-
-class Stop:
-    """Told by whoever fails, asked by everybody between two pieces."""
-
-    def __init__(self) -> None:
-        self._event = Event()
-
-    def set(self) -> None:
-        """Let all stop."""
-        self._event.set()
-
-    def check(self) -> None:
-        """Raise StoppedError if it was set."""
-        if self._event.is_set():
-            raise StoppedError("stopped")
 
 
 def at_once(jobs: Sequence[Callable[[], None]], stop: Stop) -> None:

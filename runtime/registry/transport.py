@@ -13,6 +13,7 @@ from runtime.oci.reader import parse_json
 from runtime.registry.authorization import Authorizer
 from runtime.registry.credentials import find_credentials, printable
 from runtime.registry.retrying import PASSING, retry_after_s, retrying
+from runtime.registry.stop import Stop
 from runtime.registry.wire import (
     PassingError,
     RefusedError,
@@ -55,11 +56,12 @@ class Transport:
         """Without credentials those of the user's files are taken, when the registry asks."""
         self.reference = reference
         self.settings = settings
+        self.stop = Stop()  # of what goes on in all threads
         self._wire = Wire(reference.base_url, settings)
         self._authorizer = Authorizer(
             self._wire,
             lambda: credentials if credentials is not None else find_credentials(reference),
-            settings.pause,
+            self.pause,
         )
         self._told: set[str] = set()
         self._lock = Lock()
@@ -69,6 +71,13 @@ class Transport:
 
     def __exit__(self, *_: object) -> None:
         self._wire.close()
+
+    def pause(self, seconds: float) -> None:
+        """Wait before another try; raises StoppedError if there is to be none."""
+        if self.settings.pause is not None:
+            self.settings.pause(seconds)
+        else:
+            self.stop.sleep(seconds)
 
     def url(self, path: str) -> str:
         """A URL of the repository, of what comes after its name."""
@@ -117,7 +126,7 @@ class Transport:
                 body=body,
                 stream=stream,
             ),
-            self.settings.pause,
+            self.pause,
         )
 
     def ask(

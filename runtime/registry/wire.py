@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 AT_ONCE = 4  # transfers to or from one registry
 _REDIRECTS = 10
 _CHUNK = 1 << 18  # bytes
+_WINDOW_S = 60
+_SLOWEST = 1000  # bytes in a second, in the middle of that time
 _LONGEST_ERROR = 1 << 16  # bytes of a body that says what went wrong
 _ANY_METHOD = (307, 308)
 _READING = (301, 302, 303, 307, 308)
@@ -68,7 +70,7 @@ class Settings(Record):
 
     connect_timeout_s: float = 30
     read_timeout_s: float = 60  # without a byte
-    pause: Callable[[float], None] = time.sleep  # between tries
+    pause: Callable[[float], None] | None = None  # between tries; None: sleep
     tell: Callable[[str], None] | None = None  # of the registry's warnings, each once
 
 
@@ -184,8 +186,19 @@ class Wire:
 def pieces(response: requests.Response) -> Iterator[bytes]:
     """The body as it came; raises PassingError where it breaks off."""
     where = f"{response.request.method} {shown(response.url)}"
+    # read1 does not wait for a whole piece. It came with urllib3 2.2; before, trickles go unseen.
+    read = getattr(response.raw, "read1", response.raw.read)
+    have, since = 0, time.monotonic()
     try:
-        yield from response.raw.stream(_CHUNK, decode_content=False)
+        while piece := read(_CHUNK, decode_content=False):
+            yield piece
+            have += len(piece)
+            now = time.monotonic()
+            if now - since >= _WINDOW_S:
+                if have < _SLOWEST * _WINDOW_S:
+                    message = f"{where}: the answer trickles: {have} bytes in {_WINDOW_S} seconds"
+                    raise PassingError(message)
+                have, since = 0, now
     except (requests.exceptions.BaseHTTPError, OSError) as error:  # type: ignore[attr-defined]
         raise PassingError(f"{where}: the answer broke off: {_reason(error)}") from error
 

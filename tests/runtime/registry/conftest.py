@@ -9,7 +9,12 @@ import pytest
 
 from runtime.registry.wire import Settings
 from tests.runtime.registry.fault_proxy import FaultProxy, running_proxy
-from tests.runtime.registry.registries import Registry, password_settings, running_registry
+from tests.runtime.registry.registries import (
+    PROGRAM,
+    Registry,
+    password_settings,
+    running_registry,
+)
 from tests.runtime.registry.token_server import TokenServer, running_token_server
 from tests.support import which
 
@@ -31,7 +36,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """An open registry."""
-    _need("docker-registry")
+    if not PROGRAM:
+        pytest.skip("docker-registry is not installed")
     with running_registry(tmp_path_factory.mktemp("open") / "registry") as running:
         yield running
 
@@ -39,7 +45,8 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
 @pytest.fixture(scope="session")
 def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry that asks for a password."""
-    _need("docker-registry")
+    if not PROGRAM:
+        pytest.skip("docker-registry is not installed")
     place = tmp_path_factory.mktemp("password")
     with running_registry(place / "registry", **password_settings(place)) as running:
         yield running
@@ -48,7 +55,8 @@ def closed_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Regist
 @pytest.fixture
 def tokens(tmp_path: Path) -> Iterator[TokenServer]:
     """A server of tokens."""
-    _need("openssl")
+    if not which("openssl"):
+        pytest.skip("openssl is not installed")
     with running_token_server(tmp_path / "tokens") as running:
         yield running
 
@@ -56,7 +64,8 @@ def tokens(tmp_path: Path) -> Iterator[TokenServer]:
 @pytest.fixture
 def token_registry(tokens: TokenServer, tmp_path: Path) -> Iterator[Registry]:
     """A registry that asks for tokens of that server."""
-    _need("docker-registry")
+    if not PROGRAM:
+        pytest.skip("docker-registry is not installed")
     with running_registry(tmp_path / "registry", **tokens.settings) as running:
         yield running
 
@@ -93,8 +102,3 @@ class Clock:
 def clock() -> Clock:
     """Settings under which no test waits."""
     return Clock()
-
-
-def _need(program: str) -> None:
-    if not which(program):
-        pytest.skip(f"{program} is not installed")

@@ -65,6 +65,7 @@ class Exchange(http.server.BaseHTTPRequestHandler):
 
     server: _Server
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def handle_any(self) -> None:
         """Note it, then do what the script says."""

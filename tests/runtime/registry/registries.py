@@ -15,6 +15,7 @@ from runtime.registry.credentials import Credentials
 from runtime.registry.reference import Reference, parse_reference
 from tests.support import Result, run, wait_for, which
 
+PROGRAM = which("docker-registry") or which("registry")  # Debian's name, and Fedora's
 USER, PASSWORD = "alice", "correct horse: battery"
 ALICE = Credentials(username=USER, password=PASSWORD)
 # `htpasswd -nbB alice 'correct horse: battery'`: the registry takes bcrypt only.
@@ -69,7 +70,7 @@ def running_registry(root: Path, **settings: str) -> Iterator[Registry]:
     log = root / "log"
     with open(log, "wb") as errors:
         process = subprocess.Popen(
-            [which("docker-registry"), "serve", str(config)],
+            [PROGRAM, "serve", str(config)],
             stdin=subprocess.DEVNULL,
             stdout=errors,
             stderr=errors,

@@ -29,7 +29,6 @@ def start_upload(reference: Reference, clock: Clock, credentials: Credentials | 
         transport.request("DELETE", transport.location(answer), accept=(204,), actions=DELETE)
 
 
-@pytest.mark.needs_program("docker-registry")
 def test_a_registry_that_asks_for_a_password_gets_it(
     closed_registry: Registry, clock: Clock
 ) -> None:

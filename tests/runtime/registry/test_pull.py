@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 
@@ -19,6 +20,7 @@ from runtime.store.store import Store
 from tests.runtime.registry.conftest import Clock
 from tests.runtime.registry.fault_proxy import (
     Answer,
+    Exchange,
     FaultProxy,
     changed,
     cut_answer,
@@ -476,6 +478,27 @@ def test_an_answer_that_is_not_what_was_asked_for_is_named(
             pull(kept, parse_reference(f"{faults.host}/app"), settings=clock.settings)
 
 
+def test_an_answer_that_trickles_is_given_up(
+    proxy: FaultProxy,
+    layout: Layout,
+    image: Table,
+    kept: Store,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = [0.0]
+
+    def monotonic() -> float:
+        now[0] += 61
+        return now[0]
+
+    serve(proxy, layout, image)
+    monkeypatch.setattr("runtime.registry.wire.time.monotonic", monotonic)
+    monkeypatch.setattr("runtime.registry.wire._SLOWEST", 1 << 40)
+    with pytest.raises(RegistryError, match=r"the answer trickles: \d+ bytes in 60 seconds"):
+        pull(kept, parse_reference(f"{proxy.host}/app"), settings=clock.settings)
+
+
 def test_a_wrong_word_about_the_digest_is_not_believed(
     proxy: FaultProxy, layout: Layout, image: Table, kept: Store, clock: Clock
 ) -> None:
@@ -488,6 +511,30 @@ def test_a_wrong_word_about_the_digest_is_not_believed(
         pinned = reference.at(Digest.parse(image["digest"]))
         with pytest.raises(RegistryError, match="the registry calls it sha256:0000"):
             resolve(pinned, settings=clock.settings)
+
+
+def test_one_failure_ends_the_waiting_of_others(
+    proxy: FaultProxy, layout: Layout, image: Table, kept: Store
+) -> None:
+    serve(proxy, layout, image)
+    large, small = layers_of(layout, image)
+    waits = Event()
+    with running_proxy(proxy.host) as faults:
+
+        def wait_long(exchange: Exchange) -> None:
+            status(503, Retry_After="100")(exchange)
+            waits.set()
+
+        def fail(exchange: Exchange) -> None:
+            waits.wait()
+            status(404)(exchange)
+
+        faults.on(wait_long, path=large)
+        faults.on(fail, path=small)
+        # Nobody asks for the large one again: who waited for that was told to stop.
+        with pytest.raises(RegistryError, match=f"{small}: 404"):
+            pull(kept, parse_reference(f"{faults.host}/app"))
+        assert len(faults.asked(path=large)) == 1
 
 
 def test_a_layer_elsewhere_is_fetched_without_credentials(

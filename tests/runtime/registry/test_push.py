@@ -44,7 +44,6 @@ from tests.runtime.registry.registries import ALICE, Registry, skopeo
 from tests.runtime.registry.token_server import TokenServer
 from tests.support import to_json
 
-pytestmark = pytest.mark.needs_program("docker-registry")
 UPLOADS = "/blobs/uploads/"
 SIZE = 300_000
 
@@ -313,6 +312,15 @@ def test_nothing_is_mounted_from_another_registry(
     }
     send(image, parse_reference(f"{faults.host}/{repository}:v1"), mount_from=known)
     assert faults.asked("POST", "mount=") == []
+
+
+def test_an_image_may_get_several_tags(
+    registry: Registry, faults: FaultProxy, image: Table, send: Pusher, repository: str
+) -> None:
+    send(image, parse_reference(f"{faults.host}/{repository}:v1"), tags=("v1", "latest"))
+    for tag in ("v1", "latest"):
+        assert registry.tag(repository, tag) == image["digest"]
+    assert len(faults.asked("PUT", "/manifests/")) == 2
 
 
 # --- what is not here -------------------------------------------------------------------------

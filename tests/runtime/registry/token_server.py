@@ -80,6 +80,7 @@ def _encoded(content: str | bytes) -> str:
 class _Handler(http.server.BaseHTTPRequestHandler):
     server: _Server
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
 
     def do_GET(self) -> None:
         asked = parse_qs(urlsplit(self.path).query)
