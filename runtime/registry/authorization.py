@@ -17,7 +17,14 @@ from runtime.record import Record
 from runtime.registry.challenge import Challenge, parse_challenges
 from runtime.registry.reference import is_loopback
 from runtime.registry.retrying import PASSING, retry_after_s, retrying
-from runtime.registry.wire import Authorization, PassingError, finish, origin_of, shown
+from runtime.registry.wire import (
+    Authorization,
+    PassingError,
+    RefusedError,
+    finish,
+    origin_of,
+    shown,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -153,7 +160,9 @@ class Authorizer:
             passing = PassingError(message)
             passing.after_s = retry_after_s(response.headers.get("Retry-After", ""))
             raise passing
-        raise RegistryError(message, hint=self.hint() if status in (400, 401, 403) else None)
+        refused = RefusedError(message, hint=self.hint() if status in (400, 401, 403) else None)
+        refused.code = status
+        raise refused
 
     def hint(self) -> str:
         """What helps somebody who is not let in."""

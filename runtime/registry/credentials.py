@@ -17,7 +17,7 @@ import binascii
 import json
 import os
 
-from runtime.errors import RegistryError
+from runtime.errors import ImageError, RegistryError
 from runtime.oci.reader import parse_json
 from runtime.record import Record
 from runtime.registry.reference import DOCKER_HUB
@@ -61,6 +61,8 @@ def find_credentials(
         try:
             with open(path, "rb") as file:
                 table = parse_json(file.read(), path)
+        except ImageError as error:
+            raise RegistryError(error.message) from error
         except (FileNotFoundError, NotADirectoryError, PermissionError) as error:
             # In a user namespace /run/containers/0 is that of another root.
             if required:

@@ -218,6 +218,14 @@ def test_a_file_that_says_nonsense_is_named(home: Home, document: object, words:
     assert "topsecret" not in caught.value.message
 
 
+def test_a_file_that_is_not_json_is_named(home: Home) -> None:
+    path = home.write(".docker/config.json", {})
+    path.write_text('{"auths": topsecret')
+    with pytest.raises(RegistryError) as caught:
+        home.find("a.example/x")
+    assert caught.value.message == f"{path}: not valid JSON"
+
+
 def test_the_file_of_the_variable_must_be_there(home: Home) -> None:
     home.environ["REGISTRY_AUTH_FILE"] = str(home.root / "missing.json")
     with pytest.raises(RegistryError, match=r"missing\.json: No such file or directory"):

@@ -303,6 +303,16 @@ def test_a_registry_that_refuses_mounts_gets_the_blob(
     check(registry, repository, layout, image)
 
 
+def test_who_gets_no_token_for_the_neighbour_sends_the_blob(
+    token_registry: Registry, tokens: TokenServer, layout: Layout, image: Table, send: Pusher
+) -> None:
+    tokens.secret = "private/base"
+    base = token_registry.name("private/base")
+    known = {Digest.parse(layer): base for layer in layers_of(layout, image)}
+    send(image, token_registry.name("a/b:v1"), credentials=ALICE, mount_from=known)
+    check(token_registry, "a/b", layout, image)
+
+
 def test_nothing_is_mounted_from_another_registry(
     faults: FaultProxy, layout: Layout, image: Table, send: Pusher, repository: str
 ) -> None:

@@ -29,6 +29,7 @@ class TokenServer:
     logins: list[str] = field(default_factory=list)  # the Authorization of each
     anonymous_may: tuple[str, ...] = ("pull",)
     lifetime_s: int = 300
+    secret: str = "a repository that nobody is given a token for"
 
     @property
     def settings(self) -> Mapping[str, str]:
@@ -99,6 +100,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         site.asked.append(asked)
         site.logins.append(login)
         scopes = asked.get("scope", [])
+        wrong = wrong or any(site.secret in scope for scope in scopes)
         answer = {} if wrong else {"token": site.token(scopes, user)}
         content = json.dumps({**answer, "expires_in": site.lifetime_s}).encode()
         self.send_response(401 if wrong else 200)
