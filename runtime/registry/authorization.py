@@ -55,8 +55,10 @@ class Authorizer:
         wire: Wire,
         find: Callable[[], Credentials | None],
         pause: Callable[[float], None],
+        host: str,
     ) -> None:
-        """`find` is called once, when the registry first asks who we are."""
+        """`find` is called once, when the registry first asks who we are; `host` is its name."""
+        self._host = host
         self._wire = wire
         self._find = find
         self._pause = pause
@@ -166,10 +168,9 @@ class Authorizer:
 
     def hint(self) -> str:
         """What helps somebody who is not let in."""
-        host = urlsplit(self._wire.origin).netloc.removesuffix(":443")
         if self.source:
             return f"the credentials are those of {self.source}; do they allow this?"
-        return f"`podman login {host}` or `docker login {host}` say who you are"
+        return f"`podman login {self._host}` or `docker login {self._host}` say who you are"
 
 
 def _request(

@@ -9,6 +9,7 @@ import random
 import time
 from email.utils import parsedate_to_datetime
 
+from runtime.errors import RegistryError
 from runtime.registry.wire import PassingError
 
 TYPE_CHECKING = False
@@ -36,20 +37,20 @@ class Patience:
         self._failures = 0
 
     def wait(self, error: PassingError) -> None:
-        """Wait for the next try, or raise the error if there is none."""
+        """Wait for the next try; raises RegistryError, which does not pass, if there is none."""
         if self._failures == len(_DELAYS_S):
             tries = len(_DELAYS_S) + 1
-            raise type(error)(f"{error.message} ({tries} tries)", hint=error.hint) from error
+            raise RegistryError(f"{error.message} ({tries} tries)", hint=error.hint) from error
         if error.after_s > _LONGEST_WAIT_S:
             hint = f"the registry wants to be left alone for {error.after_s:.0f} seconds"
-            raise type(error)(error.message, hint=hint) from error
+            raise RegistryError(error.message, hint=hint) from error
         delay = _DELAYS_S[self._failures] * (1 + _JITTER * random.random())
         self._failures += 1
         self._pause(max(delay, error.after_s))
 
 
 def retrying(attempt: Callable[[], T], pause: Callable[[float], None]) -> T:
-    """The result of a function; raises its last PassingError."""
+    """The result of a function; raises RegistryError for its last PassingError."""
     patience = Patience(pause)
     while True:
         try:

@@ -62,6 +62,7 @@ class Transport:
             self._wire,
             lambda: credentials if credentials is not None else find_credentials(reference),
             self.pause,
+            reference.host,
         )
         self._told: set[str] = set()
         self._lock = Lock()

@@ -289,11 +289,11 @@ def _reason(error: Exception) -> str:
     found = re.search(
         r"(\[Errno -?\d+\] [^'\")]+|certificate verify failed: [^()]+?(?= \()|"
         r"Tunnel connection failed: [^'\")]+|Remote end closed connection[^'\")]*|"
-        r"\[SSL[^]]*\] [^()]+?(?= \()|IncompleteRead\([^)]*\)|Read timed out)",
+        r"\[(?:SSL|X509)[^]]*\] [^()]+?(?= \()|IncompleteRead\([^)]*\)|Read timed out)",
         text,
     )
     if found:
         return found[1].strip()
-    if isinstance(error, OSError) and "TLS CA" in text:
+    if isinstance(error, OSError) and ("TLS CA" in text or "SOCKS" in text):
         return text
     return type(error).__name__

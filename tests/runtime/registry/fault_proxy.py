@@ -250,6 +250,30 @@ def flipped(at: int) -> Act:
     return changed(change)
 
 
+def chunked(most: int | None = None) -> Act:
+    """The answer comes in chunks without a length; with `most` it breaks off in one of them."""
+
+    def act(exchange: Exchange) -> None:
+        answer = exchange.forward()
+        exchange.send_response(answer.status)
+        for name, value in answer.headers.items():
+            if name.lower() != "content-length":
+                exchange.send_header(name, value)
+        exchange.send_header("Transfer-Encoding", "chunked")
+        exchange.end_headers()
+        body = answer.body[:most]
+        for at in range(0, len(body), 10_000):
+            piece = body[at : at + 10_000]
+            exchange.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+        if most is None:
+            exchange.wfile.write(b"0\r\n\r\n")
+        else:
+            exchange.wfile.write(b"1000\r\n")
+            exchange.cut()
+
+    return act
+
+
 def gzipped(answer: Answer) -> None:
     """A change: the body is compressed on the way, though nobody asked for that."""
     answer.body = gzip.compress(answer.body)

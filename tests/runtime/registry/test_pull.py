@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
 import pytest
 
-from runtime.errors import ImageError, PyrunError, RegistryError
+from runtime.errors import ImageError, PyrunError, RegistryError, StoreError
 from runtime.image.source import stored_image
 from runtime.oci.digest import Digest
 from runtime.oci.image import Descriptor
@@ -23,6 +24,7 @@ from tests.runtime.registry.fault_proxy import (
     Exchange,
     FaultProxy,
     changed,
+    chunked,
     cut_answer,
     dropped,
     flipped,
@@ -46,7 +48,7 @@ from tests.runtime.registry.layouts import (
 )
 from tests.runtime.registry.registries import ALICE, PASSWORD, USER, Registry, skopeo
 from tests.runtime.registry.token_server import TokenServer
-from tests.support import compressed, digest_of, file, tar_of, to_json
+from tests.support import compressed, digest_of, file, run, tar_of, to_json, wait_for
 
 BLOBS, MANIFESTS = "/blobs/sha256:", "/manifests/"
 
@@ -346,6 +348,24 @@ def test_what_breaks_off_is_completed(
     assert blobs_of(kept) == layout.blobs
 
 
+@pytest.mark.parametrize("path", [BLOBS, MANIFESTS])
+@pytest.mark.parametrize("most", [None, 200, 200_000])
+def test_what_comes_in_chunks_is_read_to_its_end(
+    proxy: FaultProxy,
+    layout: Layout,
+    image: Table,
+    kept: Store,
+    clock: Clock,
+    path: str,
+    most: int | None,
+) -> None:
+    serve(proxy, layout, image)
+    with running_proxy(proxy.host) as faults:
+        faults.on(chunked(most), path=path, times=2 if most else 0)
+        check(kept, pull(kept, parse_reference(f"{faults.host}/app"), settings=clock.settings))
+    assert blobs_of(kept) == layout.blobs
+
+
 @pytest.mark.needs_program("skopeo")
 def test_the_rest_of_a_broken_download_is_asked_for(
     registry: Registry,
@@ -553,6 +573,56 @@ def test_a_layer_elsewhere_is_fetched_without_credentials(
     redirected = [one for one in proxy.requests if BLOBS in one.path]
     assert len(redirected) == 3
     assert {one.headers["Authorization"] for one in redirected} == {None}
+
+
+def test_whoever_wants_the_same_blob_at_the_same_time_waits_for_it(
+    proxy: FaultProxy, layout: Layout, image: Table, kept: Store, clock: Clock
+) -> None:
+    serve(proxy, layout, image)
+    large = layers_of(layout, image)[0]
+    other_is_there = Event()
+    with running_proxy(proxy.host) as faults, ThreadPoolExecutor(2) as pool:
+
+        def slow(exchange: Exchange) -> None:
+            other_is_there.wait()
+            exchange.answer(exchange.forward())
+
+        def second() -> Descriptor:
+            found = parse_reference(f"{faults.host}/app")
+            return pull(kept, found, settings=clock.settings)
+
+        faults.on(slow, path=large, times=0)
+        first = pool.submit(second)
+        wait_for(lambda: bool(faults.asked(path=large)))
+        last = pool.submit(second)
+        # It has asked for the manifest, and the large layer is what it asks for next.
+        wait_for(lambda: len(faults.asked(path=MANIFESTS)) == 2)
+        other_is_there.set()
+        assert first.result().digest == last.result().digest == image["digest"]
+        assert len(faults.asked(path=large)) == 1
+    check(kept, first.result())
+
+
+@pytest.mark.needs_root
+def test_a_full_disk_is_named_and_leaves_the_store_usable(
+    proxy: FaultProxy, layout: Layout, clock: Clock, public: Path
+) -> None:
+    image = layout.image(layout.layer("a", 3 << 20))
+    serve(proxy, layout, image)
+    reference = parse_reference(f"{proxy.host}/app")
+    place = public / "small"
+    place.mkdir()
+    mounted = run(["mount", "-t", "tmpfs", "-o", "size=2m", "none", place])
+    assert mounted.status == 0, mounted.stderr
+    try:
+        store = Store(str(place / "store"))
+        with pytest.raises(StoreError, match=r"\.part: No space left on device"):
+            pull(store, reference, settings=clock.settings)
+        assert run(["mount", "-o", "remount,size=8m", place]).status == 0
+        check(store, pull(store, reference, settings=clock.settings))
+        del store
+    finally:
+        run(["umount", "-l", place])
 
 
 # --- lies -------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 from runtime.errors import RegistryError
 from runtime.registry.reference import parse_reference
 from runtime.registry.transport import Transport
-from runtime.registry.wire import PassingError, Settings, shown
+from runtime.registry.wire import Settings, shown
 from tests.buildkit.conftest import authority  # noqa: F401
 from tests.buildkit.web import running_site
 from tests.runtime.registry.conftest import Clock
@@ -115,7 +115,7 @@ def test_a_server_that_says_nothing_is_given_up(proxy: FaultProxy, clock: Clock)
     settings = Settings(read_timeout_s=0.05, pause=clock.waits.append)
     with (
         Transport(parse_reference(f"{proxy.host}/app"), settings=settings) as transport,
-        pytest.raises(PassingError, match=r"no answer in 0\.05 seconds \(3 tries\)"),
+        pytest.raises(RegistryError, match=r"no answer in 0\.05 seconds \(3 tries\)"),
     ):
         get(transport)
 
@@ -247,6 +247,10 @@ def test_the_certificates_of_the_environment_are_used(
             get(transport)
             monkeypatch.setenv(variable, "/nothing.pem")
             with pytest.raises(RegistryError, match=r"/nothing\.pem"):
+                get(transport)
+            (authority / "empty.pem").write_bytes(b"")
+            monkeypatch.setenv(variable, str(authority / "empty.pem"))
+            with pytest.raises(RegistryError, match="no certificate or crl found"):
                 get(transport)
 
 
