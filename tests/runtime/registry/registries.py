@@ -13,7 +13,7 @@ from pathlib import Path
 
 from runtime.registry.credentials import Credentials
 from runtime.registry.reference import Reference, parse_reference
-from tests.support import Result, run, wait_for, which
+from tests.support import Result, environment, run, wait_for, which
 
 PROGRAM = which("docker-registry") or which("registry")  # Debian's name, and Fedora's
 USER, PASSWORD = "alice", "correct horse: battery"
@@ -98,8 +98,15 @@ def password_settings(root: Path) -> Mapping[str, str]:
     return {"AUTH_HTPASSWD_REALM": "test", "AUTH_HTPASSWD_PATH": str(root / "htpasswd")}
 
 
+def own_environment() -> dict[str, str]:
+    """For programs that look into the home of whoever calls them."""
+    home = Path(os.environ["HOME"])
+    home.mkdir(exist_ok=True)
+    return environment(None, HOME=str(home))
+
+
 def skopeo(*arguments: str | Path) -> Result:
     """Run skopeo, which must succeed."""
-    ended = run(["skopeo", "--insecure-policy", *arguments])
+    ended = run(["skopeo", "--insecure-policy", *arguments], env=own_environment())
     assert ended.status == 0, ended.stderr
     return ended

@@ -13,7 +13,7 @@ from runtime.registry.reference import Reference, parse_reference
 from runtime.registry.transport import DELETE, PUSH, Transport
 from tests.runtime.registry.conftest import Clock
 from tests.runtime.registry.fault_proxy import FaultProxy, Rule, running_proxy, status
-from tests.runtime.registry.registries import ALICE, PASSWORD, USER, Registry
+from tests.runtime.registry.registries import ALICE, PASSWORD, USER, Registry, own_environment
 from tests.runtime.registry.token_server import REFRESH_TOKEN, TokenServer
 from tests.support import run
 
@@ -41,7 +41,7 @@ def test_what_podman_login_writes_is_found(
 ) -> None:
     login = ["podman", "login", "--tls-verify=false", "-u", USER, "-p", PASSWORD]
     file = tmp_path / "run/containers/auth.json"
-    ended = run([*login, "--authfile", file, closed_registry.host])
+    ended = run([*login, "--authfile", file, closed_registry.host], env=own_environment())
     assert ended.status == 0, ended.stderr
     start_upload(closed_registry.name("app"), clock, None)
 

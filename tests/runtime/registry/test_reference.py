@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from runtime.errors import UsageError
 from runtime.registry.reference import parse_reference
+from tests.support import CHECKOUT, run
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"
@@ -93,3 +96,12 @@ def test_only_this_machine_is_spoken_to_without_tls(text: str, url: str) -> None
 def test_a_digest_counts_more_than_the_tag_before_it() -> None:
     assert parse_reference(f"app:v1@{DIGEST}").target == DIGEST
     assert parse_reference("app:v1").target == "v1"
+
+
+def test_a_name_can_be_read_without_loading_requests() -> None:
+    modules = "reference, credentials, challenge"
+    script = (
+        f"import sys; from runtime.registry import {modules}; print('requests' in sys.modules)"
+    )
+    ended = run([sys.executable, "-c", script], cwd=CHECKOUT)
+    assert (ended.stdout, ended.stderr) == ("False\n", "")
