@@ -124,7 +124,7 @@ def plan_request(request: Request, store: Store) -> Planned:
         images: dict[ImageBase, Image] = {}
         warnings = list(containerfile.warnings)
         for planner in planners:
-            warnings += _find_base_images(planner, store, request.context, images)
+            warnings += _find_base_images(planner, store, request, images)
         plan = joined([planner.plan(_configs(images)) for planner in planners])
         warnings += warnings_of(plan)
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
@@ -299,7 +299,7 @@ def _check_uncached(containerfile: Containerfile, uncached: frozenset[str]) -> N
 
 
 def _find_base_images(
-    planner: Planner, store: Store, context: str, images: dict[ImageBase, Image]
+    planner: Planner, store: Store, request: Request, images: dict[ImageBase, Image]
 ) -> list[ContainerfileWarning]:
     """Add the images that a plan needs; what is odd about them."""
     warnings: list[ContainerfileWarning] = []
@@ -311,7 +311,9 @@ def _find_base_images(
         for base in missing:
             span, here = planner.place_of(base), this_platform()
             try:
-                image = images[base] = find_image(store, base.name, context, base.platform)
+                image = images[base] = find_image(
+                    store, base.name, request.context, base.platform, request.puller
+                )
             except BuildError as error:
                 raise LocatedError(error, span) from error
             if not base.platform and image.platform not in ("", here):

@@ -192,7 +192,7 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
     known = StatCache(store, context)
     found = None
     looks = line.no_cache or line.no_cache_filter or line.explain or line.shell or line.verify
-    looks = looks or line.lock
+    looks = looks or line.lock or line.pull in ("always", "newer", "true")
     looks = looks or any(is_stream(sbom.dest) for sbom in sboms)
     if not looks and all(output.is_file for output in outputs):
         found = recorded.look_up(store, key, files=files, known=known)
@@ -240,6 +240,10 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
             from buildkit.pruning import prune_to_limit
 
             prune_to_limit(store, limit)
+    if line.push:
+        from buildkit.registry_images import push_names
+
+        push_names(store, line.tags, quiet=line.quiet)
     _report(line, found)
     if all(output.dest != STDOUT for output in outputs):
         sys.stdout.write(f"{found.digest}\n")

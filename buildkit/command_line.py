@@ -47,6 +47,10 @@ takes files from. Without -o and -t the image is written to image.tar.
                              value of an ARG; without =VALUE the caller's variable
       --build-context NAME=DIR|ARCHIVE|docker-image://NAME|oci-layout://DIR[:TAG]
                              what else a name after FROM, --from or from= stands for
+      --pull always|missing|never|newer
+                             when base images are asked for at their registries (default:
+                             missing; alone it means always)
+      --push                 push the image to the registries of its names
       --no-cache             do every step anew
       --no-cache-filter STAGE[,STAGE...]
                              do the steps of these stages anew
@@ -118,6 +122,7 @@ _TABLE = OptionTable(
         "--metadata-file": "metadata_file",
         "--target": "target",
         "--iidfile": "iidfile",
+        "--pull": "pull",
         "--report": "report",
         "--digest-file": "digest_file",
         "--jobs": "jobs",
@@ -161,6 +166,7 @@ _TABLE = OptionTable(
     },
     flags={
         "--no-cache": "no_cache",
+        "--push": "push",
         "--explain": "explain",
         "--locked": "locked",
         "--no-lock": "no_lock",
@@ -218,6 +224,8 @@ class CommandLine(Record):
     build_args: tuple[str, ...] = ()
     build_contexts: tuple[str, ...] = ()
     no_cache: bool = False
+    pull: str = ""  # empty: missing
+    push: bool = False
     no_cache_filter: tuple[str, ...] = ()
     explain: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
@@ -261,7 +269,8 @@ class CommandLine(Record):
 def parse_command_line(arguments: list[str]) -> CommandLine:
     """Parse the arguments; raises UsageError."""
     try:
-        fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+        words = ["--pull=always" if word == "--pull" else word for word in arguments]
+        fields, operands = _TABLE.parse(words, operands_end_options=False)
     except OptionError as error:
         raise UsageError(error.message, hint=error.hint) from None
     if fields.pop("check", False):
@@ -287,6 +296,10 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         raise UsageError(f"--format {line.format!r} is not a format of --call {line.call}")
     if line.report and not line.report.startswith("junit="):
         raise UsageError(f"--report {line.report!r}: junit=FILE expected")
+    if line.pull not in ("", "always", "missing", "never", "newer", "true", "false"):
+        raise UsageError(f"--pull={line.pull}: always, missing, never or newer")
+    if line.push and not line.tags:
+        raise UsageError("--push: to what name?", hint="-t REGISTRY/NAME:TAG")
     if line.at and not (line.shell and line.at.isascii() and line.at.isdigit() and int(line.at)):
         raise UsageError(f"--at {line.at!r}: the number of a line, for pybuild shell")
     if line.on_fail not in ("", "shell"):
