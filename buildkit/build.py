@@ -20,7 +20,8 @@ from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
 from buildkit.inputs import Input
 from buildkit.named_contexts import images_of
-from buildkit.outputs import DOCKER, IMAGE, LOCAL, OCI, ROOTFS, STDOUT, TAR, Output, is_stream
+from buildkit.output_check import check_output
+from buildkit.outputs import DOCKER, IMAGE, LOCAL, OCI, ROOTFS, TAR, Output
 from buildkit.plan import Planner, joined
 from buildkit.platforms import check_programs
 from buildkit.printing import complain
@@ -75,10 +76,10 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
     """
     planned = plan_request(request, store)
     for output in request.outputs:
-        _check_output(output, request.platforms)
+        check_output(output, request.platforms)
     for sbom in request.sboms:
-        _check_output(Output(kind=TAR, dest=sbom.dest), ())
-    with Progress(request.progress, planned.count) as progress:
+        check_output(Output(kind=TAR, dest=sbom.dest), ())
+    with Progress(request.progress, planned.count, request.watcher) as progress:
         return _carry_out(request, store, known, planned, progress)
 
 
@@ -90,7 +91,7 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
     built = []
     for _ in range(2):
         planned = plan_request(request, store)
-        with Progress(request.progress, planned.count) as progress:
+        with Progress(request.progress, planned.count, request.watcher) as progress:
             builder = make_builder(request, store, known, planned, progress)
             results = run_builder(request, store, builder, planned, progress)
         built.append([shaped(store, result, request.shape) for result in results])
@@ -124,7 +125,7 @@ def plan_request(request: Request, store: Store) -> Planned:
         images: dict[ImageBase, Image] = {}
         warnings = list(containerfile.warnings)
         for planner in planners:
-            warnings += _find_base_images(planner, store, request.context, images)
+            warnings += _find_base_images(planner, store, request, images)
         plan = joined([planner.plan(_configs(images)) for planner in planners])
         warnings += warnings_of(plan)
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
@@ -320,7 +321,7 @@ def _check_uncached(containerfile: Containerfile, uncached: frozenset[str]) -> N
 
 
 def _find_base_images(
-    planner: Planner, store: Store, context: str, images: dict[ImageBase, Image]
+    planner: Planner, store: Store, request: Request, images: dict[ImageBase, Image]
 ) -> list[ContainerfileWarning]:
     """Add the images that a plan needs; what is odd about them."""
     warnings: list[ContainerfileWarning] = []
@@ -332,7 +333,9 @@ def _find_base_images(
         for base in missing:
             span, here = planner.place_of(base), this_platform()
             try:
-                image = images[base] = find_image(store, base.name, context, base.platform)
+                image = images[base] = find_image(
+                    store, base.name, request.context, base.platform, request.puller
+                )
             except BuildError as error:
                 raise LocatedError(error, span) from error
             if not base.platform and image.platform not in ("", here):
@@ -363,35 +366,6 @@ def _product(
     attestations = () if attester is None else attester.manifests(images)
     as_index = len(request.platforms) > 1
     return make_product(tuple(images), attestations, as_index=as_index, docker=shape.docker)
-
-
-def _check_output(output: Output, platforms: tuple[str, ...]) -> None:
-    """Find out before the build, not after it, that its result has no place to go to."""
-    if len(platforms) > 1 and output.kind in (DOCKER, TAR):
-        hint = "type=oci holds an image for several, type=local and type=rootfs their files"
-        raise UsageError(f"-o type={output.kind} is for one platform", hint=hint)
-    read_compression(output.compression or "none", "-o compression")
-    path = output.dest
-    if path == STDOUT:
-        if os.isatty(1):
-            raise UsageError("-o -: standard output is a terminal", hint="| or > FILE")
-        return
-    if is_stream(path):
-        if not os.access(path, os.W_OK):
-            raise DiskError(f"{path}: cannot be written to")
-        return
-    directory = os.path.dirname(os.path.abspath(path))
-    if output.kind == LOCAL and os.path.isdir(path):
-        directory = path
-    if not os.path.isdir(directory):
-        raise DiskError(f"{path}: no such directory")
-    if os.path.isdir(path) and not output.is_folder:
-        hint = "-o type=local,dest=DIRECTORY writes the files of the root filesystem"
-        raise DiskError(f"{path}: is a directory", hint=hint)
-    if os.path.lexists(path) and output.is_folder and not os.path.isdir(path):
-        raise DiskError(f"{path}: not a directory")
-    if not os.access(directory, os.W_OK):
-        raise DiskError(f"{path}: the directory cannot be written to")
 
 
 def _recorded(

@@ -11,6 +11,7 @@ import os
 import sys
 
 from buildkit.command_line import (
+    ARCHIVE_COMMANDS,
     CONTAINERFILES,
     DOCTOR_COMMAND,
     HELP,
@@ -35,6 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from buildkit.junit import Results
     from buildkit.outputs import Output
     from buildkit.recorded import Recorded
     from buildkit.sbom.options import SbomFile
@@ -68,6 +70,10 @@ def main() -> int:
             from buildkit.store_commands import run_store_command
 
             return run_store_command(sys.argv[1:])
+        if sys.argv[1:2] and sys.argv[1] in ARCHIVE_COMMANDS:
+            from buildkit.archive_commands import run_archive_command
+
+            return run_archive_command(sys.argv[1:])
         if sys.argv[1:2] and sys.argv[1] in IMAGE_COMMANDS:
             from buildkit.image_commands import run_image_command
 
@@ -125,7 +131,19 @@ def _main(line: CommandLine) -> int:
         from buildkit.views import show
 
         return show(line, text, name)
-    return _build(line, name, text)
+    if not line.report:
+        return _build(line, name, text)
+    from buildkit.junit import Results
+    from buildkit.replacement import write_document
+
+    results, path = Results(), line.report.partition("=")[2]
+    try:
+        status = _build(line, name, text, results)
+    except BuildError as error:
+        write_document(path, results.document(name, error))
+        raise
+    write_document(path, results.document(name, None))
+    return status
 
 
 def _read(line: CommandLine) -> tuple[str, bytes]:
@@ -147,7 +165,7 @@ def _read(line: CommandLine) -> tuple[str, bytes]:
     raise UsageError(f"{names}: no such file", hint="-f names the Containerfile")
 
 
-def _build(line: CommandLine, name: str, text: bytes) -> int:
+def _build(line: CommandLine, name: str, text: bytes, results: Results | None = None) -> int:
     from buildkit import recorded
     from buildkit.contents import StatCache
     from runtime.store.store import Store, default_root
@@ -174,11 +192,13 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
     known = StatCache(store, context)
     found = None
     looks = line.no_cache or line.no_cache_filter or line.explain or line.shell or line.verify
-    looks = looks or line.lock
+    looks = looks or line.lock or line.pull in ("always", "newer", "true")
     looks = looks or any(is_stream(sbom.dest) for sbom in sboms)
     if not looks and all(output.is_file for output in outputs):
         found = recorded.look_up(store, key, files=files, known=known)
     if found is not None:
+        if results is not None:
+            results.repeat(found.titles)
         if not line.quiet:
             _repeat(found.titles, files, progress_kind(line))
         known.save()
@@ -198,6 +218,7 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
                 outputs=outputs,
                 sboms=sboms,
                 epoch=epoch,
+                watcher=results,
             )
             if line.lock:
                 from buildkit.locking import make_lock
@@ -219,6 +240,10 @@ def _build(line: CommandLine, name: str, text: bytes) -> int:
             from buildkit.pruning import prune_to_limit
 
             prune_to_limit(store, limit)
+    if line.push:
+        from buildkit.registry_images import push_names
+
+        push_names(store, line.tags, quiet=line.quiet)
     _report(line, found)
     if all(output.dest != STDOUT for output in outputs):
         sys.stdout.write(f"{found.digest}\n")

@@ -17,6 +17,7 @@ usage: pybuild [OPTIONS] [CONTEXT]
        pybuild images|inspect|history|tag|rmi ...   images with a name: pybuild images --help
        pybuild doctor [--format text|json]   what this machine allows, and what is missing
        pybuild sbom [OPTIONS] IMAGE   what is installed in an image: pybuild sbom --help
+       pybuild load|save|convert ...   images from and to archives: pybuild load --help
        pybuild du|prune|reset|verify-store|cache ...   look after the store: pybuild du --help
 
 Build an image from a Containerfile. CONTEXT (default: .) is the directory that COPY
@@ -46,6 +47,10 @@ takes files from. Without -o and -t the image is written to image.tar.
                              value of an ARG; without =VALUE the caller's variable
       --build-context NAME=DIR|ARCHIVE|docker-image://NAME|oci-layout://DIR[:TAG]
                              what else a name after FROM, --from or from= stands for
+      --pull always|missing|never|newer
+                             when base images are asked for at their registries (default:
+                             missing; alone it means always)
+      --push                 push the image to the registries of its names
       --no-cache             do every step anew
       --no-cache-filter STAGE[,STAGE...]
                              do the steps of these stages anew
@@ -92,6 +97,7 @@ takes files from. Without -o and -t the image is written to image.tar.
                              short forms of these
       --iidfile FILE         write the image's id (digest of its configuration)
       --digest-file FILE     write the digest of its manifest, or of its index
+      --report junit=FILE    write how each step went, as CI systems show test results
       --metadata-file FILE   write digests and descriptor as JSON, under buildx's keys
       --check                look for mistakes; build nothing
       --call check|outline|targets|ast|sexpr
@@ -122,6 +128,8 @@ _TABLE = OptionTable(
         "--metadata-file": "metadata_file",
         "--target": "target",
         "--iidfile": "iidfile",
+        "--pull": "pull",
+        "--report": "report",
         "--digest-file": "digest_file",
         "--jobs": "jobs",
         "--progress": "progress",
@@ -166,6 +174,7 @@ _TABLE = OptionTable(
     },
     flags={
         "--no-cache": "no_cache",
+        "--push": "push",
         "--explain": "explain",
         "--locked": "locked",
         "--no-lock": "no_lock",
@@ -184,6 +193,7 @@ CONTAINERFILES = ("Containerfile", "Dockerfile")
 DOCTOR_COMMAND = "doctor"
 IMAGE_COMMANDS = ("images", "inspect", "history", "tag", "rmi")  # see image_commands
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
+ARCHIVE_COMMANDS = ("load", "save", "convert")  # see archive_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")
 # Also by buildah's names; its third one is the same word.
 _ISOLATIONS = {
@@ -222,10 +232,13 @@ class CommandLine(Record):
     build_args: tuple[str, ...] = ()
     build_contexts: tuple[str, ...] = ()
     no_cache: bool = False
+    pull: str = ""  # empty: missing
+    push: bool = False
     no_cache_filter: tuple[str, ...] = ()
     explain: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
+    report: str = ""
     digest_file: str = ""
     sboms: tuple[str, ...] = ()
     attests: tuple[str, ...] = ()
@@ -266,7 +279,8 @@ class CommandLine(Record):
 def parse_command_line(arguments: list[str]) -> CommandLine:
     """Parse the arguments; raises UsageError."""
     try:
-        fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+        words = ["--pull=always" if word == "--pull" else word for word in arguments]
+        fields, operands = _TABLE.parse(words, operands_end_options=False)
     except OptionError as error:
         raise UsageError(error.message, hint=error.hint) from None
     if fields.pop("check", False):
@@ -290,6 +304,12 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         raise UsageError(f"--call {line.call!r}: {', '.join(_CALLS)}")
     if line.format and line.format not in _FORMATS.get(line.call, ("text",)):
         raise UsageError(f"--format {line.format!r} is not a format of --call {line.call}")
+    if line.report and not line.report.startswith("junit="):
+        raise UsageError(f"--report {line.report!r}: junit=FILE expected")
+    if line.pull not in ("", "always", "missing", "never", "newer", "true", "false"):
+        raise UsageError(f"--pull={line.pull}: always, missing, never or newer")
+    if line.push and not line.tags:
+        raise UsageError("--push: to what name?", hint="-t REGISTRY/NAME:TAG")
     if line.at and not (line.shell and line.at.isascii() and line.at.isdigit() and int(line.at)):
         raise UsageError(f"--at {line.at!r}: the number of a line, for pybuild shell")
     if line.on_fail not in ("", "shell"):
@@ -322,6 +342,7 @@ def _check_unused(line: CommandLine) -> None:
         "-o": line.outputs,
         "-t": line.tags,
         "--iidfile": line.iidfile,
+        "--report": line.report,
         "--digest-file": line.digest_file,
         "--metadata-file": line.metadata_file,
         "--sbom": line.sboms,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from buildkit.command_line import check_name
 from buildkit.errors import BuildError, DiskError, UsageError
-from buildkit.export import tagged
 from buildkit.human import size_text
 from buildkit.image_tables import (
     filled_in,
@@ -26,6 +25,7 @@ from buildkit.printing import complain
 from buildkit.untagging import remove_unnamed, untag
 from runtime.errors import ContainerError, ImageError
 from runtime.errors import UsageError as OptionError
+from runtime.image.names import tagged
 from runtime.image.source import LAYOUT, named_descriptor, open_image
 from runtime.oci.image import MANIFEST
 from runtime.options import OptionTable

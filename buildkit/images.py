@@ -9,24 +9,28 @@ from buildkit.cache import Layer
 from buildkit.counting import Count
 from buildkit.errors import BuildError
 from buildkit.file_copy import copy_bytes
+from buildkit.registry_images import MISSING, Puller
 from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.image.blob import BlobRange
-from runtime.image.source import LAYOUT, named_image, open_image
+from runtime.image.source import LAYOUT, named_image, open_image, split_reference
 from runtime.oci.image import Descriptor
 from runtime.store.known import trust
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
 
+MISSING_ONES = Puller()
 _PIECE = 16 << 20  # bytes that are copied before somebody may see it
 
 
-def find_image(store: Store, name: str, context: str, platform: str = "") -> Image:
-    """The image that FROM names: a name in the store, or an archive in the context.
+def find_image(
+    store: Store, name: str, context: str, platform: str = "", puller: Puller = MISSING_ONES
+) -> Image:
+    """The image that FROM names: a name in the store, an archive in the context, or a registry's.
 
     Of one for several platforms, that for `platform` is taken (empty: for this machine).
     What can only be a path (`./x`, `/x`, `x.tar`) is one; `oci-layout://` is followed by one.
-    Raises BuildError that says where was looked.
+    Raises BuildError that says where was looked, NetworkError, UsageError.
     """
     try:
         if name.startswith(LAYOUT):
@@ -38,16 +42,31 @@ def find_image(store: Store, name: str, context: str, platform: str = "") -> Ima
     is_path = name.startswith((".", "/")) or name.endswith(".tar")
     named = os.path.exists(store.image_name(name)) and not is_path
     try:
-        if named:
-            return named_image(store, name, platform)
-        if os.path.isfile(path):
+        if named and not puller.asks_first:
+            return _named(store, name, platform, puller)
+        if not named and (os.path.isfile(path) or _is_in_archive(path)):
             return open_image(store, path, platform)
     except ImageError as error:
         raise BuildError(error.message, hint=error.hint) from error
-    raise BuildError(
-        f"no image {name!r}: no such file in the context, no such name in the store",
-        hint="images come from archives and from `pybuild -t NAME`; registries are not read yet",
-    )
+    if is_path:
+        raise BuildError(f"no image {name!r}: no such file in the context")
+    return puller.find(store, name, platform)
+
+
+def _named(store: Store, name: str, platform: str, puller: Puller) -> Image:
+    """The image of a name in the store; the registry's if that is for another platform."""
+    try:
+        return named_image(store, name, platform)
+    except ImageError:
+        if not (platform and puller.policy == MISSING):
+            raise
+    return puller.find(store, name, platform)
+
+
+def _is_in_archive(path: str) -> bool:
+    """Whether it is ARCHIVE:NAME, one image of several."""
+    archive, reference = split_reference(path)
+    return bool(reference) and os.path.isfile(archive)
 
 
 def are_there(store: Store, image: Image) -> bool:

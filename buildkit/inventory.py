@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from buildkit.images import image_names
 from runtime.errors import ImageError
 from runtime.image.archive import Image
-from runtime.image.source import stored_attestations, stored_image, stored_manifests
+from runtime.image.source import stored_image, stored_manifests
 from runtime.oci.digest import chain_ids, digest_of
-from runtime.oci.image import Descriptor
+from runtime.oci.image import INDEX, Descriptor, canonical_media_type
 from runtime.oci.reader import parse_json
 from runtime.record import Record
 from runtime.store.identity import identity_of
@@ -134,12 +134,20 @@ def needs_of(store: Store, name: str, descriptor: Descriptor) -> tuple[str, ...]
             needs.extend(layer.digest.hex for layer in image.manifest.layers)
             needs.extend(chain.hex for chain in chain_ids(image.config.diff_ids))
             needs.extend(_records(store, image, name))
-        for attestation, contents in stored_attestations(store, descriptor, name).items():
-            needs += [attestation.digest.hex, contents.config.digest.hex]
-            needs.extend(layer.digest.hex for layer in contents.layers)
+        if canonical_media_type(descriptor.media_type) == INDEX:
+            needs.extend(_further(store, name, descriptor))
     except ImageError:  # verify-store says so; what is left of it is kept
         pass
     return tuple(needs)
+
+
+def _further(store: Store, name: str, descriptor: Descriptor) -> Iterator[str]:
+    """What an index needs beside its images: other indexes, attestations."""
+    from buildkit.holdings import stored_holding
+
+    holding = stored_holding(store, descriptor, name)
+    for needed, _ in (*holding.indexes, *holding.further):
+        yield needed.digest.hex
 
 
 def _records(store: Store, image: Image, name: str) -> Iterator[str]:

@@ -9,6 +9,7 @@ from buildkit.errors import UsageError
 from runtime.record import Record
 
 IMAGE, OCI, DOCKER, TAR, LOCAL, ROOTFS = "image", "oci", "docker", "tar", "local", "rootfs"
+HYBRID, OCI_DIRECTORY = "hybrid", "oci-dir"  # of `pybuild save` and `convert`
 STDOUT = "-"
 _FILES = (OCI, DOCKER, TAR)
 _FOLDERS = (LOCAL, ROOTFS)
@@ -24,6 +25,7 @@ class Output(Record):
     tar     the root filesystem as a tar
     local   the root filesystem's files, as the caller's own, added to a directory
     rootfs  the root filesystem in a new directory, with its owners
+    oci-dir an OCI layout in a new directory (not of a build)
     """
 
     kind: str
@@ -33,7 +35,7 @@ class Output(Record):
     @property
     def is_folder(self) -> bool:
         """Whether a directory is written."""
-        return self.kind in _FOLDERS
+        return self.kind in (*_FOLDERS, OCI_DIRECTORY)
 
     @property
     def is_file(self) -> bool:
@@ -57,7 +59,7 @@ def read_outputs(words: tuple[str, ...], *, named: bool) -> tuple[Output, ...]:
 
     Without any it is image.tar, unless the image gets a name.
     """
-    outputs = tuple(_read(word) for word in words)
+    outputs = tuple(read_output(word) for word in words)
     if not words and not named:
         outputs = (Output(kind=IMAGE, dest="image.tar"),)
     places = [output.dest for output in outputs]
@@ -75,7 +77,10 @@ def outputs_words(outputs: tuple[Output, ...]) -> tuple[tuple[str, str, str], ..
     )
 
 
-def _read(word: str) -> Output:
+def read_output(word: str, *, further: bool = False) -> Output:
+    """One output as it is written; raises UsageError. `further` are kinds that no build writes."""
+    files = (*_FILES, HYBRID) if further else _FILES
+    folders = (*_FOLDERS, OCI_DIRECTORY) if further else _FOLDERS
     if "type=" not in word:
         if not word:
             raise UsageError("-o: no name given", hint=_HINT)
@@ -89,8 +94,9 @@ def _read(word: str) -> Output:
     kind, dest = fields.pop("type"), fields.pop("dest", "")
     if kind in _ELSEWHERE:
         raise UsageError(f"-o type={kind} is not supported by this version", hint=_HINT)
-    if kind not in (*_FILES, *_FOLDERS):
-        raise UsageError(f"-o type={kind!r}: oci, docker, tar, local or rootfs")
+    kinds = (*files, *folders)
+    if kind not in kinds:
+        raise UsageError(f"-o type={kind!r}: {', '.join(kinds[:-1])} or {kinds[-1]}")
     compression = fields.pop("compression", "")
     if level := fields.pop("compression-level", ""):
         compression = f"{compression or 'gzip'}:{level}"
@@ -98,8 +104,9 @@ def _read(word: str) -> Output:
         raise UsageError(f"-o {word!r}: {min(fields)!r} is not known", hint=_HINT)
     if compression and kind in (DOCKER, TAR, *_FOLDERS):
         raise UsageError(f"-o {word!r}: there is nothing to compress", hint=_HINT)
-    if not dest and kind in _FILES:
+    if not dest and kind in files:
         dest = STDOUT  # as with buildx
-    if not dest or (dest == STDOUT and kind in _FOLDERS):
+    if not dest or (dest == STDOUT and kind in folders):
         raise UsageError(f"-o {word!r}: dest=DIRECTORY expected", hint=_HINT)
+    kind = IMAGE if kind == HYBRID else kind
     return Output(kind=kind, dest=dest, compression=compression)

@@ -45,6 +45,38 @@ class View:
         """Nothing more will come."""
 
 
+class _Both(View):
+    """Two views, of which the first has the place for counts."""
+
+    def __init__(self, first: View, second: View) -> None:
+        self._first = first
+        self._second = second
+
+    def begin(self, number: int, title: str) -> Count | None:
+        self._second.begin(number, title)
+        return self._first.begin(number, title)
+
+    def remark(self, number: int, text: str) -> None:
+        self._first.remark(number, text)
+        self._second.remark(number, text)
+
+    def output(self, number: int, seconds: float, chunk: bytes) -> None:
+        self._first.output(number, seconds, chunk)
+        self._second.output(number, seconds, chunk)
+
+    def end(self, number: int, outcome: str, seconds: float) -> None:
+        self._first.end(number, outcome, seconds)
+        self._second.end(number, outcome, seconds)
+
+    def note(self, text: str) -> None:
+        self._first.note(text)
+        self._second.note(text)
+
+    def close(self) -> None:
+        self._first.close()
+        self._second.close()
+
+
 def make_view(kind: str, total: int) -> tuple[View, Callable[[], None] | None]:
     """The view of a kind for so many steps, and what it wants called about ten times a second."""
     match kind:
@@ -81,9 +113,11 @@ def settle_kind(asked: str, *, quiet: bool, by_hand: bool) -> str:
 class Progress:
     """The steps of one build."""
 
-    def __init__(self, kind: str = PLAIN, total: int = 0) -> None:
-        """`total` is the number of steps that there may be."""
+    def __init__(self, kind: str = PLAIN, total: int = 0, also: View | None = None) -> None:
+        """`total` is the number of steps that there may be; `also` sees what the view does."""
         self._view, self.tick = make_view(kind, total)
+        if also is not None:
+            self._view = _Both(self._view, also)
         self.titles: list[str] = []  # of the steps so far that a build has each time
         self._steps = 0
         self.last_log = b""  # the end of the output of the step that ran last

@@ -16,11 +16,13 @@ from buildkit.command_line import (
     uncached_stages,
 )
 from buildkit.errors import UsageError
+from buildkit.images import MISSING_ONES
 from buildkit.isolation import settle_isolation
 from buildkit.named_contexts import NamedContext, read_named_contexts
 from buildkit.outputs import Output
 from buildkit.platforms import docker_architecture, read_platforms
-from buildkit.progress import settle_kind
+from buildkit.progress import View, settle_kind
+from buildkit.registry_images import ALWAYS, MISSING, Puller
 from buildkit.run_options import RunOptions, read_run_options
 from buildkit.sbom.options import SbomFile
 from buildkit.shape_options import read_shape
@@ -59,6 +61,8 @@ class Request(Record):
     at: int | None = None  # line that a shell is wanted at; 0: at the end
     shell_on_failure: bool = False
     locks: Locks = Locks()
+    puller: Puller = MISSING_ONES
+    watcher: View | None = None  # sees how the steps go, beside who shows it
 
 
 def read_request(
@@ -71,6 +75,7 @@ def read_request(
     outputs: tuple[Output, ...],
     sboms: tuple[SbomFile, ...],
     epoch: int | None,
+    watcher: View | None = None,
 ) -> Request:
     """Read all options; raises UsageError. Then this process is root (`settle_isolation`)."""
     asked = (*line.platforms, *(f"linux/{docker_architecture(a)}" for a in line.architectures))
@@ -101,6 +106,8 @@ def read_request(
         shell_on_failure=line.on_fail == "shell",
         run=read_run_options(line),
         locks=_read_locks(line, name),
+        puller=Puller(policy=pull_policy(line), quiet=line.quiet),
+        watcher=watcher,
         contexts=read_named_contexts(line.build_contexts),
         supplies=read_supplies(line.secrets, line.ssh),
         isolation=settle_isolation(isolation(line), store, quiet=line.quiet),
@@ -119,3 +126,8 @@ def _read_locks(line: CommandLine, name: str) -> Locks:
         path=os.path.abspath(lock_path(line, name)),
         updated=updated if line.updates else None,
     )
+
+
+def pull_policy(line: CommandLine) -> str:
+    """What --pull asks for, in podman's words; docker's is true or false."""
+    return {"": MISSING, "true": ALWAYS, "false": MISSING}.get(line.pull, line.pull)

@@ -116,11 +116,15 @@ def _claim(path: str) -> int:
 
 def _annotations(line: CommandLine, store: Store) -> tuple[tuple[str, str], ...]:
     """What tells our runtime which image to mount; raises UsageError for what it could not."""
+    from runtime.image.source import LAYOUT, find_archive
     from runtime.lifecycle.create import IMAGE_ANNOTATION, STORE_ANNOTATION
 
     if line.platform:
         raise UsageError("--rootfs=inplace is for this machine's image: leave --platform out")
-    image = os.path.abspath(line.image) if os.path.exists(line.image) else line.image
+    path, _ = find_archive(store, line.image)
+    image = line.image
+    if path and not image.startswith(LAYOUT):
+        image = os.path.abspath(image)  # with what follows the path, if it is ARCHIVE:NAME
     return ((IMAGE_ANNOTATION, image), (STORE_ANNOTATION, os.path.abspath(store.root)))
 
 

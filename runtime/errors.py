@@ -4,6 +4,7 @@ PyrunError
   UsageError        the command line is wrong                     pyrun exits 125
   ImageError        an image, layer or path in it is not right    125
   ConfigError       a runtime-spec document is not right          125
+  RegistryError     a registry, or the way there, failed          125
   StoreError        the store is unusable, or the disk is full    125
   ContainerError    the container could not be set up             125
   CommandError      its command cannot be executed                126 or 127
@@ -31,6 +32,10 @@ class ImageError(PyrunError):
 
 class ConfigError(PyrunError):
     """A runtime-spec document (config.json) says what it must not, or what is not supported."""
+
+
+class RegistryError(PyrunError):
+    """A registry cannot be reached, refuses, or sends what it must not."""
 
 
 class StoreError(PyrunError):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent
 OURS = ("grammar", "buildkit", "runtime")
 ALLOWED: dict[str, set[str]] = {
     "grammar": {"lark"},
-    "runtime": {"zstandard"},
+    "runtime": {"requests", "zstandard"},
     "buildkit": {"grammar", "runtime", "requests", "zstandard"},
 }
 # Runs under the Python of the host's dnf, not under ours.

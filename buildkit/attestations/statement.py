@@ -11,8 +11,8 @@ import os
 
 from buildkit.cache import Layer
 from buildkit.documents import Documents, to_json
-from buildkit.export import tagged
 from buildkit.sbom.purl import package_url
+from runtime.image.names import tagged
 from runtime.oci.digest import DiffID, digest_of
 from runtime.oci.image import CONFIG, MANIFEST, Descriptor, Manifest
 from runtime.record import Record

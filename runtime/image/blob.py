@@ -29,6 +29,11 @@ class BlobRange(Record):
     offset: int
     size: int
 
+    @property
+    def lasts(self) -> bool:
+        """Whether it is there after this process, where it is now."""
+        return not self.path.startswith("/proc/self/fd/")
+
 
 class StoredLayer(Record):
     """A layer of an image, and where its bytes are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from runtime.errors import ImageError
+from runtime.image.names import listed_names, means
 from runtime.oci.image import INDEX, Descriptor, canonical_media_type
 from runtime.oci.platform import read_platform, served_by, this_platform
 from runtime.oci.reader import member, parse_json
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import Any
 
+    from runtime.oci.digest import Digest
+
+SEVERAL = "ARCHIVE:NAME takes one of them, by its name or its tag"
 _DEEPEST = 4  # indexes in indexes
 
 
@@ -34,6 +38,9 @@ def choose_manifest(
         tables = [table for table in tables if _is_called(table, reference)]
         if not tables:
             raise ImageError(f"{where}: nothing is called {reference}")
+    # An image with two names is there twice.
+    tables = list({str(table.get("digest")): table for table in tables}.values())
+    _check_one(tables, where)
     for _ in range(_DEEPEST + 1):
         descriptor = Descriptor.from_json(_fitting(tables, where, platform), where)
         if canonical_media_type(descriptor.media_type) != INDEX:
@@ -44,18 +51,33 @@ def choose_manifest(
 
 
 def all_manifests(
-    document: bytes, where: str, read: Callable[[Descriptor], bytes], depth: int = 0
+    document: bytes,
+    where: str,
+    read: Callable[[Descriptor], bytes],
+    depth: int = 0,
+    *,
+    reference: str = "",
+    has: Callable[[Digest], bool] = lambda _: True,
 ) -> Iterator[Descriptor]:
-    """The descriptors of all manifests, those in nested indexes too; raises ImageError."""
+    """The descriptors of all manifests, those in nested indexes too; raises ImageError.
+
+    Those whose documents are not there, as `has` says, are left out: an archive need not have the
+    images for all platforms that an index lists (image-layout.md "Blobs"). `reference` leaves
+    only what the outermost descriptors of that name, tag or digest stand for.
+    """
     for table in _images(document, where):
+        if reference and not _is_called(table, reference):
+            continue
         descriptor = Descriptor.from_json(table, where)
+        if not has(descriptor.digest):
+            continue
         if canonical_media_type(descriptor.media_type) != INDEX:
             yield descriptor
         elif depth == _DEEPEST:
             raise ImageError(f"{where}: indexes nested too deeply")
         else:
             nested = f"{where}: index {descriptor.digest}"
-            yield from all_manifests(read(descriptor), nested, read, depth + 1)
+            yield from all_manifests(read(descriptor), nested, read, depth + 1, has=has)
 
 
 def attestation_manifests(document: bytes, where: str) -> tuple[Descriptor, ...]:
@@ -63,12 +85,12 @@ def attestation_manifests(document: bytes, where: str) -> tuple[Descriptor, ...]
 
     Raises ImageError.
     """
-    tables = [table for table in _tables(document, where) if _is_attestation(table)]
+    tables = [table for table in _tables(document, where) if is_attestation(table)]
     return tuple(Descriptor.from_json(table, where) for table in tables)
 
 
 def _images(document: bytes, where: str) -> list[Mapping[str, Any]]:
-    return [table for table in _tables(document, where) if not _is_attestation(table)]
+    return [table for table in _tables(document, where) if not is_attestation(table)]
 
 
 def _tables(document: bytes, where: str) -> list[Mapping[str, Any]]:
@@ -97,15 +119,25 @@ def _platform(table: Mapping[str, Any]) -> str:
     return read_platform(platform) if isinstance(platform, dict) else ""
 
 
-def _is_attestation(table: Mapping[str, Any]) -> bool:
+def _check_one(tables: list[Mapping[str, Any]], where: str) -> None:
+    """Refuse several images; one for several platforms may stand there in its parts."""
+    names = [" ".join(filter(None, listed_names(table))) for table in tables]
+    if len(set(names)) > 1:
+        shown = ", ".join(
+            next(filter(None, listed_names(table)), str(table.get("digest"))) for table in tables
+        )
+        raise ImageError(f"{where}: holds several images: {shown}", hint=SEVERAL)
+
+
+def is_attestation(table: Mapping[str, Any]) -> bool:
+    """Whether a descriptor stands for what BuildKit attests of an image."""
     annotations = table.get("annotations")
     return isinstance(annotations, dict) and "vnd.docker.reference.type" in annotations
 
 
 def _is_called(table: Mapping[str, Any], reference: str) -> bool:
-    annotations = table.get("annotations")
-    name = isinstance(annotations, dict) and annotations.get("org.opencontainers.image.ref.name")
-    return reference in (name, table.get("digest"))
+    full, name = listed_names(table)
+    return reference == table.get("digest") or means(reference, full) or means(reference, name)
 
 
 def check_platform(found: str, wanted: str, where: str) -> None:

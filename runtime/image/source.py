@@ -29,25 +29,42 @@ LAYOUT = "oci-layout://"  # then DIRECTORY[:TAG|@DIGEST], as BuildKit has it
 def open_image(store: Store, name: str, platform: str = "") -> Image:
     """Open an archive, a layout or a named image; a file wins over a name if it exists.
 
-    Of an image for several platforms this machine's is taken, or that for `platform`. Raises
-    ImageError that says where was looked.
+    Where neither is there, `FILE:NAME` is an image of an archive. Of an image for several
+    platforms this machine's is taken, or that for `platform`. Raises ImageError that says where
+    was looked.
+    """
+    path, reference = find_archive(store, name)
+    if not path:
+        return named_image(store, name, platform)
+    image = open_archive(path, reference, platform, room=f"{store.root}/tmp")
+    return image.replace(name=name) if reference or name.startswith(LAYOUT) else image
+
+
+def find_archive(store: Store, name: str) -> tuple[str, str]:
+    """The archive or layout that a user means, and which image of it; empty for a name of the
+    store. Raises ImageError if there is none of these.
     """
     if name.startswith(LAYOUT):
-        path, reference = _split(name.removeprefix(LAYOUT))
-        return open_archive(path, reference, platform).replace(name=name)
-    record = store.image_name(name)
-    if os.path.exists(name) or not os.path.exists(record):
-        if not os.path.exists(name):
-            raise ImageError(
-                f"{name}: no such file, and no image of that name in {store.root}",
-                hint="pybuild -t NAME makes a name, pybuild -o image.tar a file",
-            )
-        return open_archive(name, platform=platform)
-    return named_image(store, name, platform)
+        return split_reference(name.removeprefix(LAYOUT))
+    if os.path.exists(name):
+        return name, ""
+    if os.path.exists(store.image_name(name)):
+        return "", ""
+    path, reference = split_reference(name)
+    if reference and (os.path.isfile(path) or os.path.exists(f"{path}/index.json")):
+        return path, reference
+    raise ImageError(
+        f"{name}: no such file, and no image of that name in {store.root}",
+        hint="pybuild -t NAME makes a name, pybuild -o image.tar a file",
+    )
 
 
-def _split(layout: str) -> tuple[str, str]:
-    """The directory and what follows it."""
+def split_reference(layout: str) -> tuple[str, str]:
+    """A path and what follows it: `PATH:TAG`, `PATH:NAME:TAG` or `PATH@DIGEST`."""
+    # A name may have slashes and a tag; then the path is what is there.
+    for at, mark in enumerate(layout):
+        if mark == ":" and os.path.exists(layout[:at]):
+            return layout[:at], layout[at + 1 :]
     for mark in "@:":
         path, found, reference = layout.rpartition(mark)
         if found and "/" not in reference:
@@ -84,24 +101,28 @@ def stored_manifests(store: Store, descriptor: Descriptor, name: str) -> tuple[D
 def stored_attestations(
     store: Store, descriptor: Descriptor, name: str
 ) -> dict[Descriptor, Manifest]:
-    """What is attested of a named image, by its descriptors; raises ImageError."""
+    """What is attested of a named image, by its descriptors; raises ImageError.
+
+    An image that came from elsewhere need not have brought what its index lists.
+    """
     if canonical_media_type(descriptor.media_type) != INDEX:
         return {}
     where, read = f"{name}: index {descriptor.digest}", _reader(store, name)
     found = {}
     for attestation in attestation_manifests(read(descriptor), where):
         where = f"{name}: attestation {attestation.digest}"
-        manifest = _verified(store, attestation.digest, where)
-        found[attestation] = Manifest.from_json(manifest, where)
+        if os.path.exists(store.blob(attestation.digest)):
+            manifest = verified_blob(store, attestation.digest, where)
+            found[attestation] = Manifest.from_json(manifest, where)
     return found
 
 
 def stored_image(store: Store, descriptor: Descriptor, name: str) -> Image:
     """Open an image of the store by its manifest's descriptor."""
     where = f"{name}: manifest {descriptor.digest}"
-    manifest = Manifest.from_json(_verified(store, descriptor.digest, where), where)
+    manifest = Manifest.from_json(verified_blob(store, descriptor.digest, where), where)
     where = f"{name}: config {manifest.config.digest}"
-    config = ImageConfig.from_json(_verified(store, manifest.config.digest, where), where)
+    config = ImageConfig.from_json(verified_blob(store, manifest.config.digest, where), where)
     blobs = tuple(
         BlobRange(path=store.blob(layer.digest), offset=0, size=layer.size)
         for layer in manifest.layers
@@ -122,10 +143,14 @@ def named_descriptor(store: Store, name: str) -> Descriptor:
 
 
 def _reader(store: Store, name: str) -> Callable[[Descriptor], bytes]:
-    return lambda descriptor: _verified(store, descriptor.digest, f"{name}: {descriptor.digest}")
+    def read(descriptor: Descriptor) -> bytes:
+        return verified_blob(store, descriptor.digest, f"{name}: {descriptor.digest}")
+
+    return read
 
 
-def _verified(store: Store, digest: Digest, where: str) -> bytes:
+def verified_blob(store: Store, digest: Digest, where: str) -> bytes:
+    """The content of a document in the store; raises ImageError."""
     try:
         with open(store.blob(digest), "rb") as file:
             document = file.read()

@@ -21,9 +21,10 @@ _CHUNK = 1 << 20
 def plain_layer(store: Store, layer: StoredLayer) -> StoredLayer:
     """The layer itself, or its uncompressed form among the store's blobs, made if it is missing.
 
-    What is made is verified. Raises ImageError or StoreError.
+    So is one of a file that ends with this process. What is made is verified. Raises ImageError or
+    StoreError.
     """
-    if layer.descriptor.is_plain_layer:
+    if layer.descriptor.is_plain_layer and layer.blob.lasts:
         return layer
     path = store.blob(layer.diff_id)
     if not os.path.exists(path):

@@ -21,6 +21,7 @@ from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.git_server import Repository, serve_git
 from tests.buildkit.support import SHELL, Pybuild, text_files
 from tests.buildkit.web import running_site
+from tests.runtime.registry.registries import PROGRAM, running_registry
 from tests.support import digest_of, make_tree, read_members, run, run_pyrun
 
 SBOM = "--attest=type=sbom"
@@ -676,6 +677,36 @@ def test_one_that_is_missing_is_damage(context: Pybuild) -> None:
     ended = context.run("verify-store")
     assert ended.status == 1
     assert f"of an attestation: sha256:{statement.name}: missing" in ended.stdout + ended.stderr
+
+
+def test_they_go_where_the_image_goes(context: Pybuild) -> None:
+    assert context.try_build(TEXT, SBOM, "-t", "app").status == 0
+    assert context.run("save", "-o", context.output, "app").status == 0
+    [image] = _read(context.output)
+    assert image.predicate(SPDX)
+    assert context.run("rmi", "app").status == 0
+    assert _in_store(context) == []
+    assert context.run("load", "-i", context.output).status == 0
+    assert len(_in_store(context)) == 1
+    assert context.run("verify-store").status == 0
+
+
+@pytest.mark.skipif(not PROGRAM, reason="docker-registry is not installed")
+def test_a_registry_gets_them_and_is_named_by_who_builds_on_it(
+    context: Pybuild, tmp_path: Path
+) -> None:
+    with running_registry(tmp_path / "registry") as registry:
+        name = f"{registry.host}/team/app:v1"
+        ended = context.try_build(TEXT, SBOM, "-t", name, "--push")
+        assert ended.status == 0, ended.stderr
+        [statement] = _in_store(context)
+        assert registry.tag("team/app", "v1") == ended.stdout.strip()
+        assert registry.has_blob("team/app", statement.name)
+        assert context.run("rmi", name).status == 0
+        predicate = _provenance(context, f"FROM {name}\nLABEL a=b\n")
+    [(uri, digest)] = _addressed(predicate).items()
+    assert uri.startswith(f"pkg:docker/{registry.host}/team/app@v1?platform=linux%2F")
+    assert registry.data(f"sha256:{digest['sha256']}").exists()
 
 
 # --- who reads the image

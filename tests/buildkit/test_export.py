@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from buildkit.export import tagged
+from runtime.image.names import tagged
 from tests.buildkit.support import SHELL, Image, Pybuild
 from tests.support import digest_of, make_image, run_pyrun
 

@@ -1,0 +1,160 @@
+"""One blob, from a registry into the store (distribution-spec "Pulling blobs").
+
+What breaks off stays as `downloads/<hex>.part`, and this or a later process goes on there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+
+from runtime.errors import RegistryError, StoreError
+from runtime.registry.manifests import content_length, refuse_encoding
+from runtime.registry.retrying import Patience
+from runtime.registry.wire import PassingError, pieces, shown
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import requests
+
+    from runtime.oci.image import Descriptor
+    from runtime.registry.transport import Transport
+    from runtime.store.store import Store
+
+_CHUNK = 1 << 20
+PROGRESS = 1 << 20  # bytes that make it worth to begin counting tries anew
+_MOST_TRIES = 100
+
+
+class BlobDownload:
+    """Fetches one blob; whoever else wants the same waits for it."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        store: Store,
+        descriptor: Descriptor,
+        show: Callable[[int], None],
+    ) -> None:
+        """`show` is told how many bytes are there."""
+        self._transport = transport
+        self._store = store
+        self._descriptor = descriptor
+        self._show = show
+        self._stop = transport.stop
+        self._url = transport.url(f"blobs/{descriptor.digest}")
+        self._part = f"{store.root}/downloads/{descriptor.digest.hex}.part"
+        self._hash = hashlib.sha256()
+        self._have = 0  # bytes
+
+    def run(self) -> None:
+        """Do it; raises RegistryError or StoreError."""
+        kept = self._store.blob(self._descriptor.digest)
+        try:
+            os.makedirs(os.path.dirname(self._part), mode=0o755, exist_ok=True)
+            fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX)
+                if os.path.exists(kept):  # by now, from another process
+                    _remove(self._part)
+                    return
+                self._take_up(fd)
+                self._try_all(fd)
+                os.fsync(fd)
+                os.rename(self._part, kept)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise StoreError(f"{self._part}: {error.strerror}") from error
+
+    def _take_up(self, fd: int) -> None:
+        """Go on with what is there already."""
+        while piece := os.read(fd, _CHUNK):
+            self._hash.update(piece)
+            self._have += len(piece)
+        if self._have > self._descriptor.size:
+            self._start_again(fd)
+        self._show(self._have)
+
+    def _try_all(self, fd: int) -> None:
+        patience = Patience(self._transport.pause)
+        furthest = self._have
+        was_wrong = False
+        for _ in range(_MOST_TRIES):
+            try:
+                if self._have < self._descriptor.size:
+                    self._try(fd)
+                if self._is_right():
+                    return
+                if was_wrong:
+                    raise RegistryError(
+                        f"GET {shown(self._url)}: its digest is sha256:{self._hash.hexdigest()}"
+                    )
+                was_wrong = True
+                self._start_again(fd)
+            except PassingError as error:
+                if self._have >= furthest + PROGRESS:
+                    furthest = self._have
+                    patience.begin_anew()
+                patience.wait(error)
+        raise RegistryError(f"GET {shown(self._url)}: not complete after {_MOST_TRIES} tries")
+
+    def _is_right(self) -> bool:
+        return self._hash.hexdigest() == self._descriptor.digest.hex
+
+    def _start_again(self, fd: int) -> None:
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+        self._hash = hashlib.sha256()
+        self._have = 0
+
+    def _try(self, fd: int) -> None:
+        self._stop.check()
+        headers = {"Range": f"bytes={self._have}-"} if self._have else {}
+        size = self._descriptor.size
+        with self._transport.ask(
+            "GET", self._url, accept=(200, 206, 416), headers=headers, stream=True
+        ) as response:
+            self._begin(response, fd)
+            for piece in pieces(response):
+                self._stop.check()
+                self._take(fd, piece)
+        if self._have < size:
+            where = f"GET {shown(self._url)}"
+            raise PassingError(f"{where}: the answer ended after {self._have} of {size} bytes")
+
+    def _begin(self, response: requests.Response, fd: int) -> None:
+        refuse_encoding(response)
+        said = response.headers.get("Content-Range", "")
+        if response.status_code == 206 and said.startswith(f"bytes {self._have}-"):
+            return
+        self._start_again(fd)
+        where = f"GET {shown(self._url)}"
+        if response.status_code != 200:
+            raise PassingError(f"{where}: another part was sent than was asked for")
+        length = content_length(response)
+        if length is not None and length != self._descriptor.size:
+            expected = self._descriptor.size
+            raise RegistryError(f"{where}: {length} bytes, the manifest says {expected}")
+
+    def _take(self, fd: int, piece: bytes) -> None:
+        if self._have + len(piece) > self._descriptor.size:
+            expected = self._descriptor.size
+            message = f"GET {shown(self._url)}: more than the {expected} bytes of the manifest"
+            raise RegistryError(message)
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(fd, view) :]
+        self._hash.update(piece)
+        self._have += len(piece)
+        self._show(self._have)
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:  # renamed by who was first
+        pass
