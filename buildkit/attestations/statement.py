@@ -12,7 +12,7 @@ import os
 from buildkit.cache import Layer
 from buildkit.documents import Documents, to_json
 from buildkit.sbom.purl import package_url
-from runtime.image.names import tagged
+from runtime.image.names import familiar_name, tagged
 from runtime.oci.digest import DiffID, digest_of
 from runtime.oci.image import CONFIG, MANIFEST, Descriptor, Manifest
 from runtime.record import Record
@@ -95,8 +95,7 @@ def _statement(image: Documents, names: tuple[str, ...], statement: Statement) -
 
 def image_url(name: str, platform: str) -> str:
     """The package URL of an image, in the form that BuildKit gives it."""
-    path, _, version = name.partition("@")
-    if not version:
-        path, _, version = tagged(name).rpartition(":")
+    named, _, digest = familiar_name(name).partition("@")
+    path, _, tag = tagged(named).rpartition(":")
     namespace, _, last = path.rpartition("/")
-    return package_url("docker", namespace, last, version, {"platform": platform})
+    return package_url("docker", namespace, last, digest or tag, {"platform": platform})

@@ -16,6 +16,7 @@ import jsonschema
 import pytest
 from packageurl import PackageURL
 
+from buildkit.attestations.statement import image_url
 from runtime import VERSION
 from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.git_server import Repository, serve_git
@@ -245,6 +246,21 @@ def test_the_subject_has_the_names_of_the_image(context: Pybuild) -> None:
         f"pkg:docker/app@latest?platform=linux%2F{architecture}",
         f"pkg:docker/r.example:5000/a/b@2?platform=linux%2F{architecture}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("app", "pkg:docker/app@latest"),
+        ("docker.io/library/alpine:3.17", "pkg:docker/alpine@3.17"),
+        ("ghcr.io/team/app:v1", "pkg:docker/ghcr.io/team/app@v1"),
+        ("h:5000/app:v1@sha256:12", "pkg:docker/h:5000/app@sha256:12"),
+        ("h:5000/app@sha256:12", "pkg:docker/h:5000/app@sha256:12"),
+    ],
+)
+def test_images_have_package_urls_as_buildkit_writes_them(name: str, url: str) -> None:
+    assert image_url(name, "linux/amd64") == f"{url}?platform=linux%2Famd64"
+    assert image_url(name, "") == url
 
 
 def test_what_is_attested_is_of_the_image_as_it_is_in_the_archive(context: Pybuild) -> None:
