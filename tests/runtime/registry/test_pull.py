@@ -603,6 +603,17 @@ def test_whoever_wants_the_same_blob_at_the_same_time_waits_for_it(
     check(kept, first.result())
 
 
+def test_a_store_that_lacks_a_directory_is_named(
+    proxy: FaultProxy, layout: Layout, image: Table, kept: Store, clock: Clock
+) -> None:
+    serve(proxy, layout, image)
+    for folder in ("blobs/sha256", "tmp"):
+        (Path(kept.root) / folder).rename(Path(kept.root) / "gone")
+        with pytest.raises(StoreError, match=f"{kept.root}/.*: No such file or directory"):
+            pull(kept, parse_reference(f"{proxy.host}/app"), settings=clock.settings)
+        (Path(kept.root) / "gone").rename(Path(kept.root) / folder)
+
+
 @pytest.mark.needs_root
 def test_a_full_disk_is_named_and_leaves_the_store_usable(
     proxy: FaultProxy, layout: Layout, clock: Clock, public: Path
