@@ -82,19 +82,19 @@ class BlobDownload:
     def _try_all(self, fd: int) -> None:
         patience = Patience(self._transport.pause)
         furthest = self._have
-        was_wrong = False
+        # What an earlier process left may be damaged, and what comes may be, once.
+        chances = 2 if self._have else 1
         for _ in range(_MOST_TRIES):
             try:
                 if self._have < self._descriptor.size:
                     self._try(fd)
                 if self._is_right():
                     return
-                if was_wrong:
-                    raise RegistryError(
-                        f"GET {shown(self._url)}: its digest is sha256:{self._hash.hexdigest()}"
-                    )
-                was_wrong = True
-                self._start_again(fd)
+                found = f"sha256:{self._hash.hexdigest()}"
+                self._start_again(fd)  # an error too leaves nothing that is wrong
+                if not chances:
+                    raise RegistryError(f"GET {shown(self._url)}: its digest is {found}")
+                chances -= 1
             except PassingError as error:
                 if self._have >= furthest + PROGRESS:
                     furthest = self._have

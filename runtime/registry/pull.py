@@ -49,11 +49,14 @@ def pull(
     at work until it returns, so whoever forks does this in a child. Raises RegistryError,
     ImageError or StoreError.
     """
-    with (
-        Workspace(store) as work,
-        Transport(reference, credentials=credentials, settings=settings) as transport,
-    ):
-        return _Pull(store, work, transport, platform, count).run()
+    try:
+        with (
+            Workspace(store) as work,
+            Transport(reference, credentials=credentials, settings=settings) as transport,
+        ):
+            return _Pull(store, work, transport, platform, count).run()
+    except OSError as error:
+        raise StoreError(f"{error.filename or store.root}: {error.strerror}") from error
 
 
 class _Pull:

@@ -5,7 +5,9 @@ Where the bytes are is the caller's to say: in the store, in an archive, in a la
 
 from __future__ import annotations
 
-from runtime.errors import ImageError, UsageError
+import os
+
+from runtime.errors import ImageError, StoreError, UsageError
 from runtime.image.blob import BlobRange
 from runtime.oci.digest import digest_of
 from runtime.oci.image import INDEX, Descriptor, Manifest
@@ -60,8 +62,7 @@ def push(
 
 
 def in_store(store: Store) -> Source:
-    """Blobs of a store."""
-    import os
+    """Blobs of a store; raises StoreError for those that cannot be looked at."""
 
     def find(digest: Digest) -> BlobRange | None:
         path = store.blob(digest)
@@ -69,6 +70,8 @@ def in_store(store: Store) -> Source:
             return BlobRange(path=path, offset=0, size=os.stat(path).st_size)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise StoreError(f"{path}: {error.strerror}") from error
 
     return find
 

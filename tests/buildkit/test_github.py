@@ -38,7 +38,7 @@ def test_each_fault_of_a_file_is_shown(pybuild: Pybuild, job: dict[str, str]) ->
 
 
 def test_a_hint_is_a_line_of_the_annotation(pybuild: Pybuild, job: dict[str, str]) -> None:
-    [said] = _annotations(pybuild, "FROM nothing-of-that-name\n", job)
+    [said] = _annotations(pybuild, "FROM scratch\nBOOTSTRAP x\n", job)
     assert "%0Ahint: " in said
 
 

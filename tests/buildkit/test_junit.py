@@ -60,7 +60,7 @@ def test_a_step_that_fails_has_its_error_and_what_it_said(pybuild: Pybuild) -> N
     assert failed.findtext("system-out") == "a <b> \ufffd\n"
 
 
-@pytest.mark.parametrize("text", ["FROB\n", "FROM none-such\n"])
+@pytest.mark.parametrize("text", ["FROB\n", "FROM ./none-such\n"])
 def test_an_error_before_the_first_step_is_a_case_of_its_own(pybuild: Pybuild, text: str) -> None:
     assert pybuild.try_build(text, OPTION).status in (1, 2)
     [case] = _suite(pybuild)

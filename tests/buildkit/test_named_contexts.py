@@ -155,7 +155,7 @@ def test_an_image_that_is_not_there_is_an_error_where_it_is_used(
 ) -> None:
     subprocess.run(["tar", "-xf", archive, "-C", anybody.work, "--no-same-owner"], check=True)
     ended = anybody.try_build(
-        "FROM scratch\nCOPY --from=ctx x /\n", f"--build-context=ctx={value}"
+        "FROM scratch\nCOPY --from=ctx x /\n", f"--build-context=ctx={value}", "--pull=never"
     )
     assert ended.status == 1
     assert message in ended.stderr
