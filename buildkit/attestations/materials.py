@@ -66,7 +66,8 @@ def containerfile_of(request: Request) -> str:
 
 
 def _sorted(resources: Sequence[Resource]) -> list[Resource]:
-    return [json.loads(text) for text in sorted({to_json(resource) for resource in resources})]
+    found = {to_json(resource): resource for resource in resources}
+    return [found[text] for text in sorted(found)]
 
 
 def _reached(plan: Plan, target: PlannedStage) -> set[Base]:

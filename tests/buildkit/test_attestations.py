@@ -450,6 +450,17 @@ def test_a_containerfile_may_have_no_name_and_no_place_in_the_context(context: P
     assert _named(image.predicate(SLSA))["outside"] == _sha256(TEXT)
 
 
+def test_names_that_are_no_utf8_are_no_hindrance(context: Pybuild) -> None:
+    name = os.fsdecode(b"odd-\xff")
+    context.add({name: TEXT})
+    context.write("FROM scratch\nCOPY f odd-* /\n")
+    for file in (context.context / "Containerfile", context.context / name):
+        ended = context.run("--provenance=mode=max", "-f", file, context.context)
+        assert ended.status == 0, ended.stderr
+        [image] = _read(context.output)
+        assert image.predicate(SLSA)["buildDefinition"]["resolvedDependencies"]
+
+
 def test_base_images_have_their_manifests_digests(context: Pybuild) -> None:
     base = context.try_build(f"{TEXT}LABEL a=b\n", "-t", "r.example/base:1")
     archive = context.build(f"{TEXT}LABEL c=d\n", "-o", "image.tar")
