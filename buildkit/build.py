@@ -21,7 +21,7 @@ from buildkit.images import find_image
 from buildkit.inputs import Input
 from buildkit.named_contexts import images_of
 from buildkit.output_check import check_output
-from buildkit.outputs import DOCKER, LOCAL, ROOTFS, TAR, Output
+from buildkit.outputs import DOCKER, IMAGE, LOCAL, OCI, ROOTFS, TAR, Output
 from buildkit.plan import Planner, joined
 from buildkit.platforms import check_programs
 from buildkit.printing import complain
@@ -46,6 +46,7 @@ from runtime.store.workspace import Workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from buildkit.attestations.attaching import Attester
     from buildkit.sbom.of_build import Sboms
 
 _LOG_LINES = 20  # of a failed step's output
@@ -206,13 +207,16 @@ def _carry_out(
         builder.explanations.save()
         results = tuple(shaped(store, result, request.shape) for result in results)
         sboms = _sboms(store, results, request, progress)
-        product = _product(store, results, request, request.shape)
+        attester = _attester(store, request, sboms, planned, builder)
+        product = _product(store, results, request, request.shape, attester)
         name_product(store, product, request.tags)
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
     for output in request.outputs:
-        _write(store, output, results, request)
-        progress.note(f"{output.dest}: written")
+        has_place = output.kind in (IMAGE, OCI)
+        _write(store, output, results, request, attester if has_place else None)
+        lacks = "" if has_place or attester is None else ", without attestations"
+        progress.note(f"{output.dest}: written{lacks}")
     if sboms is not None:
         sboms.write(_shape_of)
     elsewhere = (named.ignoring for named in request.contexts.values())
@@ -220,7 +224,13 @@ def _carry_out(
     return _recorded(request, store, product, inputs, progress)
 
 
-def _write(store: Store, output: Output, results: Sequence[Built], request: Request) -> None:
+def _write(
+    store: Store,
+    output: Output,
+    results: Sequence[Built],
+    request: Request,
+    attester: Attester | None,
+) -> None:
     if output.kind in (TAR, LOCAL, ROOTFS):
         places = _places(output, request.platforms)
         if len(places) > 1:
@@ -229,7 +239,8 @@ def _write(store: Store, output: Output, results: Sequence[Built], request: Requ
             write_root(store, result.layers, output.replace(dest=place))
         return
     shape = _shape_of(output, request.shape)
-    write_archive(store, _product(store, results, request, shape), output, request.tags)
+    product = _product(store, results, request, shape, attester)
+    write_archive(store, product, output, request.tags)
 
 
 def _shape_of(output: Output, shape: Shape) -> Shape:
@@ -243,11 +254,22 @@ def _sboms(
     store: Store, results: Sequence[Built], request: Request, progress: Progress
 ) -> Sboms | None:
     """What is installed in each image, if somebody asks; raises BuildError."""
-    if not request.sboms:
+    if not (request.sboms or request.attestations.sbom):
         return None
     from buildkit.sbom.of_build import Sboms
 
     return Sboms(store, results, request, progress.note)
+
+
+def _attester(
+    store: Store, request: Request, sboms: Sboms | None, planned: Planned, builder: Builder
+) -> Attester | None:
+    """What attests, if somebody asks."""
+    if not request.attestations.any:
+        return None
+    from buildkit.attestations.attaching import Attester
+
+    return Attester(store, request, sboms, planned, builder.done)
 
 
 def _places(output: Output, platforms: tuple[str, ...]) -> tuple[str, ...]:
@@ -330,12 +352,20 @@ def _configs(images: Mapping[ImageBase, Image]) -> dict[ImageBase, ImageConfig]:
     return {base: image.config for base, image in images.items()}
 
 
-def _product(store: Store, results: Sequence[Built], request: Request, shape: Shape) -> Product:
+def _product(
+    store: Store,
+    results: Sequence[Built],
+    request: Request,
+    shape: Shape,
+    attester: Attester | None = None,
+) -> Product:
     images = []
     for result in results:
         layers = (compressed(store, layer, shape.compression) for layer in result.layers)
         images.append(make_documents(result.config, tuple(layers), shape))
-    return make_product(tuple(images), as_index=len(request.platforms) > 1, docker=shape.docker)
+    attestations = () if attester is None else attester.manifests(images)
+    as_index = len(request.platforms) > 1
+    return make_product(tuple(images), attestations, as_index=as_index, docker=shape.docker)
 
 
 def _recorded(
@@ -346,7 +376,7 @@ def _recorded(
     progress: Progress,
 ) -> Recorded:
     descriptors = [product.descriptor]
-    for image in product.images:
+    for image in product.manifests:
         descriptors += [image.descriptor, image.config_descriptor]
         descriptors += [layer.descriptor for layer in image.layers]
     paths = [(store.blob(d.digest), d.size) for d in descriptors]
@@ -357,7 +387,9 @@ def _recorded(
         paths=tuple(dict.fromkeys(paths)),
         names=tuple((store.image_name(tag), name) for tag in request.tags),
         digest=str(product.descriptor.digest),
-        config_digest="" if product.index else str(product.images[0].config_descriptor.digest),
+        config_digest=""
+        if len(request.platforms) > 1
+        else str(product.images[0].config_descriptor.digest),
         manifest=product.descriptor.to_json(),
         archives=tuple(
             archive_status(dest)

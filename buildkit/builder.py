@@ -71,6 +71,15 @@ class DoneBootstrap(Record):
     result: Result
 
 
+class DoneStep(Record):
+    """A step that was done or found, and what it was made from."""
+
+    stage: StageBase
+    step: AnyStep
+    prepared: Prepared
+    result: Result
+
+
 class Builder:
     """Builds the stages of one plan into one store."""
 
@@ -96,6 +105,7 @@ class Builder:
         self._trees: Trees | None = None  # instead of snapshots in overlays
         self._inputs: list[Input] = []
         self.bootstraps: list[DoneBootstrap] = []  # that were resolved just now
+        self.done: list[DoneStep] = []  # in no order that stays
 
     @property
     def inputs(self) -> tuple[Input, ...]:
@@ -219,6 +229,18 @@ class Builder:
     ) -> Steps[Result]:
         prepared = yield from self._prepare(step, state, origins, progress)
         self._inputs.extend(prepared.inputs)
+        result = yield from self._find_or_make(step, state, stage, prepared, progress)
+        self.done.append(DoneStep(stage=stage.id, step=step, prepared=prepared, result=result))
+        return result
+
+    def _find_or_make(
+        self,
+        step: AnyStep,
+        state: State,
+        stage: PlannedStage,
+        prepared: Prepared,
+        progress: StepProgress,
+    ) -> Steps[Result]:
         if isinstance(step, RunStep) and step.by_hand:
             return (yield from self._by_hand(step, state, prepared, progress))
         key = cache_key(prepared.parts)
@@ -231,7 +253,7 @@ class Builder:
             progress.cached()
             self._note(step, state, prepared, result)
             return result
-        found = look_up(self._store, key) if reuses and not anew else None
+        found = self._look_up(step, key) if reuses and not anew else None
         if found is not None:
             progress.cached()
             return found
@@ -244,6 +266,13 @@ class Builder:
         result = yield from value_of(task)
         self._note(step, state, prepared, result)
         return result
+
+    def _look_up(self, step: AnyStep, key: str) -> Result | None:
+        found = look_up(self._store, key)
+        # Earlier versions did not record of what packages a system was made.
+        if found is not None and found.packages is None and isinstance(step, BootstrapStep):
+            return None
+        return found
 
     def _note(self, step: AnyStep, state: State, prepared: Prepared, result: Result) -> None:
         if isinstance(step, BootstrapStep) and result.resolution is not None:
@@ -295,7 +324,7 @@ class Builder:
         def make(output: Output) -> tuple[Result, bool]:
             key = cache_key(prepared.parts)
             with alone(self._store, key):
-                found = look_up(self._store, key) if reuses and not anew else None
+                found = self._look_up(step, key) if reuses and not anew else None
                 if found is not None:
                     return found, True
                 result = self._execute(

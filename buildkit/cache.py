@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from buildkit.locks import wait_for_lock
 from buildkit.recorded import FORMAT
@@ -39,6 +39,8 @@ class Result(Record):
     layer: Layer | None
     epoch: int
     resolution: Resolution | None = None  # of a BOOTSTRAP that was done just now
+    # Of every BOOTSTRAP: kind, identity and sha256 of each package; None where none was recorded.
+    packages: tuple[tuple[str, str, str], ...] | None = None
 
 
 def cache_key(parts: Parts) -> str:
@@ -53,7 +55,8 @@ def look_up(store: Store, key: str) -> Result | None:
         with open(_path(store, key), "rb") as file:
             record = json.load(file)
         if record["layer"] is None:
-            return Result(layer=None, epoch=record["epoch"])
+            packages = _packages(record)
+            return Result(layer=None, epoch=record["epoch"], packages=packages)
         layer = Layer(
             descriptor=Descriptor(
                 media_type=LAYER,
@@ -62,6 +65,7 @@ def look_up(store: Store, key: str) -> Result | None:
             ),
             diff_id=DiffID(Digest.parse(record["layer"]["digest"])),
         )
+        packages = _packages(record)
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError):  # a record of a broken disk is no record
@@ -73,7 +77,7 @@ def look_up(store: Store, key: str) -> Result | None:
         return None
     if size != layer.descriptor.size:
         return None
-    return Result(layer=layer, epoch=record["epoch"])
+    return Result(layer=layer, epoch=record["epoch"], packages=packages)
 
 
 def record(store: Store, key: str, parts: Parts, result: Result) -> None:
@@ -86,7 +90,19 @@ def record(store: Store, key: str, parts: Parts, result: Result) -> None:
         if layer is None
         else {"digest": layer.descriptor.digest, "size": layer.descriptor.size},
     }
+    if result.packages is not None:
+        document["packages"] = result.packages
     write_atomically(_path(store, key), json.dumps(document, sort_keys=True).encode())
+
+
+def _packages(record: dict[str, Any]) -> tuple[tuple[str, str, str], ...] | None:
+    """What a record says of packages; raises ValueError or TypeError for what cannot be."""
+    if "packages" not in record:
+        return None
+    listed = record["packages"]
+    if not all(isinstance(word, str) for package in listed for word in package):
+        raise TypeError("packages are described by words")
+    return tuple((kind, identity, sha256) for kind, identity, sha256 in listed)
 
 
 def read_parts(store: Store, key: str) -> Parts | None:

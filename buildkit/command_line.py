@@ -90,6 +90,12 @@ takes files from. Without -o and -t the image is written to image.tar.
                              write what is installed in the image (SPDX 2.3, CycloneDX
                              1.6) beside it, to OUTPUT.spdx.json or OUTPUT.cdx.json
                              (may be repeated)
+      --attest type=provenance[,mode=min|max][,builder-id=URI]|type=sbom
+                             attach to the image where it comes from (SLSA v1; max: also
+                             the Containerfile and values of --build-arg), or what is
+                             installed in it; the output is an index then
+      --provenance true|false|mode=min|mode=max, --sbom true|false
+                             short forms of these
       --iidfile FILE         write the image's id (digest of its configuration)
       --digest-file FILE     write the digest of its manifest, or of its index
       --report junit=FILE    write how each step went, as CI systems show test results
@@ -142,6 +148,7 @@ _TABLE = OptionTable(
         "--root": "root",
         "--lockfile": "lockfile",
         "--vendor": "vendor",
+        "--provenance": "provenance",
     },
     lists={
         "-o": "outputs",
@@ -162,6 +169,7 @@ _TABLE = OptionTable(
         "--volume": "volumes",
         "--ulimit": "ulimits",
         "--sbom": "sboms",
+        "--attest": "attests",
         "--update": "updates",
         "--arch": "architectures",
     },
@@ -235,6 +243,8 @@ class CommandLine(Record):
     report: str = ""
     digest_file: str = ""
     sboms: tuple[str, ...] = ()
+    attests: tuple[str, ...] = ()
+    provenance: str = ""
     at: str = ""
     on_fail: str = ""
     shell: bool = False  # `pybuild shell`
@@ -338,6 +348,8 @@ def _check_unused(line: CommandLine) -> None:
         "--digest-file": line.digest_file,
         "--metadata-file": line.metadata_file,
         "--sbom": line.sboms,
+        "--attest": line.attests,
+        "--provenance": line.provenance,
     }
     for option, given in results.items():
         if given:
@@ -431,9 +443,12 @@ def further_words(line: CommandLine, name: str) -> str:
     words = (line.network, line.add_hosts, line.volumes, line.shm_size, line.ulimits, line.allow)
     paths = os.getcwd() if line.build_contexts or line.volumes else ""
     files = (line.sboms, os.getcwd()) if line.sboms else ()
+    # Provenance names the Containerfile.
+    attests = line.attests or line.provenance
+    attested = (line.attests, line.provenance, os.path.abspath(name)) if attests else ()
     locks = (line.locked, line.no_lock, os.path.abspath(lock_path(line, name)))
     platforms = (line.platforms, line.build_contexts)
-    return repr((words, shape, line.format, platforms, paths, files, locks))
+    return repr((words, shape, line.format, platforms, paths, files, attested, locks))
 
 
 def lock_path(line: CommandLine, name: str) -> str:

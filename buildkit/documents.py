@@ -47,28 +47,49 @@ class Documents(Record):
 
 
 class Product(Record):
-    """What a build made: one image, or those for several platforms below an index."""
+    """What a build made: one image; or those for several platforms, and what is attested of them,
+    below an index.
+    """
 
     images: tuple[Documents, ...]
-    index: bytes = b""  # empty for a single image
+    attestations: tuple[Documents, ...] = ()
+    index: bytes = b""  # empty for a single image without attestations
     descriptor: Descriptor  # of the manifest, or of the index
 
+    @property
+    def manifests(self) -> tuple[Documents, ...]:
+        """All of them: "after all the original runnable manifests" are BuildKit's others."""
+        return *self.images, *self.attestations
 
-def make_product(images: tuple[Documents, ...], *, as_index: bool, docker: bool) -> Product:
-    """One image, or all of them below an index; what platforms have in common is there once."""
-    if not as_index:
+
+def make_product(
+    images: tuple[Documents, ...],
+    attestations: tuple[Documents, ...] = (),
+    *,
+    as_index: bool,
+    docker: bool,
+) -> Product:
+    """One image, or all of them below an index; what platforms have in common is there once.
+
+    Attestations need an index.
+    """
+    if not (as_index or attestations):
         return Product(images=images, descriptor=images[0].descriptor)
-    images = tuple({image.descriptor.digest: image for image in images}.values())
+    images, attestations = _once(images), _once(attestations)
     media_type = docker_media_type(INDEX) if docker else INDEX
     index = to_json(
         {
             "schemaVersion": 2,
             "mediaType": media_type,
-            "manifests": [image.listed for image in images],
+            "manifests": [one.listed for one in (*images, *attestations)],
         }
     )
     descriptor = Descriptor(media_type=media_type, digest=digest_of(index), size=len(index))
-    return Product(images=images, index=index, descriptor=descriptor)
+    return Product(images=images, attestations=attestations, index=index, descriptor=descriptor)
+
+
+def _once(documents: tuple[Documents, ...]) -> tuple[Documents, ...]:
+    return tuple({one.descriptor.digest: one for one in documents}.values())
 
 
 def make_documents(
@@ -115,7 +136,7 @@ def make_documents(
 def name_product(store: Store, product: Product, names: tuple[str, ...]) -> None:
     """Put the documents into the store, and the image under its names."""
     documents = [(product.descriptor, product.index)] if product.index else []
-    for image in product.images:
+    for image in product.manifests:
         documents.append((image.config_descriptor, image.config))
         documents.append((image.descriptor, image.manifest))
     for descriptor, document in documents:

@@ -115,7 +115,7 @@ def _add_blob(writer: Writer, descriptor: Descriptor, blob: BlobRange) -> None:
 
 
 def _exported(store: Store, product: Product, names: tuple[str, ...]) -> Exported:
-    layers = {la.descriptor.digest: la.descriptor for im in product.images for la in im.layers}
+    layers = {la.descriptor.digest: la.descriptor for m in product.manifests for la in m.layers}
     shown = _docker_view(product)
     return Exported(
         listed=product.descriptor.to_json() if product.index else product.images[0].listed,
@@ -131,7 +131,7 @@ def _exported(store: Store, product: Product, names: tuple[str, ...]) -> Exporte
 
 
 def _documents(product: Product) -> Iterator[tuple[Descriptor, bytes]]:
-    for image in product.images:
+    for image in product.manifests:
         yield image.config_descriptor, image.config
         yield image.descriptor, image.manifest
     if product.index:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
+from buildkit.attestations.options import Attestations, read_attestations
 from buildkit.command_line import (
     CommandLine,
     build_arguments,
@@ -42,6 +43,7 @@ class Request(Record):
     contexts: Mapping[str, NamedContext]
     outputs: tuple[Output, ...]
     sboms: tuple[SbomFile, ...]
+    attestations: Attestations
     shape: Shape
     tags: tuple[str, ...]
     target: str | None
@@ -87,6 +89,7 @@ def read_request(
         context=context,
         outputs=outputs,
         sboms=sboms,
+        attestations=read_attestations(line),
         shape=read_shape(line),
         tags=line.tags,
         target=line.target,

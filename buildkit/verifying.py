@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from buildkit.images import image_names
 from runtime.errors import ImageError
-from runtime.image.source import named_images
+from runtime.image.source import named_descriptor, named_images, stored_attestations
 from runtime.record import Record
 from runtime.store.store import Store
 from runtime.store.workspace import remove_tree
@@ -37,6 +37,7 @@ def verify(store: Store) -> Iterator[Damage]:
         path = store.image_name(name)
         try:
             images = named_images(store, name)
+            attested = stored_attestations(store, named_descriptor(store, name), name)
         except ImageError as error:
             yield Damage(path=path, what=error.message)
             continue
@@ -44,6 +45,11 @@ def verify(store: Store) -> Iterator[Damage]:
             if not os.path.exists(store.blob(layer.digest)):
                 what = f"{name}: layer {layer.digest}: missing from the store"
                 yield Damage(path=path, what=what)
+        for manifest in attested.values():
+            for blob in (manifest.config, *manifest.layers):
+                if not os.path.exists(store.blob(blob.digest)):
+                    what = f"{name}: of an attestation: {blob.digest}: missing from the store"
+                    yield Damage(path=path, what=what)
     yield from _records(store)
     for name in sorted(os.listdir(f"{store.root}/layers")):
         if not os.path.isdir(f"{store.root}/layers/{name}/fs"):

@@ -76,7 +76,8 @@ def perform(
         output(b"the same packages as before: their layer is there\n")
     if prepared.locked is not None:
         _verify(prepared, state, epoch, found)
-    return found.replace(resolution=Resolution(resolved=resolved, epoch=epoch))
+    resolution = Resolution(resolved=resolved, epoch=epoch)
+    return found.replace(resolution=resolution, packages=resolved.files)
 
 
 def _installer(manager: str) -> type[Installer]:

@@ -158,6 +158,11 @@ class Resolved(Record):
             [f"{module.name}:{module.stream}" for module in self.modules],
         ]
 
+    @property
+    def files(self) -> tuple[tuple[str, str, str], ...]:
+        """Kind, identity and sha256 of each package: what a system is made from."""
+        return tuple((p.suffix[1:], p.id, p.sha256) for p in self.packages)
+
     def to_json(self) -> dict[str, Any]:
         """A document with sorted lists."""
         return {

@@ -1,4 +1,4 @@
-"""`pybuild --sbom`: the documents of what was built.
+"""`pybuild --sbom`, and the attestation: the documents of what was built.
 
 What is installed is read before anything is written, so a database that cannot be read leaves no
 image without its SBOM. The layers are in the store, where they were verified.
@@ -15,6 +15,7 @@ from buildkit.outputs import DOCKER, STDOUT
 from buildkit.replacement import write_document
 from buildkit.sbom.documents import NOTHING_FOUND, sbom_document
 from buildkit.sbom.installed import read_installed
+from buildkit.sbom.spdx import spdx_document
 from buildkit.sbom.subject import Subject
 
 TYPE_CHECKING = False
@@ -58,6 +59,16 @@ class Sboms:
                 shape = shape_of(output, shape)
             self._write(file, output, shape)
             self._note(f"{file.dest}: written")
+
+    def predicate(self, number: int, image: Documents) -> dict[str, object]:
+        """The SPDX document of an image for its attestation; raises ImageError."""
+        subject = Subject(
+            name=self._name(None),
+            digest=image.descriptor.digest,
+            created=self._results[number].config.created,
+            platform=image.platform,
+        )
+        return spdx_document(subject, self._installed[number])
 
     def _write(self, file: SbomFile, output: Output | None, shape: Shape) -> None:
         built = self._results[file.platform]

@@ -8,7 +8,11 @@ from runtime.record import Record
 
 SPDX, CYCLONEDX = "spdx", "cyclonedx"
 SUFFIXES = {SPDX: ".spdx.json", CYCLONEDX: ".cdx.json"}
-_HINT = "--sbom=spdx|cyclonedx[,dest=FILE]"
+_HINT = "--sbom=spdx|cyclonedx[,dest=FILE], or true for an attestation"
+# Go's strconv.ParseBool, as docker reads a word that switches something.
+SWITCHES = dict.fromkeys(("1", "t", "T", "true", "True", "TRUE"), True) | dict.fromkeys(
+    ("0", "f", "F", "false", "False", "FALSE"), False
+)
 
 
 class SbomFile(Record):
@@ -30,10 +34,12 @@ def check_format(word: str, option: str) -> str:
 def read_sbom_files(
     words: tuple[str, ...], outputs: tuple[Output, ...], platforms: tuple[str, ...]
 ) -> tuple[SbomFile, ...]:
-    """The documents that a command line asks for; raises UsageError.
+    """The files that a command line asks for; raises UsageError.
 
     Without `dest` there is one beside each output that has a path, for each platform.
     """
+    # Switches are about attestations.
+    words = tuple(word for word in words if word not in SWITCHES)
     found = [file for word in words for file in _read(word, outputs, platforms)]
     taken = [output.dest for output in outputs]
     for file in found:

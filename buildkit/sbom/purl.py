@@ -13,7 +13,7 @@ def package_url(
     kind: str, namespace: str, name: str, version: str, qualifiers: Mapping[str, str]
 ) -> str:
     """The URL of a package; qualifiers without a value are left out, the others sorted."""
-    parts = [kind, *filter(None, (namespace.lower(),)), name]
+    parts = [kind, *filter(None, namespace.lower().split("/")), name]
     url = "pkg:" + "/".join(_encoded(part) for part in parts) + f"@{_encoded(version)}"
     given = sorted((key, value) for key, value in qualifiers.items() if value)
     return "?".join(filter(None, (url, "&".join(f"{key}={_encoded(v)}" for key, v in given))))

@@ -80,9 +80,22 @@ def all_manifests(
             yield from all_manifests(read(descriptor), nested, read, depth + 1, has=has)
 
 
+def attestation_manifests(document: bytes, where: str) -> tuple[Descriptor, ...]:
+    """The descriptors of what an index attests of its images, as BuildKit lists it there.
+
+    Raises ImageError.
+    """
+    tables = [table for table in _tables(document, where) if is_attestation(table)]
+    return tuple(Descriptor.from_json(table, where) for table in tables)
+
+
 def _images(document: bytes, where: str) -> list[Mapping[str, Any]]:
+    return [table for table in _tables(document, where) if not is_attestation(table)]
+
+
+def _tables(document: bytes, where: str) -> list[Mapping[str, Any]]:
     tables = member(parse_json(document, where), "manifests", list, where)
-    return [t for t in tables if isinstance(t, dict) and not is_attestation(t)]
+    return [table for table in tables if isinstance(table, dict)]
 
 
 def _fitting(tables: list[Mapping[str, Any]], where: str, platform: str) -> Mapping[str, Any]:

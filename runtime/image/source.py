@@ -7,7 +7,12 @@ import os
 from runtime.errors import ImageError
 from runtime.image.archive import Image, open_archive
 from runtime.image.blob import BlobRange
-from runtime.image.index import all_manifests, check_platform, choose_manifest
+from runtime.image.index import (
+    all_manifests,
+    attestation_manifests,
+    check_platform,
+    choose_manifest,
+)
 from runtime.oci.digest import Digest, digest_of
 from runtime.oci.image import INDEX, Descriptor, ImageConfig, Manifest, canonical_media_type
 from runtime.oci.reader import parse_json
@@ -91,6 +96,25 @@ def stored_manifests(store: Store, descriptor: Descriptor, name: str) -> tuple[D
         return (descriptor,)
     where, read = f"{name}: index {descriptor.digest}", _reader(store, name)
     return tuple(all_manifests(read(descriptor), where, read))
+
+
+def stored_attestations(
+    store: Store, descriptor: Descriptor, name: str
+) -> dict[Descriptor, Manifest]:
+    """What is attested of a named image, by its descriptors; raises ImageError.
+
+    An image that came from elsewhere need not have brought what its index lists.
+    """
+    if canonical_media_type(descriptor.media_type) != INDEX:
+        return {}
+    where, read = f"{name}: index {descriptor.digest}", _reader(store, name)
+    found = {}
+    for attestation in attestation_manifests(read(descriptor), where):
+        where = f"{name}: attestation {attestation.digest}"
+        if os.path.exists(store.blob(attestation.digest)):
+            manifest = verified_blob(store, attestation.digest, where)
+            found[attestation] = Manifest.from_json(manifest, where)
+    return found
 
 
 def stored_image(store: Store, descriptor: Descriptor, name: str) -> Image:

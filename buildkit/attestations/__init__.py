@@ -1,0 +1,1 @@
+"""Attestations: signed by nobody, but beside the image wherever its index goes."""
