@@ -16,6 +16,7 @@ from buildkit.command_line import (
     DOCTOR_COMMAND,
     HELP,
     IMAGE_COMMANDS,
+    REGISTRY_COMMANDS,
     SBOM_COMMAND,
     STORE_COMMANDS,
     CommandLine,
@@ -78,6 +79,10 @@ def main() -> int:
             from buildkit.image_commands import run_image_command
 
             return run_image_command(sys.argv[1:])
+        if sys.argv[1:2] and sys.argv[1] in REGISTRY_COMMANDS:
+            from buildkit.registry_commands import run_registry_command
+
+            return run_registry_command(sys.argv[1:])
         if sys.argv[1:2] == [DOCTOR_COMMAND]:
             from buildkit.doctor_command import run_doctor
 

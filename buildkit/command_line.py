@@ -15,6 +15,7 @@ usage: pybuild [OPTIONS] [CONTEXT]
        pybuild verify-reproducible [OPTIONS] [CONTEXT]   build twice, and compare
        pybuild lock [OPTIONS] [CONTEXT]   write down which packages BOOTSTRAP leads to
        pybuild images|inspect|history|tag|rmi ...   images with a name: pybuild images --help
+       pybuild pull|push|login|logout ...   images of registries: pybuild pull --help
        pybuild doctor [--format text|json]   what this machine allows, and what is missing
        pybuild sbom [OPTIONS] IMAGE   what is installed in an image: pybuild sbom --help
        pybuild load|save|convert ...   images from and to archives: pybuild load --help
@@ -191,6 +192,7 @@ SHELL_COMMAND, VERIFY_COMMAND, SBOM_COMMAND = "shell", "verify-reproducible", "s
 LOCK_COMMAND, LOCK_NAME = "lock", "pybuild.lock"
 CONTAINERFILES = ("Containerfile", "Dockerfile")
 DOCTOR_COMMAND = "doctor"
+REGISTRY_COMMANDS = ("pull", "push", "login", "logout")  # see registry_commands
 IMAGE_COMMANDS = ("images", "inspect", "history", "tag", "rmi")  # see image_commands
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 ARCHIVE_COMMANDS = ("load", "save", "convert")  # see archive_commands

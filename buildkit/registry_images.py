@@ -16,7 +16,7 @@ from runtime.errors import ImageError, PyrunError, RegistryError, StoreError
 from runtime.errors import UsageError as NameProblem
 from runtime.image.archive import Image
 from runtime.image.source import named_descriptor, named_image, stored_image
-from runtime.oci.digest import digest_of
+from runtime.oci.digest import Digest, digest_of
 from runtime.oci.image import Descriptor
 from runtime.oci.reader import parse_json
 from runtime.record import Record
@@ -57,13 +57,10 @@ class Puller(Record):
                     f"no image {name!r} in the store, and --pull=never asks no registry"
                 )
             return known
-        try:
-            reference = parse_reference(name)
-        except NameProblem as error:
-            raise UsageError(error.message, hint=error.hint) from error
+        reference = read_reference(name)
         if self.policy == NEWER and known is not None:
             try:
-                if _in_child(lambda: _stands_for(reference)) == _remembered(store, name, platform):
+                if in_child(lambda: _stands_for(reference)) == _remembered(store, name, platform):
                     return known
             except NetworkError:
                 return known
@@ -72,7 +69,7 @@ class Puller(Record):
     def _pull(self, store: Store, name: str, reference: Reference, platform: str) -> Image:
         if not self.quiet:
             complain(f"pulling {reference}")
-        top, manifest = _in_child(lambda: _fetch(store, reference, platform))
+        top, manifest = in_child(lambda: _fetch(store, reference, platform))
         table = {"top": str(top), "manifest": manifest.to_json()}
         try:
             write_atomically(_record(store, name, platform), json.dumps(table).encode())
@@ -93,13 +90,11 @@ def push_names(store: Store, names: tuple[str, ...], *, quiet: bool) -> None:
         push_image(store, name, name, quiet=quiet)
 
 
-def push_image(store: Store, name: str, destination: str, *, quiet: bool) -> None:
-    """Push what a name in the store stands for; raises as `push_names` does."""
+def push_image(store: Store, name: str, destination: str, *, quiet: bool) -> Digest:
+    """Push what a name in the store stands for; returns its digest, raises as `push_names`."""
+    reference = read_reference(destination)
     try:
-        reference = parse_reference(destination)
         descriptor = named_descriptor(store, name)
-    except NameProblem as error:
-        raise UsageError(error.message, hint=error.hint) from error
     except FileNotFoundError:
         raise BuildError(
             f"{name}: no image of that name in {store.root}", hint="pybuild images lists them"
@@ -114,9 +109,18 @@ def push_image(store: Store, name: str, destination: str, *, quiet: bool) -> Non
 
         pushing.push(descriptor, pushing.in_store(store), reference)
 
-    _in_child(push)
+    in_child(push)
     if not quiet:
         complain(f"{reference}: {descriptor.digest}")
+    return descriptor.digest
+
+
+def read_reference(name: str) -> Reference:
+    """A name of a registry's; raises UsageError."""
+    try:
+        return parse_reference(name)
+    except NameProblem as error:
+        raise UsageError(error.message, hint=error.hint) from error
 
 
 def _known(store: Store, name: str, platform: str) -> Image | None:
@@ -166,8 +170,8 @@ def _fetch(store: Store, reference: Reference, platform: str) -> tuple[str, Desc
     return str(top), pull(store, reference.at(top), platform)
 
 
-def _in_child(work: Callable[[], _T]) -> _T:
-    """Do it in a child; raises errors of ours."""
+def in_child(work: Callable[[], _T]) -> _T:
+    """Do it in a child, whose threads end with it; raises errors of ours."""
 
     def safely() -> _T:
         try:

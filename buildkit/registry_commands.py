@@ -1,0 +1,160 @@
+"""`pybuild pull|push|login|logout`: images of registries, and who we are to those."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from buildkit.command_line import check_name
+from buildkit.errors import BuildError, DiskError, UsageError
+from buildkit.printing import complain
+from buildkit.registry_images import ALWAYS, Puller, in_child, push_image, read_reference
+from runtime.errors import ContainerError
+from runtime.errors import UsageError as OptionError
+from runtime.options import OptionTable
+from runtime.registry.credentials import Credentials
+from runtime.registry.login import check_login, login_file, remove_login, write_login
+from runtime.registry.reference import DOCKER_HUB, Reference
+from runtime.sandbox.userns import become_root
+from runtime.store.store import Store, default_root
+
+HELP = """\
+usage: pybuild pull [-q] [--platform OS/ARCH] NAME...
+       pybuild push [-q] NAME [DESTINATION]
+       pybuild login [-u USER] [-p PASSWORD | --password-stdin] [REGISTRY]
+       pybuild logout [REGISTRY]
+
+Bring images of registries into the store; push what has a name there, to the registry that its
+name or DESTINATION says. REGISTRY is a host with its port, docker.io if none is given.
+
+  -q, --quiet          print only digests
+      --platform       of an image for several (default: this machine's)
+  -u, --username USER
+  -p, --password PASSWORD
+                       seen by everybody who lists processes; better:
+      --password-stdin read it from standard input
+      --authfile FILE  what is read and written (default: $REGISTRY_AUTH_FILE, or podman's file;
+                       docker's is read too)
+      --root DIR       the store (default: $PYBUILD_ROOT, /var/lib/pybuild)
+
+Exit status: 0; 1 there is no such image; 2 the command line is wrong; 4 the registry cannot be
+reached, or refuses; 5 the store cannot be written.
+"""
+_HELP_HINT = "pybuild pull --help"
+_TABLE = OptionTable(
+    "pybuild pull",
+    values={
+        "--platform": "platform",
+        "-u": "username",
+        "--username": "username",
+        "-p": "password",
+        "--password": "password",
+        "--authfile": "authfile",
+        "--root": "root",
+    },
+    lists={},
+    flags={
+        "-q": "quiet",
+        "--quiet": "quiet",
+        "--password-stdin": "password_stdin",
+        "--help": "help",
+    },
+)
+_ALLOWED = {
+    "pull": {"quiet", "platform", "root", "authfile"},
+    "push": {"quiet", "root", "authfile"},
+    "login": {"username", "password", "password_stdin", "authfile"},
+    "logout": {"authfile"},
+}
+_OPERANDS = {"pull": (1, 1 << 16), "push": (1, 2), "login": (0, 1), "logout": (0, 1)}
+
+
+def run_registry_command(arguments: list[str]) -> int:
+    """Run one of the commands; returns the exit status. Raises BuildError, StoreError."""
+    command = arguments[0]
+    try:
+        fields, operands = _TABLE.parse(arguments[1:], operands_end_options=False)
+    except OptionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
+    if fields.get("help"):
+        sys.stdout.write(HELP)
+        return 0
+    for field in fields.keys() - _ALLOWED[command]:
+        option = field.replace("_", "-")
+        raise UsageError(f"pybuild {command} has no option --{option}", hint=_HELP_HINT)
+    least, most = _OPERANDS[command]
+    if not least <= len(operands) <= most:
+        given = " ".join(operands) or "none"
+        raise UsageError(f"pybuild {command}: wrong operands: {given}", hint=_HELP_HINT)
+    if fields.get("authfile"):
+        os.environ["REGISTRY_AUTH_FILE"] = str(fields["authfile"])
+    match command:
+        case "login":
+            _login(fields, *operands)
+        case "logout":
+            _logout(*operands)
+        case _:
+            _move(command, fields, operands)
+    return 0
+
+
+def _move(command: str, fields: dict[str, Any], operands: list[str]) -> None:
+    from buildkit.processes import stop_on_signals
+
+    stop_on_signals()
+    root, quiet = fields.get("root") or default_root(), bool(fields.get("quiet"))
+    try:
+        become_root()
+        store = Store(root)
+        if command == "push":
+            destination = operands[-1]
+            print(push_image(store, operands[0], destination, quiet=quiet))
+            return
+        for name in operands:
+            check_name(name.partition("@")[0], "pull")
+            platform = fields.get("platform", "")
+            image = Puller(policy=ALWAYS, quiet=quiet).find(store, name, platform)
+            print(image.digest)
+    except ContainerError as error:
+        raise BuildError(error.message, hint=error.hint) from error
+    except OSError as error:
+        raise DiskError(f"{error.filename or 'the store'}: {error.strerror}") from error
+
+
+def _registry(host: str) -> Reference:
+    """A repository of a registry that need not be there."""
+    host = host.partition("://")[2] or host
+    return read_reference(f"{host.rstrip('/')}/x")
+
+
+def _login(fields: dict[str, Any], host: str = DOCKER_HUB) -> None:
+    reference = _registry(host)
+    username, password = fields.get("username", ""), fields.get("password", "")
+    if fields.get("password_stdin"):
+        if password:
+            raise UsageError("--password and --password-stdin: one of them")
+        password = sys.stdin.readline().rstrip("\r\n")
+    elif not password or not username:
+        if not sys.stdin.isatty():
+            raise UsageError(
+                "pybuild login: user and password?", hint="-u USER --password-stdin < FILE"
+            )
+        import getpass
+
+        username = username or input("Username: ")
+        password = password or getpass.getpass("Password: ")
+    if not username or ":" in username:
+        raise UsageError(f"--username {username!r}: a name without a colon expected")
+    credentials = Credentials(username=username, password=password, source="the command line")
+    path = login_file()
+    in_child(lambda: check_login(reference, credentials))
+    in_child(lambda: write_login(path, reference.host, credentials))
+    complain(f"{reference.host}: logged in as {username} ({path})")
+
+
+def _logout(host: str = DOCKER_HUB) -> None:
+    reference, path = _registry(host), login_file()
+    if not in_child(lambda: remove_login(path, reference.host)):
+        raise BuildError(f"{reference.host}: not logged in by {path}")
+    complain(f"{reference.host}: logged out ({path})")
