@@ -11,6 +11,7 @@ import os
 import sys
 
 from buildkit.command_line import (
+    BAKE_COMMAND,
     CONTAINERFILES,
     DOCTOR_COMMAND,
     HELP,
@@ -80,6 +81,10 @@ def main() -> int:
             from buildkit.sbom.command import run_sbom
 
             return run_sbom(sys.argv[2:])
+        if sys.argv[1:2] == [BAKE_COMMAND]:
+            from buildkit.bake.command import run_bake
+
+            return run_bake(sys.argv[2:])
         line = parse_command_line(sys.argv[1:])
         as_json = line.error_format == "json"
         return _main(line)

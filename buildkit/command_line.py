@@ -14,6 +14,7 @@ usage: pybuild [OPTIONS] [CONTEXT]
        pybuild shell [--at LINE] [OPTIONS] [CONTEXT]   look around before a line, or at the end
        pybuild verify-reproducible [OPTIONS] [CONTEXT]   build twice, and compare
        pybuild lock [OPTIONS] [CONTEXT]   write down which packages BOOTSTRAP leads to
+       pybuild bake [OPTIONS] [TARGET...]   many images at once: pybuild bake --help
        pybuild images|inspect|history|tag|rmi ...   images with a name: pybuild images --help
        pybuild doctor [--format text|json]   what this machine allows, and what is missing
        pybuild sbom [OPTIONS] IMAGE   what is installed in an image: pybuild sbom --help
@@ -171,7 +172,7 @@ _TABLE = OptionTable(
 SHELL_COMMAND, VERIFY_COMMAND, SBOM_COMMAND = "shell", "verify-reproducible", "sbom"
 LOCK_COMMAND, LOCK_NAME = "lock", "pybuild.lock"
 CONTAINERFILES = ("Containerfile", "Dockerfile")
-DOCTOR_COMMAND = "doctor"
+DOCTOR_COMMAND, BAKE_COMMAND = "doctor", "bake"
 IMAGE_COMMANDS = ("images", "inspect", "history", "tag", "rmi")  # see image_commands
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 _CALLS = ("build", "check", "outline", "targets", "ast", "sexpr", "expand")

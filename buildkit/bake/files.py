@@ -1,0 +1,84 @@
+"""Which files a command line means, and what they define together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from buildkit.bake.definition import Definition, joined
+from buildkit.bake.json_file import read_bake_files, read_json
+from buildkit.bake.problems import Problem, at
+from buildkit.errors import UsageError
+
+# In docker's order: later ones override earlier ones.
+NAMES = (
+    "compose.yaml",
+    "compose.yml",
+    "docker-compose.yml",
+    "docker-compose.yaml",
+    "docker-bake.json",
+    "docker-bake.hcl",
+    "docker-bake.override.json",
+    "docker-bake.override.hcl",
+)
+_MOST = 1 << 20  # bytes of a file
+_NO_HCL = "files in HCL are not read, only JSON and compose files"
+
+
+def read_files(names: tuple[str, ...]) -> Definition:
+    """What the files define, those that docker looks for if none are named; raises UsageError."""
+    names = names or _found()
+    bakes: list[tuple[str, dict[str, Any]]] = []
+    composes: list[tuple[str, bytes]] = []
+    for name in names:
+        text = _read(name)
+        if _is_compose(name, text):
+            composes.append((name, text))
+            continue
+        with at(name):
+            bakes.append((name, read_json(text)))
+    definitions = []
+    if composes:
+        from buildkit.bake.compose import read_compose_files
+
+        definitions.append(read_compose_files(composes))
+    return joined([*definitions, *read_bake_files(bakes)])
+
+
+def _found() -> tuple[str, ...]:
+    """The files that are there; all of them count, as with buildx."""
+    there = [name for name in NAMES if os.path.isfile(name)]
+    if not there:
+        raise UsageError("there is no bake or compose file here", hint="-f FILE names one")
+    return tuple(there)
+
+
+def _read(name: str) -> bytes:
+    if name.endswith(".hcl"):
+        raise UsageError(
+            f"{name}: {_NO_HCL}", hint="`docker buildx bake --print` makes JSON of it"
+        )
+    if name == "-":
+        text = sys.stdin.buffer.read(_MOST + 1)
+    else:
+        try:
+            with open(name, "rb") as file:
+                text = file.read(_MOST + 1)
+        except OSError as error:
+            raise UsageError(f"{name}: {error.strerror}") from error
+    if len(text) > _MOST:
+        raise UsageError(f"{name}: larger than {_MOST >> 20} MiB")
+    return text
+
+
+def _is_compose(name: str, text: bytes) -> bool:
+    """Whether a file is for compose, by its name, or else by what it looks like."""
+    if name.lower().endswith((".yml", ".yaml")):
+        return True
+    if name.lower().endswith(".json"):
+        return False
+    try:
+        return "services" in read_json(text)
+    except Problem:
+        return True
