@@ -206,7 +206,7 @@ def _table(value: Any) -> dict[str, str | None]:
         try:
             table[str(name)] = None if item is None else _text(item)
         except Problem as problem:
-            raise Problem(f"{name}: {problem.message}") from None
+            raise problem.inside(name) from None
     return table
 
 

@@ -48,7 +48,7 @@ def read_bake_files(files: Iterable[tuple[str, Mapping[str, Any]]]) -> list[Defi
     variables = _Variables()
     for name, document in files:
         with at(name):
-            _check_keys(document, _BLOCKS, "")
+            check_keys(document, _BLOCKS, "")
             for label, body in _blocks(document, "variable"):
                 variables.declare(name, label, body)
     definitions = []
@@ -75,19 +75,20 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _check_keys(body: Mapping[str, Any], known: Iterable[str], path: str) -> None:
+def check_keys(body: Mapping[str, Any], known: Iterable[str], path: str) -> None:
+    """Raise Problem for a key that is not known; `path` leads to the body."""
     import difflib
 
     known = tuple(known)
     for key in body:
         if key in known or key == _COMMENT:
             continue
-        place = f"{path}.{key}" if path else key
+        path = ".".join(filter(None, (path, key)))
         if key in _REFUSED:
-            raise Problem(f"{place}: {_REFUSED[key]}")
+            raise Problem(_REFUSED[key], path=path)
         near = difflib.get_close_matches(key, known, 1)
         hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-        raise Problem(f"{place}: unknown key", hint=hint)
+        raise Problem("unknown key", hint=hint, path=path)
 
 
 def _blocks(document: Mapping[str, Any], kind: str) -> list[tuple[str, Mapping[str, Any]]]:
@@ -115,7 +116,7 @@ class _Variables:
         self._finding: list[str] = []
 
     def declare(self, file: str, name: str, body: Mapping[str, Any]) -> None:
-        _check_keys(body, _VARIABLE_KEYS, f"variable.{name}")
+        check_keys(body, _VARIABLE_KEYS, f"variable.{name}")
         self._declared[name] = (file, body)
 
     def value(self, name: str) -> Value:
@@ -166,7 +167,7 @@ class _Variables:
             with at(file, f"variable.{name}.validation"):
                 if not isinstance(rule, dict):
                     raise Problem("an object expected")
-                _check_keys(rule, ("condition", "error_message"), "")
+                check_keys(rule, ("condition", "error_message"), "")
                 if _expanded(rule.get("condition", True), self.value) not in (True, "true"):
                     message = _expanded(rule.get("error_message", ""), self.value)
                     raise Problem(str(message) or f"the value {self._values[name]!r} is not valid")
@@ -197,7 +198,7 @@ def _read_groups(
             for key in ("name", "matrix"):
                 if key in body:
                     raise Problem(f"{key}: a group has none")
-            _check_keys(body, _GROUP_KEYS, "")
+            check_keys(body, _GROUP_KEYS, "")
             members = _expanded(body.get("targets", []), lookup)
             if not isinstance(members, list) or not all(isinstance(m, str) for m in members):
                 raise Problem("targets: a list of names expected")
@@ -211,7 +212,7 @@ def _read_target(
 ) -> dict[str, Fields]:
     """One target, or as many as its matrix makes of it."""
     check_target_name(label)
-    _check_keys(body, (*KINDS, "matrix", "name"), "")
+    check_keys(body, (*KINDS, "matrix", "name"), "")
     if "matrix" not in body:
         if "name" in body:
             raise Problem("name: only a target with a matrix has one")

@@ -337,7 +337,7 @@ LINKS = {"a": {"contexts": {"x": "target:b"}}, "b": {"contexts": {"y": "target:a
 @pytest.mark.parametrize(
     ("document", "message"),
     [
-        ({"target": {"a": {"tagz": []}}}, "target.a: tagz: unknown key\nhint: did you mean tags?"),
+        ({"target": {"a": {"tagz": []}}}, "target.a.tagz: unknown key\nhint: did you mean tags?"),
         ({"targets": {}}, "docker-bake.json: targets: unknown key\nhint: did you mean target?"),
         ({"function": {}}, "functions of one's own are not read"),
         ({"target": {"a": {"cgroup-parent": "x"}}}, "cgroup-parent: RUN steps have a cgroup"),
@@ -349,7 +349,7 @@ LINKS = {"a": {"contexts": {"x": "target:b"}}, "b": {"contexts": {"y": "target:a
         ({"target": {"a": {"contexts": {"c": "target:x"}}}}, "contexts: c: there is no target x"),
         ({"target": {"a": {"args": {"X": "${NO}"}}}}, "target.a.args: there is no variable 'NO'"),
         ({"target": {"a": {"args": {"X": "${"}}}}, "target.a.args: ${ without its }"),
-        ({"target": {"a": {"args": {"X": ["l"]}}}}, "target.a.args: X: a string expected"),
+        ({"target": {"a": {"args": {"X": ["l"]}}}}, "target.a.args.X: a string expected"),
         ({"target": {"a": {"args": []}}}, "target.a.args: an object expected, not a list"),
         ({"target": {"a": {"tags": "x"}}}, "target.a.tags: a list expected, not 'x'"),
         ({"target": {"a": {"target": "${nope(1)}"}}}, "there is no function 'nope'"),
