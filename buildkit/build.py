@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from buildkit.bootstrap_plan import warnings_of
-from buildkit.builder import Builder, Built
+from buildkit.builder import Builder, Built, Linked, Together
 from buildkit.compressing import compressed, read_compression
 from buildkit.contents import StatCache
 from buildkit.documents import Product, make_documents, make_product, name_product, name_record
@@ -27,7 +27,7 @@ from buildkit.printing import complain
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
 from buildkit.reproducing import first_difference
-from buildkit.request import Request
+from buildkit.request import INLINE, Request
 from buildkit.root_output import write_root
 from buildkit.run_options import check_run
 from buildkit.script_lines import failed_line
@@ -47,6 +47,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from buildkit.sbom.of_build import Sboms
 
+Links = Callable[[ImageBase], Linked | None]
 _LOG_LINES = 20  # of a failed step's output
 
 
@@ -55,7 +56,7 @@ class Planned(Record):
 
     containerfile: Containerfile
     plan: Plan
-    images: Mapping[ImageBase, Image]
+    images: Mapping[ImageBase, Image | Linked]
     warnings: tuple[ContainerfileWarning, ...]
     ignore_file: str
     ignoring: tuple[Input, ...]  # what would make it another one
@@ -73,12 +74,17 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
     Nothing is written, and None returned, for a shell at some line.
     """
     planned = plan_request(request, store)
+    check_outputs(request)
+    with Progress(request.progress, planned.count) as progress:
+        return _carry_out(request, store, known, planned, progress)
+
+
+def check_outputs(request: Request) -> None:
+    """Find out before a build, not after it, that its result has no place to go to."""
     for output in request.outputs:
         _check_output(output, request.platforms)
     for sbom in request.sboms:
         _check_output(Output(kind=TAR, dest=sbom.dest), ())
-    with Progress(request.progress, planned.count) as progress:
-        return _carry_out(request, store, known, planned, progress)
 
 
 def verify_reproducible(request: Request, store: Store, known: StatCache) -> str:
@@ -103,8 +109,11 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
     return str(_product(store, built[0], request, request.shape).descriptor.digest)
 
 
-def plan_request(request: Request, store: Store) -> Planned:
-    """Read the Containerfile; raises BuildError, its place in its message."""
+def plan_request(request: Request, store: Store, links: Links = lambda _: None) -> Planned:
+    """Read the Containerfile; raises BuildError, its place in its message.
+
+    `links` has the images that are made at the same time.
+    """
     try:
         containerfile = parse(request.text, name=request.name)
         planners = [
@@ -120,10 +129,10 @@ def plan_request(request: Request, store: Store) -> Planned:
             for platform in request.platforms or ("",)
         ]
         refuse_findings(containerfile, request.build_args)
-        images: dict[ImageBase, Image] = {}
+        images: dict[ImageBase, Image | Linked] = {}
         warnings = list(containerfile.warnings)
         for planner in planners:
-            warnings += _find_base_images(planner, store, request.context, images)
+            warnings += _find_base_images(planner, store, request.context, images, links)
         plan = joined([planner.plan(_configs(images)) for planner in planners])
         warnings += warnings_of(plan)
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
@@ -145,7 +154,14 @@ def plan_request(request: Request, store: Store) -> Planned:
 
 
 def make_builder(
-    request: Request, store: Store, known: StatCache, planned: Planned, progress: Progress
+    request: Request,
+    store: Store,
+    known: StatCache,
+    planned: Planned,
+    progress: Progress,
+    *,
+    name: str = "",
+    together: Together | None = None,
 ) -> Builder:
     """What carries the plan out; says what is odd about the Containerfile."""
     for warning in planned.warnings:
@@ -172,6 +188,8 @@ def make_builder(
         settings=settings,
         progress=progress,
         explanations=Explanations(store, request.name, request.context),
+        name=name,
+        together=together,
     )
 
 
@@ -183,15 +201,22 @@ def run_builder(
         with Workspace(store) as work:
             return builder.build(work, jobs=request.jobs)
     except LocatedError as failure:
-        progress.close()
-        _show_log(progress.last_log)
-        if isinstance(failure.error, RunFailed):
-            again = _how_to_reopen(request, failure)
-            failure.error.hint = "\n      ".join(filter(None, (failure.error.hint, again)))
-            failure.span = _failed_span(failure.error, failure.span, progress.last_log)
-        raise _at_its_place(failure, planned.containerfile) from failure
+        raise failed(failure, request, planned, progress) from failure
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
+
+
+def failed(
+    failure: LocatedError, request: Request, planned: Planned, progress: Progress
+) -> BuildError:
+    """The error of a step that failed, ready to be printed; its log is printed here."""
+    progress.close()
+    _show_log(progress.last_log)
+    if isinstance(failure.error, RunFailed):
+        again = _how_to_reopen(request, failure)
+        failure.error.hint = "\n      ".join(filter(None, (failure.error.hint, again)))
+        failure.span = _failed_span(failure.error, failure.span, progress.last_log)
+    return _at_its_place(failure, planned.containerfile)
 
 
 def _carry_out(
@@ -201,6 +226,18 @@ def _carry_out(
     results = run_builder(request, store, builder, planned, progress)
     if request.at is not None:
         return None
+    return finish(request, store, builder, planned, results, progress)
+
+
+def finish(
+    request: Request,
+    store: Store,
+    builder: Builder,
+    planned: Planned,
+    results: Sequence[Built],
+    progress: Progress,
+) -> Recorded:
+    """Make the image of what was built: its names, and all that is written."""
     try:
         builder.explanations.save()
         results = tuple(shaped(store, result, request.shape) for result in results)
@@ -265,7 +302,9 @@ def _failed_span(error: RunFailed, span: Span, log: bytes) -> Span:
 
 
 def _how_to_reopen(request: Request, failure: LocatedError) -> str:
-    """The command that opens a shell where a step failed."""
+    """The command that opens a shell where a step failed; "" where there is none."""
+    if request.name == INLINE:
+        return ""
     words = ["pybuild", "shell", f"--at={failure.span.line}"]
     if request.name != "<stdin>":
         words.append(f"--file={request.name}")
@@ -298,7 +337,11 @@ def _check_uncached(containerfile: Containerfile, uncached: frozenset[str]) -> N
 
 
 def _find_base_images(
-    planner: Planner, store: Store, context: str, images: dict[ImageBase, Image]
+    planner: Planner,
+    store: Store,
+    context: str,
+    images: dict[ImageBase, Image | Linked],
+    links: Links,
 ) -> list[ContainerfileWarning]:
     """Add the images that a plan needs; what is odd about them."""
     warnings: list[ContainerfileWarning] = []
@@ -310,9 +353,11 @@ def _find_base_images(
         for base in missing:
             span, here = planner.place_of(base), this_platform()
             try:
-                image = images[base] = find_image(store, base.name, context, base.platform)
+                linked = links(base)
+                image = linked or find_image(store, base.name, context, base.platform)
             except BuildError as error:
                 raise LocatedError(error, span) from error
+            images[base] = image
             if not base.platform and image.platform not in ("", here):
                 message = f"{base.name} is for {image.platform}, this machine is {here}"
                 hint = f"--platform={image.platform} says that this is meant"
@@ -323,7 +368,7 @@ def _find_base_images(
                 )
 
 
-def _configs(images: Mapping[ImageBase, Image]) -> dict[ImageBase, ImageConfig]:
+def _configs(images: Mapping[ImageBase, Image | Linked]) -> dict[ImageBase, ImageConfig]:
     return {base: image.config for base, image in images.items()}
 
 
@@ -336,7 +381,6 @@ def _product(store: Store, results: Sequence[Built], request: Request, shape: Sh
 
 
 def _check_output(output: Output, platforms: tuple[str, ...]) -> None:
-    """Find out before the build, not after it, that its result has no place to go to."""
     if len(platforms) > 1 and output.kind in (DOCKER, TAR):
         hint = "type=oci holds an image for several, type=local and type=rootfs their files"
         raise UsageError(f"-o type={output.kind} is for one platform", hint=hint)

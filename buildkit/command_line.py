@@ -186,6 +186,7 @@ _ISOLATIONS = {
     "chroot": "chroot",
 }
 _NO_LIMIT = 1 << 31
+_LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
 _FORMATS = {
     "build": ("oci", "docker"),
     "check": ("text", "json", "sarif", "github"),
@@ -391,6 +392,40 @@ def build_arguments(items: tuple[str, ...]) -> dict[str, str]:
         elif name in os.environ:
             values[name] = os.environ[name]
     return values
+
+
+def source_date_epoch(line: CommandLine) -> int | None:
+    """The seconds of --timestamp or else SOURCE_DATE_EPOCH; None: not said."""
+    name, text = "--timestamp", line.timestamp
+    if not text:
+        name = "SOURCE_DATE_EPOCH"
+        text = build_arguments(line.build_args).get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) > _LAST_SECOND:
+        raise UsageError(f"{name} {text!r}: seconds since 1970 expected")
+    return int(text)
+
+
+def read_containerfile(line: CommandLine) -> tuple[str, bytes]:
+    """Name and content of the Containerfile; raises UsageError."""
+    if line.file == "-":
+        import sys
+
+        return "<stdin>", sys.stdin.buffer.read()
+    candidates = (
+        [line.file] if line.file else [os.path.join(line.context, name) for name in CONTAINERFILES]
+    )
+    for path in candidates:
+        try:
+            with open(path, "rb") as file:
+                return os.path.normpath(path), file.read()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from error
+    names = " and ".join(candidates)
+    raise UsageError(f"{names}: no such file", hint="-f names the Containerfile")
 
 
 def uncached_stages(line: CommandLine) -> frozenset[str]:

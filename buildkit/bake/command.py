@@ -8,8 +8,11 @@ import sys
 from buildkit.bake.definition import Definition, Resolved, resolve
 from buildkit.bake.fields import Fields
 from buildkit.bake.files import read_files
+from buildkit.bake.options import INSECURE, Common, Options, options_of
 from buildkit.bake.overriding import read_overrides
+from buildkit.command_line import check_choices, read_containerfile, store_limit
 from buildkit.errors import UsageError
+from buildkit.printing import complain
 from runtime.errors import UsageError as OptionError
 from runtime.options import OptionTable
 from runtime.record import Record
@@ -73,6 +76,8 @@ _TABLE = OptionTable(
     },
 )
 _HINT = "pybuild bake --help"
+# As buildx knows them; files and networks are not restricted here.
+_ALLOWED = (INSECURE, "network.host", "ssh", "fs", "fs.read", "fs.write")
 
 
 class BakeLine(Record):
@@ -136,7 +141,87 @@ def _parse(arguments: list[str]) -> BakeLine:
 
 
 def _build(line: BakeLine, resolved: Resolved) -> int:
-    raise UsageError("only --print and --list are there yet")
+    from buildkit.bake.building import build_targets, said_of
+    from buildkit.errors import Cancelled
+    from buildkit.metadata import metadata_of, write_metadata
+    from buildkit.processes import stop_on_signals, sweep_at_last
+    from runtime.store.store import Store, default_root
+
+    common = _common(line)
+    options = {}
+    for name, fields in resolved.targets.items():
+        with said_of(name):
+            options[name] = options_of(fields, common)
+            check_choices(options[name].line)
+    if any(option.line.call == "check" for option in options.values()):
+        return _check(options)
+    _say(line, resolved, options)
+    limit = store_limit()
+    store = Store(line.root or default_root())
+    stop_on_signals()
+    try:
+        found = build_targets(resolved, options, store)
+    except Cancelled:
+        sweep_at_last(store)
+        raise
+    if limit:
+        from buildkit.pruning import prune_to_limit
+
+        prune_to_limit(store, limit)
+    built = {name: found[name] for name in sorted(found) if name not in resolved.linked}
+    if line.metadata_file:
+        tables = {name: metadata_of(one, options[name].line.tags) for name, one in built.items()}
+        write_metadata(line.metadata_file, tables)
+    if not any(o.endswith("dest=-") for option in options.values() for o in option.line.outputs):
+        sys.stdout.write("".join(f"{name} {one.digest}\n" for name, one in built.items()))
+    return 0
+
+
+def _common(line: BakeLine) -> Common:
+    allowed = tuple(word for text in line.allow for word in text.split(","))
+    for word in allowed:
+        if word not in _ALLOWED and word.partition("=")[0] not in _ALLOWED:
+            raise UsageError(f"--allow {word!r}: {', '.join(_ALLOWED)}")
+    return Common(
+        allow=allowed,
+        call=line.call,
+        isolation=line.isolation,
+        jobs=line.jobs,
+        progress=line.progress,
+        quiet=line.quiet,
+        root=line.root,
+    )
+
+
+def _check(options: dict[str, Options]) -> int:
+    """Look for mistakes in each Containerfile; the status of the worst."""
+    from buildkit.bake.building import said_of
+    from buildkit.request import INLINE
+    from buildkit.views import show
+
+    status = 0
+    for name, option in options.items():
+        with said_of(name):
+            line, text = option.line.replace(call="check"), option.inline
+            file, content = (
+                (INLINE, text.encode()) if text is not None else read_containerfile(line)
+            )
+            status = max(status, show(line, content, file))
+    return status
+
+
+def _say(line: BakeLine, resolved: Resolved, options: dict[str, Options]) -> None:
+    """Say what is left out, and of which targets nothing will be seen."""
+    if line.quiet:
+        return
+    for name, option in options.items():
+        for note in option.notes:
+            complain(f"pybuild: warning: target {name}: {note}")
+        asked = resolved.targets[name].get("output")
+        if not (asked or option.line.tags or name in resolved.linked):
+            complain(
+                f"pybuild: warning: target {name} has neither output nor tags: it is only cached"
+            )
 
 
 def _json(document: object) -> str:
