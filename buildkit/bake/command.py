@@ -153,7 +153,10 @@ def _build(line: BakeLine, resolved: Resolved) -> int:
         with said_of(name):
             options[name] = options_of(fields, common)
             check_choices(options[name].line)
-    if any(option.line.call == "check" for option in options.values()):
+    calls = {option.line.call for name, option in options.items() if name not in resolved.linked}
+    if len(calls) > 1:
+        raise UsageError("some targets are to be built and others to be checked: say which")
+    if calls == {"check"}:
         return _check(options)
     _say(line, resolved, options)
     limit = store_limit()
@@ -214,7 +217,12 @@ def _say(line: BakeLine, resolved: Resolved, options: dict[str, Options]) -> Non
     """Say what is left out, and of which targets nothing will be seen."""
     if line.quiet:
         return
+    tagged: dict[str, str] = {}
     for name, option in options.items():
+        for tag in option.line.tags:
+            other = tagged.setdefault(tag, name)
+            if other != name:
+                complain(f"pybuild: warning: targets {other} and {name} have one tag: {tag}")
         for note in option.notes:
             complain(f"pybuild: warning: target {name}: {note}")
         asked = resolved.targets[name].get("output")

@@ -291,6 +291,7 @@ def test_an_sbom_is_written_beside_an_image(pybuild: Pybuild) -> None:
         ({"platforms": ["what"]}, [], "target a: "),
         ({"network": "bridge"}, [], "target a: --network 'bridge'"),
         ({"target": "nope"}, [], "in target a"),
+        ({"call": "check"}, [], "some targets are to be built and others to be checked"),
         ({"call": "outline"}, [], "target a: call 'outline': build or check"),
         ({}, ["--jobs=x"], "--jobs 'x'"),
         ({}, ["--progress=x"], "--progress 'x'"),
@@ -326,6 +327,12 @@ def test_check_looks_at_all_files_and_builds_nothing(pybuild: Pybuild) -> None:
     assert "<inline>" in ended.stdout
     assert list(pybuild.store.iterdir()) == []
     assert bake(pybuild, targets, "--check", "good").status == 0
+
+
+def test_one_tag_for_two_targets_is_told(pybuild: Pybuild) -> None:
+    targets = {name: {"target": name, "tags": ["x"]} for name in ("one", "two")}
+    ended = baked(pybuild, targets, containerfile=TWO)
+    assert "warning: targets one and two have one tag: x\n" in ended.stderr
 
 
 def test_unsupported_caches_are_said_to_be_left_out(pybuild: Pybuild) -> None:
