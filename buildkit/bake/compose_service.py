@@ -221,10 +221,12 @@ def _extended(fields: Fields, more: Any) -> Fields:
     check_keys(more, _X_BAKE, "build.x-bake")
     extended: Fields = {}
     for key, value in more.items():
-        if isinstance(value, str) and key not in ("pull", "no-cache"):
+        if key == "contexts":
+            value = _contexts(_table("build.x-bake.contexts", value or {}))
+        elif isinstance(value, str) and key not in ("pull", "no-cache"):
             value = value.split()
         try:
-            found = read_value(key, _contexts(value) if key == "contexts" else value)
+            found = read_value(key, value)
         except Problem as problem:
             raise problem.inside(f"build.x-bake.{key}") from None
         if found is not None:

@@ -10,6 +10,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from buildkit.bake.expressions import text_of
 from buildkit.bake.problems import Problem
 
 Fields = dict[str, Any]  # of a target, by their names
@@ -204,15 +205,15 @@ def _table(value: Any) -> dict[str, str | None]:
     table = {}
     for name, item in value.items():
         try:
-            table[str(name)] = None if item is None else _text(item)
+            table[_text(name)] = None if item is None else _text(item)
         except Problem as problem:
             raise problem.inside(name) from None
     return table
 
 
 def _text(value: Any) -> str:
-    from buildkit.bake.expressions import text_of
-
+    if isinstance(value, str) and "\0" in value:
+        raise Problem("a null character cannot be in any value")
     if isinstance(value, str | bool | int | float):
         return text_of(value)
     raise Problem(f"a string expected, not {_kind(value)}")

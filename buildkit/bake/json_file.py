@@ -30,6 +30,9 @@ def read_json(text: bytes) -> dict[str, Any]:
     """The document, in which no object has a key twice; raises Problem."""
     try:
         document = json.loads(text, object_pairs_hook=_object)
+        json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise Problem("half of a surrogate pair stands for no character") from None
     except RecursionError:
         raise Problem("nested too deeply") from None
     except ValueError as error:

@@ -93,6 +93,7 @@ def _scalar(node: yaml.Node) -> Any:
         return text
     _check_tag(node, *_SCALARS)
     try:
+        text.encode()
         match node.tag.removeprefix(_CORE):
             case "null":
                 return None

@@ -234,6 +234,10 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(
          "compose.yaml: services.web.build: X is required: say X"),
         ("services: {web: {extends: x}}", "services.web.extends: "),
         ("services: {web: {build: {shm_size: much}}}", "services.web.build.shm_size: "),
+        ("services: {web: {build: {shm_size: 1" + "0" * 400 + "}}}", "build.shm_size: "),
+        ("services: {web: {build: {x-bake: {contexts: [a, 1]}}}}", "build.x-bake.contexts: "),
+        ('services: {web: {build: "\\0"}}', "build.context: a null character"),
+        ('services: {web: {build: "\\ud800"}}', "line 1: 'utf-8' codec can't encode"),
         ("services: {'a b': {build: x}}", "a name has letters, digits, - and _ alone"),
     ],
 )  # fmt: skip

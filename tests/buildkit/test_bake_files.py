@@ -362,6 +362,8 @@ LINKS = {"a": {"contexts": {"x": "target:b"}}, "b": {"contexts": {"y": "target:a
         ('{"target": {"a": {}, "a": {}}}', "key 'a' stands twice in an object"),
         ("[" * 100000, "docker-bake.json: nested too deeply"),
         ("{", "docker-bake.json: not JSON: "),
+        ({"target": {"a": {"target": "\0"}}}, "target.a.target: a null character"),
+        ('{"target": {"a": {"target": "\\ud800"}}}', "half of a surrogate pair"),
         ("[]", "docker-bake.json: an object expected"),
         ({"variable": {"V": {"default": "${V}"}}, "target": {"a": {"target": "${V}"}}}, "V -> V"),
     ],
