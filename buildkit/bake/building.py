@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from buildkit.bake.definition import Resolved, links_of
@@ -47,9 +47,9 @@ class Job(Record):
 
 
 def build_targets(
-    resolved: Resolved, options: Mapping[str, Options], store: Store
+    resolved: Resolved, options: Mapping[str, Options], store: Store, notes: Sequence[str]
 ) -> dict[str, Recorded]:
-    """Build all targets, then write what they ask for; by name, in order.
+    """Build all targets, then write what they ask for; by name, in order. Says the notes.
 
     Raises BuildError with the target's name, at its place in its Containerfile. Nothing is written
     unless all are built; what was built stays cached.
@@ -73,6 +73,8 @@ def build_targets(
     }
     first = next(iter(requests.values()))
     with Progress(first.progress, sum(job.planned.count for job in jobs.values())) as progress:
+        for note in notes:
+            progress.note(note)
         together = Together()
         said: set[str] = set()
         for job in jobs.values():

@@ -12,7 +12,6 @@ from buildkit.bake.options import INSECURE, Common, Options, options_of
 from buildkit.bake.overriding import read_overrides
 from buildkit.command_line import check_choices, read_containerfile, store_limit
 from buildkit.errors import UsageError
-from buildkit.printing import complain
 from runtime.errors import UsageError as OptionError
 from runtime.options import OptionTable
 from runtime.record import Record
@@ -158,12 +157,11 @@ def _build(line: BakeLine, resolved: Resolved) -> int:
         raise UsageError("some targets are to be built and others to be checked: say which")
     if calls == {"check"}:
         return _check(options)
-    _say(line, resolved, options)
     limit = store_limit()
     store = Store(line.root or default_root())
     stop_on_signals()
     try:
-        found = build_targets(resolved, options, store)
+        found = build_targets(resolved, options, store, _notes(resolved, options))
     except Cancelled:
         sweep_at_last(store)
         raise
@@ -213,23 +211,20 @@ def _check(options: dict[str, Options]) -> int:
     return status
 
 
-def _say(line: BakeLine, resolved: Resolved, options: dict[str, Options]) -> None:
-    """Say what is left out, and of which targets nothing will be seen."""
-    if line.quiet:
-        return
+def _notes(resolved: Resolved, options: dict[str, Options]) -> list[str]:
+    """What is left out, and of which targets nothing will be seen."""
+    notes = []
     tagged: dict[str, str] = {}
     for name, option in options.items():
         for tag in option.line.tags:
             other = tagged.setdefault(tag, name)
             if other != name:
-                complain(f"pybuild: warning: targets {other} and {name} have one tag: {tag}")
-        for note in option.notes:
-            complain(f"pybuild: warning: target {name}: {note}")
+                notes.append(f"targets {other} and {name} have one tag: {tag}")
+        notes += [f"target {name}: {note}" for note in option.notes]
         asked = resolved.targets[name].get("output")
         if not (asked or option.line.tags or name in resolved.linked):
-            complain(
-                f"pybuild: warning: target {name} has neither output nor tags: it is only cached"
-            )
+            notes.append(f"target {name} has neither output nor tags: it is only cached")
+    return [f"pybuild: warning: {note}" for note in notes]
 
 
 def _json(document: object) -> str:

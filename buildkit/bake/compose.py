@@ -11,12 +11,14 @@ from buildkit.bake.definition import DEFAULT, Definition, Group, check_target_na
 from buildkit.bake.dotenv import read_dotenv
 from buildkit.bake.fields import Fields
 from buildkit.bake.interpolation import Variables
+from buildkit.bake.json_file import check_keys
 from buildkit.bake.problems import Problem, at
 from buildkit.bake.yaml_file import read_yaml
 from buildkit.errors import UsageError
 from buildkit.printing import complain
 
 _USED = ("image", "build", "environment")
+_EXTENDS = ("service", "file")
 
 
 def read_compose_files(files: Sequence[tuple[str, bytes]]) -> Definition:
@@ -34,9 +36,10 @@ def read_compose_files(files: Sequence[tuple[str, bytes]]) -> Definition:
                 raise Problem("a mapping expected, with services in it")
             if "include" in document:
                 raise Problem("other files are not read: name them with -f", path="include")
-        for name, body in _mapping(file, document, "services").items():
+        bodies = _mapping(file, document, "services")
+        for name in bodies:
             with at(file, f"services.{name}"):
-                service = normalized(_used(body))
+                service = _extended(name, bodies, ())
                 services[name] = _merged(services.get(name, {}), service)
                 places[name] = file
         secrets |= _mapping(file, document, "secrets")
@@ -74,16 +77,36 @@ def _mapping(file: str, document: Mapping[str, Any], key: str) -> dict[str, Any]
     return value
 
 
+def _extended(name: str, bodies: Mapping[str, Any], path: tuple[str, ...]) -> Service:
+    """A service with what it takes over from others of its file."""
+    if name in path:
+        raise Problem(f"services extend in a ring: {' -> '.join((*path, name))}")
+    service = normalized(_used(bodies[name]))
+    extends = (bodies[name] or {}).get("extends")
+    if extends is None:
+        return service
+    if isinstance(extends, str):
+        extends = {"service": extends}
+    if not isinstance(extends, dict):
+        raise Problem("the name of a service expected", path="extends")
+    check_keys(extends, _EXTENDS, "extends")
+    if extends.get("file"):
+        raise Problem(
+            "services of other files are not read: name the file with -f", path="extends"
+        )
+    other = extends.get("service")
+    if not isinstance(other, str) or other not in bodies:
+        raise Problem(f"the file has no service {other!r}", path="extends")
+    below: Service = _merged(_extended(other, bodies, (*path, name)), service)
+    return below
+
+
 def _used(body: Any) -> Service:
     """Of a service what a build uses of it."""
     if body is None:
         return {}
     if not isinstance(body, dict):
         raise Problem("a mapping expected")
-    if "extends" in body:
-        raise Problem(
-            "what a service extends is not read; a YAML merge key (<<) is", path="extends"
-        )
     return {key: body[key] for key in _USED if body.get(key) is not None}
 
 

@@ -196,6 +196,23 @@ def test_several_compose_files_are_merged(pybuild: Pybuild) -> None:
     assert found["db"]["context"] == "db"
 
 
+def test_a_service_extends_another_one(pybuild: Pybuild) -> None:
+    text = """\
+services:
+  base: {image: i, build: {context: c, args: {A: 1, B: 1}}}
+  web: {extends: base, image: j, build: {args: [B=2]}}
+  more: {extends: {service: web}}
+"""
+    found = printed(pybuild, text)["target"]
+    assert found["more"] == found["web"]
+    assert found["web"] == {
+        "context": "c",
+        "dockerfile": "Dockerfile",
+        "args": {"A": "1", "B": "2"},
+        "tags": ["j"],
+    }
+
+
 def test_a_bake_file_overrides_a_compose_file(pybuild: Pybuild) -> None:
     more = {"target": {"web": {"tags": ["new"], "platforms": ["linux/amd64"]}}}
     (pybuild.work / "docker-bake.json").write_text(json.dumps(more))
@@ -232,7 +249,10 @@ BOMB = "a0: &a0 [x, x]\n" + "".join(
         ("services: {web: {build: {x-bake: {tag: x}}}}", "build.x-bake.tag: unknown key"),
         ("services: {web: {build: '${X:?say X}'}}",
          "compose.yaml: services.web.build: X is required: say X"),
-        ("services: {web: {extends: x}}", "services.web.extends: "),
+        ("services: {web: {extends: x}}", "services.web.extends: the file has no service 'x'"),
+        ("services: {web: {extends: {service: [x]}}}", "services.web.extends: the file has no"),
+        ("services: {web: {extends: {file: f, service: x}}}", "services.web.extends: services of"),
+        ("services: {a: {extends: b}, b: {extends: a}}", "services extend in a ring: a -> b -> a"),
         ("services: {web: {build: {shm_size: much}}}", "services.web.build.shm_size: "),
         ("services: {web: {build: {shm_size: 1" + "0" * 400 + "}}}", "build.shm_size: "),
         ("services: {web: {build: {x-bake: {contexts: [a, 1]}}}}", "build.x-bake.contexts: "),
