@@ -208,9 +208,13 @@ class Builder:
         image = self._images[base]
         if isinstance(image, Linked):
             return (yield from value_of(image.state()))
-        if base not in self._bases:
-            self._bases[base] = Task(self._image_state(base, image))
         try:
+            if base not in self._bases:
+                self._inputs.append(image_input(image, image.name, base.platform))
+                place = (str(image.digest), self._settings.epoch)
+                if place not in self._together.images:
+                    self._together.images[place] = Task(self._image_state(base, image))
+                self._bases[base] = self._together.images[place]
             return (yield from value_of(self._bases[base]))
         except BuildError as error:
             raise LocatedError(error, span) from error
@@ -218,7 +222,6 @@ class Builder:
             raise LocatedError(BuildError(error.message, hint=error.hint), span) from error
 
     def _image_state(self, base: ImageBase, image: Image) -> Steps[State]:
-        self._inputs.append(image_input(image, image.name, base.platform))
         if are_there(self._store, image):
             layers = yield from value_of(Work(lambda _: self._import(image), _no_output))
         else:
@@ -408,6 +411,7 @@ class Together:
 
     def __init__(self) -> None:
         self.making: dict[str, Task[Result]] = {}  # by the step's key
+        self.images: dict[tuple[str, int | None], Task[State]] = {}  # by digest and asked epoch
         self.trees: Trees | None = None  # instead of snapshots in overlays
 
     def build(

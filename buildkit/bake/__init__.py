@@ -1,1 +1,1 @@
-"""`pybuild bake`: many images by one command, from compose files and docker-bake JSON files."""
+"""`pybuild bake`: many images by one command, from docker-bake and compose files."""

@@ -19,14 +19,14 @@ from runtime.record import Record
 HELP = """\
 usage: pybuild bake [OPTIONS] [TARGET|GROUP...]
 
-Build many images at once: the targets of docker-bake JSON files, and of compose files the services
-that have a `build:` section. Without operands it is the group or target `default`; of a compose
-file that is all of them. Steps that targets have in common are done once.
+Build many images at once: the targets of docker-bake files, in HCL or JSON, and of compose files
+the services that have a `build:` section. Without operands it is the group or target `default`;
+of a compose file that is all of them. Steps that targets have in common are done once.
 
-  -f, --file FILE     a file, *.json or *.yaml; - is standard input (may be repeated: later
+  -f, --file FILE     a file, *.hcl, *.json or *.yaml; - is standard input (may be repeated: later
                       ones override earlier ones). Default: those that are there of
                       compose.yaml, compose.yml, docker-compose.yml, docker-compose.yaml,
-                      docker-bake.json, docker-bake.override.json
+                      docker-bake.json, docker-bake.hcl, docker-bake.override.json and .hcl
       --set TARGET.KEY=VALUE, TARGET.KEY+=VALUE
                       change a field of targets (TARGET may have wildcards), or add to a list:
                       args.NAME, tags, output, platform, ... (may be repeated)

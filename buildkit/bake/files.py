@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from buildkit.bake.definition import Definition, joined
+from buildkit.bake.hcl_file import read_hcl
 from buildkit.bake.json_file import read_bake_files, read_json
 from buildkit.bake.problems import Problem, at
 from buildkit.errors import UsageError
@@ -23,21 +24,29 @@ NAMES = (
     "docker-bake.override.hcl",
 )
 _MOST = 1 << 20  # bytes of a file
-_NO_HCL = "files in HCL are not read, only JSON and compose files"
+_COMPOSE, _JSON, _HCL = "compose", "json", "hcl"
 
 
 def read_files(names: tuple[str, ...]) -> Definition:
     """What the files define, those that docker looks for if none are named; raises UsageError."""
     names = names or _found()
+    try:
+        return _read_all(names)
+    except RecursionError:
+        raise UsageError(f"{', '.join(names)}: nested too deeply") from None
+
+
+def _read_all(names: tuple[str, ...]) -> Definition:
     bakes: list[tuple[str, dict[str, Any]]] = []
     composes: list[tuple[str, bytes]] = []
     for name in names:
         text = _read(name)
-        if _is_compose(name, text):
+        kind = _kind(name, text)
+        if kind == _COMPOSE:
             composes.append((name, text))
             continue
         with at(name):
-            bakes.append((name, read_json(text)))
+            bakes.append((name, read_json(text) if kind == _JSON else read_hcl(text)))
     definitions = []
     if composes:
         from buildkit.bake.compose import read_compose_files
@@ -55,10 +64,6 @@ def _found() -> tuple[str, ...]:
 
 
 def _read(name: str) -> bytes:
-    if name.endswith(".hcl"):
-        raise UsageError(
-            f"{name}: {_NO_HCL}", hint="`docker buildx bake --print` makes JSON of it"
-        )
     if name == "-":
         text = sys.stdin.buffer.read(_MOST + 1)
     else:
@@ -72,13 +77,24 @@ def _read(name: str) -> bytes:
     return text
 
 
-def _is_compose(name: str, text: bytes) -> bool:
-    """Whether a file is for compose, by its name, or else by what it looks like."""
-    if name.lower().endswith((".yml", ".yaml")):
-        return True
-    if name.lower().endswith(".json"):
-        return False
-    try:
-        return "services" in read_json(text)
-    except Problem:
-        return True
+def _kind(name: str, text: bytes) -> str:
+    """What a file is, by its name, or else by what it looks like."""
+    name = name.lower()
+    if name.endswith((".yml", ".yaml")):
+        return _COMPOSE
+    if name.endswith((".json", ".hcl")):
+        return _JSON if name.endswith(".json") else _HCL
+    for kind, read in ((_JSON, read_json), (_COMPOSE, _read_yaml)):
+        try:
+            document = read(text)
+        except Problem:
+            continue
+        if isinstance(document, dict):
+            return _COMPOSE if "services" in document else kind
+    return _HCL
+
+
+def _read_yaml(text: bytes) -> object:
+    from buildkit.bake.yaml_file import read_yaml
+
+    return read_yaml(text)

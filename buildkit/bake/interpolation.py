@@ -11,6 +11,7 @@ from buildkit.bake.problems import Problem
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _OPERATOR = re.compile(r":?[-?+]")
 _DEPTH = 50
+_MOST = 1 << 20  # characters
 
 
 class Variables:
@@ -30,6 +31,8 @@ class Variables:
             return text
         expanded, position = self._expand(text, 0, 0)
         assert position == len(text)
+        if len(expanded) > _MOST:
+            raise Problem(f"longer than {_MOST} characters")
         return expanded
 
     def expand_all(self, value: Any) -> Any:

@@ -1,15 +1,19 @@
-"""docker-bake JSON files: `variable`, `group` and `target`, with `${…}` in strings."""
+"""docker-bake files: `variable`, `group` and `target`; of those in JSON, with `${…}` in strings.
+
+`hcl_file` makes the same documents of files in HCL.
+"""
 
 from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from buildkit.bake.definition import Definition, Group, Variable, check_target_name
-from buildkit.bake.expressions import Lookup, Value, expand, text_of
+from buildkit.bake.expressions import Expression, Lookup, Value, expand, text_of
 from buildkit.bake.fields import KINDS, Fields, read_value
 from buildkit.bake.problems import Problem, at
 from runtime.oci.platform import this_platform
@@ -18,6 +22,7 @@ _COMMENT = "//"  # a key that HCL's JSON syntax ignores
 _BLOCKS = ("variable", "group", "target")
 _VARIABLE_KEYS = ("default", "description", "type", "validation")
 _GROUP_KEYS = ("targets", "description")
+_MOST_COMBINATIONS = 1000
 _TYPES = ("string", "number", "bool", "any")
 _REFUSED = {
     "function": "functions of one's own are not read",
@@ -181,15 +186,15 @@ class _Variables:
             Variable(
                 name=name,
                 value=self.value(name),
-                description=str(body.get("description", "")),
+                description=str(_expanded(body.get("description", ""), self.value)),
             )
             for name, (_, body) in sorted(self._declared.items())
         )
 
 
 def _type_name(value: Any) -> str:
-    text = str(value or "").strip()
-    return text.removeprefix("${").removesuffix("}")
+    """The name of a type, which is an expression: string, or "${string}" in JSON."""
+    return str(_expanded(value, lambda name: name) or "")
 
 
 def _read_groups(
@@ -247,6 +252,8 @@ def _combinations(matrix: Value) -> list[dict[str, Value]]:
     for axis, values in matrix.items():
         if not isinstance(values, list):
             raise Problem(f"matrix: {axis}: a list expected")
+    if math.prod(map(len, matrix.values())) > _MOST_COMBINATIONS:
+        raise Problem(f"matrix: more than {_MOST_COMBINATIONS} targets")
     axes = list(matrix)[::-1]
     return [
         dict(zip(axes, values, strict=True))
@@ -268,6 +275,8 @@ def _read_fields(file: str, label: str, body: Mapping[str, Any], lookup: Lookup)
 
 def _expanded(value: Any, lookup: Lookup) -> Value:
     """A value with all `${…}` in it replaced, in the names of its members too."""
+    if isinstance(value, Expression):
+        return value.evaluate(lookup)
     if isinstance(value, str):
         return expand(value, lookup)
     if isinstance(value, list):

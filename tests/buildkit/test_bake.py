@@ -168,6 +168,23 @@ def test_a_context_that_is_a_target_is_that_for_the_platform(pybuild: Pybuild) -
     assert said.stderr.rstrip().count("in target arm") == 1
 
 
+def test_a_base_image_of_several_targets_is_loaded_once(anybody: Pybuild) -> None:
+    anybody.build(f"{SHELL}RUN echo base >/base\n")
+    shutil.move(anybody.output, anybody.context / "base.tar")
+    targets = {
+        name: {
+            "dockerfile-inline": f"FROM ./base.tar\nRUN echo {name} >/own\n",
+            "output": oci(name),
+        }
+        for name in ("one", "two")
+    }
+    ended = baked(anybody, targets, "--root", str(anybody.work / "new"), "--jobs=2")
+    loaded = [line for line in ended.stderr.splitlines() if "load layers of ./base.tar" in line]
+    assert len(loaded) == 1
+    for name in ("one", "two"):
+        assert files_of(anybody, name) == {"base": "base\n", "own": f"{name}\n"}
+
+
 def test_a_failure_stops_all_and_says_where_it_is(anybody: Pybuild) -> None:
     targets = {
         "good": {"target": "one", "output": oci("good")},
