@@ -11,8 +11,7 @@ from buildkit.bake.definition import DEFAULT, Definition, Group, check_target_na
 from buildkit.bake.dotenv import read_dotenv
 from buildkit.bake.fields import Fields
 from buildkit.bake.interpolation import Variables
-from buildkit.bake.json_file import check_keys
-from buildkit.bake.problems import Problem, at
+from buildkit.bake.problems import Problem, at, check_keys
 from buildkit.bake.yaml_file import read_yaml
 from buildkit.errors import UsageError
 from buildkit.printing import complain

@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from buildkit.bake.fields import Fields, merge, read_value
-from buildkit.bake.json_file import check_keys
-from buildkit.bake.problems import Problem
+from buildkit.bake.problems import Problem, check_keys
 
 Service = dict[str, Any]
 

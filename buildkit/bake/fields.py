@@ -10,7 +10,7 @@ import csv
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from buildkit.bake.expressions import text_of
+from buildkit.bake.operations import text_of
 from buildkit.bake.problems import Problem
 
 Fields = dict[str, Any]  # of a target, by their names

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
 
 from buildkit.bake.definition import Definition, joined
 from buildkit.bake.hcl_file import read_hcl
-from buildkit.bake.json_file import read_bake_files, read_json
+from buildkit.bake.json_file import BakeFile, read_bake_files, read_json
 from buildkit.bake.problems import Problem, at
 from buildkit.errors import UsageError
 
@@ -37,7 +36,7 @@ def read_files(names: tuple[str, ...]) -> Definition:
 
 
 def _read_all(names: tuple[str, ...]) -> Definition:
-    bakes: list[tuple[str, dict[str, Any]]] = []
+    bakes: list[BakeFile] = []
     composes: list[tuple[str, bytes]] = []
     for name in names:
         text = _read(name)
@@ -46,7 +45,11 @@ def _read_all(names: tuple[str, ...]) -> Definition:
             composes.append((name, text))
             continue
         with at(name):
-            bakes.append((name, read_json(text) if kind == _JSON else read_hcl(text)))
+            bakes.append(
+                BakeFile(name=name, document=read_json(text))
+                if kind == _JSON
+                else read_hcl(name, text)
+            )
     definitions = []
     if composes:
         from buildkit.bake.compose import read_compose_files

@@ -1,7 +1,6 @@
 """docker-bake files in HCL, as the documents that those in JSON are.
 
-Read are blocks, attributes, and expressions as `expressions` has them; refused are `for`,
-functions of one's own, and attributes outside of blocks.
+Read are blocks, attributes, and expressions as `expressions` has them; `for` is refused.
 """
 
 from __future__ import annotations
@@ -9,20 +8,26 @@ from __future__ import annotations
 from typing import Any
 
 from buildkit.bake.expressions import Expression, Reader
+from buildkit.bake.json_file import BakeFile
 from buildkit.bake.problems import Problem
 from buildkit.bake.tokens import END, NAME, TEXT, template_parts, tokens_of
 
 
-def read_hcl(text: bytes) -> dict[str, Any]:
-    """The document: for each kind of block its bodies by name; raises Problem."""
+def read_hcl(name: str, text: bytes) -> BakeFile:
+    """For each kind of block its bodies by name, and what stands outside; raises Problem."""
     try:
         reader = Reader(tokens_of(text.decode()))
         document: dict[str, Any] = {}
+        attributes: dict[str, Any] = {}
         while reader.next.kind != END:
             line = reader.next.line
             kind, labels, body = _item(reader)
             if body is None:
-                raise Problem(f"line {line}: {kind}: attributes stand in blocks")
+                if kind in attributes:
+                    raise Problem(f"line {line}: {kind} stands twice in the file")
+                reader.expect("=")
+                attributes[kind] = Expression(reader.expression())
+                continue
             if len(labels) != 1:
                 raise Problem(f"line {line}: {kind}: one name expected")
             blocks = document.setdefault(kind, {})
@@ -33,7 +38,7 @@ def read_hcl(text: bytes) -> dict[str, Any]:
         raise Problem("not UTF-8") from None
     except RecursionError:
         raise Problem("nested too deeply") from None
-    return document
+    return BakeFile(name=name, document=document, attributes=attributes)
 
 
 def _item(reader: Reader) -> tuple[str, list[str], dict[str, Any] | None]:

@@ -339,7 +339,7 @@ LINKS = {"a": {"contexts": {"x": "target:b"}}, "b": {"contexts": {"y": "target:a
     [
         ({"target": {"a": {"tagz": []}}}, "target.a.tagz: unknown key\nhint: did you mean tags?"),
         ({"targets": {}}, "docker-bake.json: targets: unknown key\nhint: did you mean target?"),
-        ({"function": {}}, "functions of one's own are not read"),
+        ({"function": {"f": {"parms": []}}}, "function.f.parms: unknown key"),
         ({"target": {"a": {"cgroup-parent": "x"}}}, "cgroup-parent: RUN steps have a cgroup"),
         ({"target": RING}, "targets inherit in a ring: a -> b -> a"),
         ({"target": LINKS}, "targets need one another: a -> b -> a"),

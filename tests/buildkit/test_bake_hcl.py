@@ -128,6 +128,8 @@ target "app" {
         ('1 < 2 ? "less" : "more"', "less"),
         ('regex_replace("v1.2", "v(\\\\d)", "$1-")', "1-.2"),
         ("null", None),
+        ("7*6", "42"),
+        ("7 / 2 + 10 % 4", "5.5"),
         ('"${LIST[0]}" # comment', "a"),
         ('/* x */ "a" // comment', "a"),
     ],
@@ -167,6 +169,48 @@ target "default" { args = { N = N } }
     assert "variable.N.validation: N is too small" in ended.stderr
 
 
+def test_values_may_have_names_that_nothing_overrides(pybuild: Pybuild) -> None:
+    text = """\
+variable "DECLARED" { default = "d" }
+DECLARED = "e"
+name = "app-${DECLARED}"
+target "default" { tags = [name] }
+"""
+    assert printed(pybuild, text, name="other")["target"]["default"]["tags"] == ["app-e"]
+    assert printed(pybuild, text, DECLARED="f")["target"]["default"]["tags"] == ["app-f"]
+    assert "name" not in pybuild.run("bake", "--list=variables").stdout
+
+
+def test_the_documentation_s_examples_of_functions_and_empty_variables(pybuild: Pybuild) -> None:
+    text = """\
+function "increment" {
+  params = [number]
+  result = number + 1
+}
+variable "REPO" {
+  default = "user/repo"
+}
+function "tag" {
+  params = [tag]
+  variadic_params = others
+  result = concat(["${REPO}:${tag}"], others)
+}
+variable "TAG" {}
+target "default" {
+  args = {
+    buildno = "${increment(123)}"
+  }
+  tags = concat(tag("v1", "x"), [
+    notequal("",TAG) ? "my-image:${TAG}": ""
+  ])
+}
+"""
+    found = printed(pybuild, text)["target"]["default"]
+    assert found["args"] == {"buildno": "124"}
+    assert found["tags"] == ["user/repo:v1", "x"]
+    assert printed(pybuild, text, TAG="y")["target"]["default"]["tags"][2] == "my-image:y"
+
+
 def test_files_of_both_kinds_are_one_definition(pybuild: Pybuild) -> None:
     more = {"target": {"web": {"tags": ["web:${TAG}"]}}}
     (pybuild.work / "docker-bake.override.json").write_text(json.dumps(more))
@@ -204,11 +248,21 @@ DOUBLING = 'variable "A0" { default = "0123456789" }\n' + "".join(
         ('target "a" { target = @ }', "line 1: '@' is not expected"),
         ('target "a" { target = "x" \n target = "y" }', "line 2: target stands twice in a block"),
         ('target "a" {}\ntarget "a" {}', "line 2: target 'a' stands twice in the file"),
-        ("x = 1", "line 1: x: attributes stand in blocks"),
+        ("x = 1\nx = 2", "line 2: x stands twice in the file"),
         ("target {}", "line 1: target: one name expected"),
         ('target "a" "b" {}', "line 1: target: one name expected"),
         ('target "${a}" {}', "line 1: a name has no ${…}"),
-        ('function "f" { params = [] }', "functions of one's own are not read"),
+        ('function "f" { params = [1] }', "function.f: a list of names expected"),
+        (
+            'function "f" {\n params = [a]\n result = f(a) }\ntarget "a" { target = f(1) }',
+            "nested too deeply",
+        ),
+        (
+            'function "f" {\n params = [a]\n result = a }\ntarget "a" { target = f() }',
+            "f(…): 1 arguments expected, not 0",
+        ),
+        ('target "a" { target = 1 / 0 }', "target.a.target: division by zero"),
+        ('target "a" { target = ' + "99999999 * " * 20 + "9 }", "a number is too large"),
         ('target "a" { tags = [for x in y : x] }', "line 1: `for` is not read"),
         ('target "a" { target = "%{if x}" }', "%{…} is not read"),
         ('target "a" { target = <<E\nx\n', "<<E without its end"),
