@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from buildkit.bootstrap_plan import warnings_of
-from buildkit.builder import Builder, Built
+from buildkit.builder import Builder, Built, Linked, Together
 from buildkit.compressing import compressed, read_compression
 from buildkit.contents import StatCache
 from buildkit.documents import Product, make_documents, make_product, name_product, name_record
@@ -28,7 +28,7 @@ from buildkit.printing import complain
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
 from buildkit.reproducing import first_difference
-from buildkit.request import Request
+from buildkit.request import INLINE, Request
 from buildkit.root_output import write_root
 from buildkit.run_options import check_run
 from buildkit.script_lines import failed_line
@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from buildkit.attestations.attaching import Attester
     from buildkit.sbom.of_build import Sboms
 
+Links = Callable[[ImageBase], Linked | None]
 _LOG_LINES = 20  # of a failed step's output
 
 
@@ -57,7 +58,7 @@ class Planned(Record):
 
     containerfile: Containerfile
     plan: Plan
-    images: Mapping[ImageBase, Image]
+    images: Mapping[ImageBase, Image | Linked]
     warnings: tuple[ContainerfileWarning, ...]
     ignore_file: str
     ignoring: tuple[Input, ...]  # what would make it another one
@@ -75,12 +76,17 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
     Nothing is written, and None returned, for a shell at some line.
     """
     planned = plan_request(request, store)
+    check_outputs(request)
+    with Progress(request.progress, planned.count, request.watcher) as progress:
+        return _carry_out(request, store, known, planned, progress)
+
+
+def check_outputs(request: Request) -> None:
+    """Find out before a build, not after it, that its result has no place to go to."""
     for output in request.outputs:
         check_output(output, request.platforms)
     for sbom in request.sboms:
         check_output(Output(kind=TAR, dest=sbom.dest), ())
-    with Progress(request.progress, planned.count, request.watcher) as progress:
-        return _carry_out(request, store, known, planned, progress)
 
 
 def verify_reproducible(request: Request, store: Store, known: StatCache) -> str:
@@ -105,8 +111,11 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
     return str(_product(store, built[0], request, request.shape).descriptor.digest)
 
 
-def plan_request(request: Request, store: Store) -> Planned:
-    """Read the Containerfile; raises BuildError, its place in its message."""
+def plan_request(request: Request, store: Store, links: Links = lambda _: None) -> Planned:
+    """Read the Containerfile; raises BuildError, its place in its message.
+
+    `links` has the images that are made at the same time.
+    """
     try:
         containerfile = parse(request.text, name=request.name)
         planners = [
@@ -122,10 +131,10 @@ def plan_request(request: Request, store: Store) -> Planned:
             for platform in request.platforms or ("",)
         ]
         refuse_findings(containerfile, request.build_args)
-        images: dict[ImageBase, Image] = {}
+        images: dict[ImageBase, Image | Linked] = {}
         warnings = list(containerfile.warnings)
         for planner in planners:
-            warnings += _find_base_images(planner, store, request, images)
+            warnings += _find_base_images(planner, store, request, images, links)
         plan = joined([planner.plan(_configs(images)) for planner in planners])
         warnings += warnings_of(plan)
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
@@ -147,7 +156,14 @@ def plan_request(request: Request, store: Store) -> Planned:
 
 
 def make_builder(
-    request: Request, store: Store, known: StatCache, planned: Planned, progress: Progress
+    request: Request,
+    store: Store,
+    known: StatCache,
+    planned: Planned,
+    progress: Progress,
+    *,
+    name: str = "",
+    together: Together | None = None,
 ) -> Builder:
     """What carries the plan out; says what is odd about the Containerfile."""
     for warning in planned.warnings:
@@ -174,6 +190,8 @@ def make_builder(
         settings=settings,
         progress=progress,
         explanations=Explanations(store, request.name, request.context),
+        name=name,
+        together=together,
     )
 
 
@@ -185,15 +203,22 @@ def run_builder(
         with Workspace(store) as work:
             return builder.build(work, jobs=request.jobs)
     except LocatedError as failure:
-        progress.close()
-        _show_log(progress.last_log)
-        if isinstance(failure.error, RunFailed):
-            again = _how_to_reopen(request, failure)
-            failure.error.hint = "\n      ".join(filter(None, (failure.error.hint, again)))
-            failure.span = _failed_span(failure.error, failure.span, progress.last_log)
-        raise _at_its_place(failure, planned.containerfile) from failure
+        raise failed(failure, request, planned, progress) from failure
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
+
+
+def failed(
+    failure: LocatedError, request: Request, planned: Planned, progress: Progress
+) -> BuildError:
+    """The error of a step that failed, ready to be printed; its log is printed here."""
+    progress.close()
+    _show_log(progress.last_log)
+    if isinstance(failure.error, RunFailed):
+        again = _how_to_reopen(request, failure)
+        failure.error.hint = "\n      ".join(filter(None, (failure.error.hint, again)))
+        failure.span = _failed_span(failure.error, failure.span, progress.last_log)
+    return _at_its_place(failure, planned.containerfile)
 
 
 def _carry_out(
@@ -203,6 +228,18 @@ def _carry_out(
     results = run_builder(request, store, builder, planned, progress)
     if request.at is not None:
         return None
+    return finish(request, store, builder, planned, results, progress)
+
+
+def finish(
+    request: Request,
+    store: Store,
+    builder: Builder,
+    planned: Planned,
+    results: Sequence[Built],
+    progress: Progress,
+) -> Recorded:
+    """Make the image of what was built: its names, and all that is written."""
     try:
         builder.explanations.save()
         results = tuple(shaped(store, result, request.shape) for result in results)
@@ -288,7 +325,9 @@ def _failed_span(error: RunFailed, span: Span, log: bytes) -> Span:
 
 
 def _how_to_reopen(request: Request, failure: LocatedError) -> str:
-    """The command that opens a shell where a step failed."""
+    """The command that opens a shell where a step failed; "" where there is none."""
+    if request.name == INLINE:
+        return ""
     words = ["pybuild", "shell", f"--at={failure.span.line}"]
     if request.name != "<stdin>":
         words.append(f"--file={request.name}")
@@ -321,7 +360,11 @@ def _check_uncached(containerfile: Containerfile, uncached: frozenset[str]) -> N
 
 
 def _find_base_images(
-    planner: Planner, store: Store, request: Request, images: dict[ImageBase, Image]
+    planner: Planner,
+    store: Store,
+    request: Request,
+    images: dict[ImageBase, Image | Linked],
+    links: Links,
 ) -> list[ContainerfileWarning]:
     """Add the images that a plan needs; what is odd about them."""
     warnings: list[ContainerfileWarning] = []
@@ -333,11 +376,13 @@ def _find_base_images(
         for base in missing:
             span, here = planner.place_of(base), this_platform()
             try:
-                image = images[base] = find_image(
+                linked = links(base)
+                image = linked or find_image(
                     store, base.name, request.context, base.platform, request.puller
                 )
             except BuildError as error:
                 raise LocatedError(error, span) from error
+            images[base] = image
             if not base.platform and image.platform not in ("", here):
                 message = f"{base.name} is for {image.platform}, this machine is {here}"
                 hint = f"--platform={image.platform} says that this is meant"
@@ -348,7 +393,7 @@ def _find_base_images(
                 )
 
 
-def _configs(images: Mapping[ImageBase, Image]) -> dict[ImageBase, ImageConfig]:
+def _configs(images: Mapping[ImageBase, Image | Linked]) -> dict[ImageBase, ImageConfig]:
     return {base: image.config for base, image in images.items()}
 
 

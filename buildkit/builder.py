@@ -7,7 +7,7 @@ the store, and what they find out comes back as a value.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -62,6 +62,15 @@ class Built(Record):
     inherited: int  # how many of the layers are those of an image that it is based on
 
 
+class Linked(Record):
+    """An image that is the target of another plan, which is carried out at the same time."""
+
+    name: str
+    config: ImageConfig
+    platform: str
+    state: Callable[[], Task[State]]  # what leads to it
+
+
 class DoneBootstrap(Record):
     """A BOOTSTRAP, what it was asked for, on what, and what it led to."""
 
@@ -81,28 +90,34 @@ class DoneStep(Record):
 
 
 class Builder:
-    """Builds the stages of one plan into one store."""
+    """Builds the stages of one plan into one store.
+
+    Builders of one process may work `together`: steps that have one key are then done once.
+    """
 
     def __init__(
         self,
         store: Store,
         plan: Plan,
-        images: Mapping[ImageBase, Image],
+        images: Mapping[ImageBase, Image | Linked],
         *,
         settings: Settings,
         progress: Progress,
         explanations: Explanations,
+        name: str = "",
+        together: Together | None = None,
     ) -> None:
+        """`name` says which of several plans it is, in titles and errors."""
         self.explanations = explanations
         self._store = store
         self._plan = plan
         self._images = images
         self._settings = settings
         self._progress = progress
+        self._name = name
+        self._together = together or Together()
         self._stages = {stage.id: Task(self._build_stage(stage)) for stage in plan.stages}
         self._bases: dict[ImageBase, Task[State]] = {}
-        self._making: dict[str, Task[Result]] = {}  # by the step's key
-        self._trees: Trees | None = None  # instead of snapshots in overlays
         self._inputs: list[Input] = []
         self.bootstraps: list[DoneBootstrap] = []  # that were resolved just now
         self.done: list[DoneStep] = []  # in no order that stays
@@ -112,17 +127,34 @@ class Builder:
         """All that the build took from outside the store."""
         return tuple(self._inputs)
 
+    @property
+    def tasks(self) -> tuple[Task[State], ...]:
+        """What is to be done: a task for each stage."""
+        return tuple(self._stages.values())
+
+    def state_of(self, target: PlannedStage) -> Task[State]:
+        """The task that leads to one of the plan's targets."""
+        return self._stages[target.id]
+
     def build(self, work: Workspace, *, jobs: int) -> tuple[Built, ...]:
         """Build all stages, at most `jobs` steps at once; returns what the targets led to.
 
         Raises LocatedError for a step that failed; what was built before it stays cached.
         """
-        if self._settings.isolation == CHROOT:
+        self._together.build((self,), work, jobs=jobs, tick=self._progress.tick)
+        return self.built
+
+    @property
+    def built(self) -> tuple[Built, ...]:
+        """What the targets led to, once all tasks have ended."""
+        return tuple(self._built(target) for target in self._plan.targets)
+
+    def prepare(self, work: Workspace) -> None:
+        """Get ready for the tasks: steps by chroot have trees, which builders share."""
+        if self._settings.isolation == CHROOT and self._together.trees is None:
             from buildkit.copied_snapshot import Trees
 
-            self._trees = Trees(self._store, work)
-        Scheduler(jobs, self._progress.tick).run(self._stages.values())
-        return tuple(self._built(target) for target in self._plan.targets)
+            self._together.trees = Trees(self._store, work)
 
     def _built(self, target: PlannedStage) -> Built:
         state = self._stages[target.id].value
@@ -145,9 +177,23 @@ class Builder:
         base = target.base
         while isinstance(base, StageBase):
             base = stages[base].base
-        return len(self._images[base].manifest.layers) if isinstance(base, ImageBase) else 0
+        if not isinstance(base, ImageBase):
+            return 0
+        image = self._images[base]
+        if isinstance(image, Linked):
+            state = image.state().value
+            assert state is not None
+            return len(state.layers)
+        return len(image.manifest.layers)
 
     def _build_stage(self, stage: PlannedStage) -> Steps[State]:
+        try:
+            return (yield from self._build_steps(stage))
+        except LocatedError as error:
+            error.plan = error.plan or self._name
+            raise
+
+    def _build_steps(self, stage: PlannedStage) -> Steps[State]:
         state = yield from self._base_state(stage.base, stage.base_span)
         count = sum(not isinstance(step, ConfigureStep) for step in stage.steps)
         number = 0
@@ -158,9 +204,9 @@ class Builder:
         return state
 
     def _label(self, stage: PlannedStage) -> str:
-        """A stage's name, with the platform where there are several."""
-        platform = stage.id.image_platform
-        return f"{platform} {stage.name}" if len(self._plan.targets) > 1 else stage.name
+        """A stage's name, with those of the plan and the platform where there are several."""
+        platform = stage.id.image_platform if len(self._plan.targets) > 1 else ""
+        return " ".join(filter(None, (self._name, platform, stage.name)))
 
     def _base_state(self, base: Base, span: Span) -> Steps[State]:
         """What a stage or an image leads to, for what stands at `span`."""
@@ -169,18 +215,23 @@ class Builder:
                 return State(epoch=self._settings.clamped(LEAST_EPOCH))
             case StageBase():
                 return (yield from value_of(self._stages[base]))
-        if base not in self._bases:
-            self._bases[base] = Task(self._image_state(base))
+        image = self._images[base]
+        if isinstance(image, Linked):
+            return (yield from value_of(image.state()))
         try:
+            if base not in self._bases:
+                self._inputs.append(image_input(image, image.name, base.platform))
+                place = (str(image.digest), self._settings.epoch)
+                if place not in self._together.images:
+                    self._together.images[place] = Task(self._image_state(base, image))
+                self._bases[base] = self._together.images[place]
             return (yield from value_of(self._bases[base]))
         except BuildError as error:
             raise LocatedError(error, span) from error
         except ImageError as error:
             raise LocatedError(BuildError(error.message, hint=error.hint), span) from error
 
-    def _image_state(self, base: ImageBase) -> Steps[State]:
-        image = self._images[base]
-        self._inputs.append(image_input(image, image.name, base.platform))
+    def _image_state(self, base: ImageBase, image: Image) -> Steps[State]:
         if are_there(self._store, image):
             layers = yield from value_of(Work(lambda _: self._import(image), _no_output))
         else:
@@ -196,7 +247,7 @@ class Builder:
         )
 
     def _import(self, image: Image, count: Count | None = None) -> tuple[Layer, ...]:
-        if self._trees is not None:
+        if self._together.trees is not None:
             from buildkit.copied_snapshot import verify_new_layers
 
             verify_new_layers(self._store, image)
@@ -248,8 +299,8 @@ class Builder:
         # Who makes a lock file wants to know what there is now.
         anew = self._settings.locks.mode == LOCK_MADE and isinstance(step, BootstrapStep)
         self.explanations.add(self._label(stage), step.about.text, key)
-        if key in self._making:
-            result = yield from value_of(self._making[key])
+        if key in self._together.making:
+            result = yield from value_of(self._together.making[key])
             progress.cached()
             self._note(step, state, prepared, result)
             return result
@@ -262,7 +313,7 @@ class Builder:
             why = self.explanations.why(self._label(stage), text, key, prepared.parts)
             progress.remark(f"MISS {why}" if reuses else "MISS the cache is not to be used")
         making = self._make(step, state, prepared, progress, reuses=reuses, anew=anew)
-        task = self._making[key] = Task(making)
+        task = self._together.making[key] = Task(making)
         result = yield from value_of(task)
         self._note(step, state, prepared, result)
         return result
@@ -291,7 +342,7 @@ class Builder:
         def do(output: Output) -> Result:
             return self._execute(step, state, prepared, output, reuses=False)
 
-        if self._trees is not None:
+        if self._together.trees is not None:
             return do(progress.output)
         return (yield from value_of(Work(do, progress.output)))
 
@@ -336,7 +387,7 @@ class Builder:
         # The trees are this process's own.
         result, was_there = (
             make(progress.output)
-            if self._trees is not None
+            if self._together.trees is not None
             else (yield from value_of(Work(make, progress.output)))
         )
         if was_there:
@@ -354,8 +405,8 @@ class Builder:
         reuses: bool,
     ) -> Result:
         do = partial(execute, count=count, reuses=reuses)
-        if self._trees is not None:
-            do = partial(execute_on_tree, trees=self._trees, count=count, reuses=reuses)
+        if self._together.trees is not None:
+            do = partial(execute_on_tree, trees=self._together.trees, count=count, reuses=reuses)
         with Workspace(self._store) as work:
             try:
                 return do(
@@ -382,6 +433,31 @@ class Builder:
         # A layer that was linked may be older than what lies below it.
         epoch = max(state.epoch, result.epoch)
         return state.replace(layers=layers, history=(*state.history, entry), epoch=epoch)
+
+
+class Together:
+    """What builders share that build at the same time."""
+
+    def __init__(self) -> None:
+        self.making: dict[str, Task[Result]] = {}  # by the step's key
+        self.images: dict[tuple[str, int | None], Task[State]] = {}  # by digest and asked epoch
+        self.trees: Trees | None = None  # instead of snapshots in overlays
+
+    def build(
+        self,
+        builders: Sequence[Builder],
+        work: Workspace,
+        *,
+        jobs: int,
+        tick: Callable[[], None] | None,
+    ) -> None:
+        """Carry out the tasks of all of them, at most `jobs` steps at once.
+
+        Raises LocatedError for a step that failed, with the name of its plan.
+        """
+        for builder in builders:
+            builder.prepare(work)
+        Scheduler(jobs, tick).run(task for builder in builders for task in builder.tasks)
 
 
 def _no_output(_: bytes) -> None:

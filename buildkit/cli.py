@@ -12,7 +12,7 @@ import sys
 
 from buildkit.command_line import (
     ARCHIVE_COMMANDS,
-    CONTAINERFILES,
+    BAKE_COMMAND,
     DOCTOR_COMMAND,
     HELP,
     IMAGE_COMMANDS,
@@ -25,6 +25,8 @@ from buildkit.command_line import (
     further_words,
     parse_command_line,
     progress_kind,
+    read_containerfile,
+    source_date_epoch,
     store_limit,
 )
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
@@ -41,12 +43,9 @@ if TYPE_CHECKING:
     from buildkit.outputs import Output
     from buildkit.recorded import Recorded
     from buildkit.sbom.options import SbomFile
-    from runtime.store.store import Store
 
 _INTERNAL = 125
 _SIGPIPE = 128 + 13
-_DESCRIPTORS = 1024  # as many as this process may have, most often
-_LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
 
 
 def run_and_exit() -> NoReturn:
@@ -91,6 +90,10 @@ def main() -> int:
             from buildkit.sbom.command import run_sbom
 
             return run_sbom(sys.argv[2:])
+        if sys.argv[1:2] == [BAKE_COMMAND]:
+            from buildkit.bake.command import run_bake
+
+            return run_bake(sys.argv[2:])
         line = parse_command_line(sys.argv[1:])
         as_json = line.error_format == "json"
         return _main(line)
@@ -131,7 +134,7 @@ def _main(line: CommandLine) -> int:
         from buildkit.views import show_word
 
         return show_word(line)
-    name, text = _read(line)
+    name, text = read_containerfile(line)
     if line.call != "build":
         from buildkit.views import show
 
@@ -151,31 +154,12 @@ def _main(line: CommandLine) -> int:
     return status
 
 
-def _read(line: CommandLine) -> tuple[str, bytes]:
-    """Name and content of the Containerfile."""
-    if line.file == "-":
-        return "<stdin>", sys.stdin.buffer.read()
-    candidates = (
-        [line.file] if line.file else [os.path.join(line.context, name) for name in CONTAINERFILES]
-    )
-    for path in candidates:
-        try:
-            with open(path, "rb") as file:
-                return os.path.normpath(path), file.read()
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}") from error
-    names = " and ".join(candidates)
-    raise UsageError(f"{names}: no such file", hint="-f names the Containerfile")
-
-
 def _build(line: CommandLine, name: str, text: bytes, results: Results | None = None) -> int:
     from buildkit import recorded
     from buildkit.contents import StatCache
     from runtime.store.store import Store, default_root
 
-    epoch, limit = _epoch(line), store_limit()
+    epoch, limit = source_date_epoch(line), store_limit()
     outputs = read_outputs(
         line.outputs, named=bool(line.tags) or line.shell or line.verify or line.lock
     )
@@ -209,7 +193,7 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
         known.save()
     else:
         from buildkit.build import build, verify_reproducible
-        from buildkit.processes import stop_on_signals
+        from buildkit.processes import stop_on_signals, sweep_at_last
         from buildkit.request import read_request
 
         stop_on_signals()
@@ -239,7 +223,7 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
             recorded.write(store, key, found)
             known.save()
         except Cancelled:
-            _sweep(store)
+            sweep_at_last(store)
             raise
         if limit:
             from buildkit.pruning import prune_to_limit
@@ -265,18 +249,6 @@ def _sbom_files(line: CommandLine, outputs: tuple[Output, ...]) -> tuple[SbomFil
     return read_sbom_files(line.sboms, outputs, read_platforms(line.platforms, this_platform()))
 
 
-def _sweep(store: Store) -> None:
-    """Remove what was being made when a signal came, as the last thing that this process does.
-
-    It can come where nothing can catch it: between the making of a directory and the `try` that
-    removes it, or in the first moment of a `finally`.
-    """
-    from runtime.store.workspace import sweep
-
-    os.closerange(3, _DESCRIPTORS)  # what they lock is nobody's any more
-    sweep(store)
-
-
 def _report(line: CommandLine, found: Recorded) -> None:
     """Tell scripts what came out, in files."""
     if line.iidfile:
@@ -284,7 +256,9 @@ def _report(line: CommandLine, found: Recorded) -> None:
     if line.digest_file:
         _write_word("--digest-file", line.digest_file, found.digest)
     if line.metadata_file:
-        _write_metadata(line.metadata_file, found, line.tags)
+        from buildkit.metadata import metadata_of, write_metadata
+
+        write_metadata(line.metadata_file, metadata_of(found, line.tags))
     if os.environ.get("GITHUB_ACTIONS"):
         from buildkit import github
 
@@ -316,37 +290,3 @@ def _write_word(option: str, path: str, word: str) -> None:
             file.write(word)
     except OSError as error:
         raise DiskError(f"{option} {path}: {error.strerror}") from error
-
-
-def _write_metadata(path: str, found: Recorded, tags: tuple[str, ...]) -> None:
-    """What buildx writes there, under its keys."""
-    import json
-
-    from runtime.store.store import write_atomically
-
-    table: dict[str, object] = {
-        "containerimage.descriptor": found.manifest,
-        "containerimage.digest": found.digest,
-    }
-    if found.config_digest:  # else it is an index of several images
-        table["containerimage.config.digest"] = found.config_digest
-    if tags:
-        table["image.name"] = ",".join(tags)
-    try:
-        write_atomically(
-            os.path.abspath(path), json.dumps(table, indent=2, sort_keys=True).encode() + b"\n"
-        )
-    except OSError as error:
-        raise DiskError(f"--metadata-file {path}: {error.strerror}") from error
-
-
-def _epoch(line: CommandLine) -> int | None:
-    name, text = "--timestamp", line.timestamp
-    if not text:
-        name = "SOURCE_DATE_EPOCH"
-        text = build_arguments(line.build_args).get(name, "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit()) or int(text) > _LAST_SECOND:
-        raise UsageError(f"{name} {text!r}: seconds since 1970 expected")
-    return int(text)

@@ -14,6 +14,7 @@ usage: pybuild [OPTIONS] [CONTEXT]
        pybuild shell [--at LINE] [OPTIONS] [CONTEXT]   look around before a line, or at the end
        pybuild verify-reproducible [OPTIONS] [CONTEXT]   build twice, and compare
        pybuild lock [OPTIONS] [CONTEXT]   write down which packages BOOTSTRAP leads to
+       pybuild bake [OPTIONS] [TARGET...]   many images at once: pybuild bake --help
        pybuild images|inspect|history|tag|rmi ...   images with a name: pybuild images --help
        pybuild pull|push|login|logout ...   images of registries: pybuild pull --help
        pybuild doctor [--format text|json]   what this machine allows, and what is missing
@@ -191,8 +192,8 @@ _TABLE = OptionTable(
 SHELL_COMMAND, VERIFY_COMMAND, SBOM_COMMAND = "shell", "verify-reproducible", "sbom"
 LOCK_COMMAND, LOCK_NAME = "lock", "pybuild.lock"
 CONTAINERFILES = ("Containerfile", "Dockerfile")
-DOCTOR_COMMAND = "doctor"
 REGISTRY_COMMANDS = ("pull", "push", "login", "logout")  # see registry_commands
+DOCTOR_COMMAND, BAKE_COMMAND = "doctor", "bake"
 IMAGE_COMMANDS = ("images", "inspect", "history", "tag", "rmi")  # see image_commands
 STORE_COMMANDS = ("du", "prune", "reset", "verify-store", "cache")  # see store_commands
 ARCHIVE_COMMANDS = ("load", "save", "convert")  # see archive_commands
@@ -207,6 +208,7 @@ _ISOLATIONS = {
     "chroot": "chroot",
 }
 _NO_LIMIT = 1 << 31
+_LAST_SECOND = 253402300799  # of the year 9999, the last that RFC 3339 can say
 _FORMATS = {
     "build": ("oci", "docker"),
     "check": ("text", "json", "sarif", "github", "codeclimate"),
@@ -429,6 +431,40 @@ def build_arguments(items: tuple[str, ...]) -> dict[str, str]:
         elif name in os.environ:
             values[name] = os.environ[name]
     return values
+
+
+def source_date_epoch(line: CommandLine) -> int | None:
+    """The seconds of --timestamp or else SOURCE_DATE_EPOCH; None: not said."""
+    name, text = "--timestamp", line.timestamp
+    if not text:
+        name = "SOURCE_DATE_EPOCH"
+        text = build_arguments(line.build_args).get(name, "")
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit()) or int(text) > _LAST_SECOND:
+        raise UsageError(f"{name} {text!r}: seconds since 1970 expected")
+    return int(text)
+
+
+def read_containerfile(line: CommandLine) -> tuple[str, bytes]:
+    """Name and content of the Containerfile; raises UsageError."""
+    if line.file == "-":
+        import sys
+
+        return "<stdin>", sys.stdin.buffer.read()
+    candidates = (
+        [line.file] if line.file else [os.path.join(line.context, name) for name in CONTAINERFILES]
+    )
+    for path in candidates:
+        try:
+            with open(path, "rb") as file:
+                return os.path.normpath(path), file.read()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from error
+    names = " and ".join(candidates)
+    raise UsageError(f"{names}: no such file", hint="-f names the Containerfile")
 
 
 def uncached_stages(line: CommandLine) -> frozenset[str]:

@@ -76,7 +76,12 @@ class HostError(BuildError):
 
 
 class LocatedError(Exception):
-    """A BuildError, and the instruction (or the word of it) that it is about."""
+    """A BuildError, and the instruction (or the word of it) that it is about.
+
+    Where several plans are carried out at the same time, `plan` is the name of the one at fault.
+    """
+
+    plan = ""
 
     def __init__(self, error: BuildError, span: Span) -> None:
         super().__init__(error.message)

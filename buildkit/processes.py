@@ -29,11 +29,13 @@ from runtime.sandbox.running import exit_status
 if TYPE_CHECKING:
     from runtime.cgroup.group import Group
     from runtime.sandbox.rootfs import RootFilesystem
+    from runtime.store.store import Store
 
 _STOPPING = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 _CHUNK = 1 << 16
 _TICK_MS = 100
 _AGAIN_S = 0.002
+_DESCRIPTORS = 1024  # as many as this process may have, most often
 _Value = TypeVar("_Value")
 _woken = -1  # readable once a signal came
 
@@ -319,3 +321,15 @@ def _call_and_exit(function: Callable[[], _Value], report: int) -> NoReturn:
     while content:
         content = content[os.write(report, content) :]
     os._exit(0)
+
+
+def sweep_at_last(store: Store) -> None:
+    """Remove what was being made when a signal came, as the last thing that this process does.
+
+    It can come where nothing can catch it: between the making of a directory and the `try` that
+    removes it, or in the first moment of a `finally`.
+    """
+    from runtime.store.workspace import sweep
+
+    os.closerange(3, _DESCRIPTORS)  # what they lock is nobody's any more
+    sweep(store)

@@ -33,6 +33,8 @@ from runtime.oci.platform import this_platform
 from runtime.record import Record
 from runtime.store.store import Store
 
+INLINE = "<inline>"  # a Containerfile that is no file
+
 
 class Request(Record):
     """What is to be built, how, and where to."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from runtime.oci.spec import Rlimit
 
 CPU_PERIOD_US = 100_000
+_LONGEST = 24  # characters of a size
 _FACTORS = {"b": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40}
 
 
@@ -43,7 +44,8 @@ def size(text: str, option: str) -> int:
     whole, _, fraction = digits.partition(".")
     if text == "-1":
         return -1
-    if not all(part.isascii() and part.isdigit() for part in (whole, fraction or "0")):
+    numbers = all(part.isascii() and part.isdigit() for part in (whole, fraction or "0"))
+    if not numbers or len(text) > _LONGEST:
         raise UsageError(f"{option} {text!r}: bytes expected, such as 512m")
     return int(float(digits) * _FACTORS.get(letter, 1))
 

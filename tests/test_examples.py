@@ -27,7 +27,7 @@ EXAMPLES = sorted((CHECKOUT / "examples").glob("*/Containerfile"))
 
 
 def test_there_are_examples() -> None:
-    assert {"hello", "development", "debian"} <= {path.parent.name for path in EXAMPLES}
+    assert {"bake", "hello", "development", "debian"} <= {path.parent.name for path in EXAMPLES}
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
@@ -72,6 +72,25 @@ def test_quickstart_goes_from_nothing_to_a_running_container(tmp_path: Path) -> 
     assert ended.status == 0, ended.stderr
     assert "Hello, container!" in ended.stdout
     assert (tmp_path / "out.tar").exists()
+
+
+@pytest.mark.parametrize("tag", ["latest", "2"])
+def test_bake_makes_all_images_and_does_once_what_they_share(
+    public: Path, user: Caller, tag: str
+) -> None:
+    pybuild = pybuild_of(public, "root" if os.geteuid() == 0 else "user", user)
+    shutil.copy("/bin/busybox", pybuild.context)
+    ended = pybuild.run(
+        *("bake", "-f", "examples/bake/docker-bake.json"),
+        cwd=CHECKOUT,
+        env={"CONTEXT": str(pybuild.context), "TAG": tag},
+    )
+    assert ended.status == 0, ended.stderr
+    said = [line for line in ended.stderr.splitlines() if line.endswith(" this is said once")]
+    assert len(said) == 1
+    for name, expected in (("de", "Guten Tag\n"), ("all", "Hello\nGuten Tag\n")):
+        ran = run_pyrun(f"hello-{name}:{tag}", store=pybuild.store, caller=pybuild.caller)
+        assert (ran.status, ran.stdout) == (0, expected), ran.stderr
 
 
 def _network() -> dict[str, str]:

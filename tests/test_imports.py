@@ -14,7 +14,7 @@ OURS = ("grammar", "buildkit", "runtime")
 ALLOWED: dict[str, set[str]] = {
     "grammar": {"lark"},
     "runtime": {"requests", "zstandard"},
-    "buildkit": {"grammar", "runtime", "requests", "zstandard"},
+    "buildkit": {"grammar", "runtime", "requests", "yaml", "zstandard"},
 }
 # Runs under the Python of the host's dnf, not under ours.
 FOREIGN = {"buildkit/bootstrap/dnf_resolver.py": {"dnf", "hawkey", "libdnf"}}

@@ -18,6 +18,7 @@ from buildkit.documents import to_json
 from buildkit.sbom.package import DEB
 from buildkit.sbom.purl import package_url
 from buildkit.steps import ConfigureStep, CopyStep, ImageBase, StageBase, origins_of
+from runtime.image.archive import Image
 from runtime.image.source import LAYOUT
 from runtime.oci.digest import digest_of
 
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from buildkit.inputs import Input
     from buildkit.request import Request
     from buildkit.steps import Base, Plan, PlannedStage
-    from runtime.image.archive import Image
 
     Resource = dict[str, object]
 
@@ -45,7 +45,9 @@ def materials_of(
     """What went into a target, through all stages that it needs; sorted, each once."""
     bases = _reached(planned.plan, target)
     steps = [one for one in done if one.stage in bases]
-    found = [_image(base, planned.images[base]) for base in bases if isinstance(base, ImageBase)]
+    images = [(base, planned.images[base]) for base in bases if isinstance(base, ImageBase)]
+    # Another target of the same bake has a provenance of its own.
+    found = [_image(base, image) for base, image in images if isinstance(image, Image)]
     for one in steps:
         found += _fetched(one, request)
         found += [_package(*package) for package in one.result.packages or ()]

@@ -1,0 +1,187 @@
+"""A target as the command line of `pybuild` that would build it alone."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from buildkit.bake.definition import links_of
+from buildkit.bake.fields import Fields
+from buildkit.command_line import CommandLine, check_name
+from buildkit.errors import UsageError
+from buildkit.outputs import STDOUT
+from runtime.record import Record
+
+INSECURE = "security.insecure"
+_HERE = "cwd://"
+_ENTITLEMENTS = (INSECURE, "network.host", "device")
+_NO_PUSH = "images are not pushed by this version"
+
+
+class Common(Record):
+    """What the command line of bake says of all targets."""
+
+    allow: tuple[str, ...] = ()
+    call: str = "build"
+    isolation: str = ""
+    jobs: str = ""
+    progress: str = ""
+    quiet: bool = False
+    root: str | None = None
+
+
+class Options(Record):
+    """A target's command line; a Containerfile that stands in the definition; what is left out."""
+
+    line: CommandLine
+    inline: str | None
+    notes: tuple[str, ...]
+
+
+def options_of(fields: Fields, common: Common) -> Options:
+    """What a target asks for; raises UsageError."""
+    notes = [
+        f"{key} is not supported by this version, and left out"
+        for key in ("cache-from", "cache-to", "pull")
+        if fields.get(key)
+    ]
+    context = _local("context", fields.get("context", "."))
+    outputs, tags = _outputs(fields)
+    attests, more = _attests(fields, outputs)
+    links = links_of(fields)
+    inline = fields.get("dockerfile-inline")
+    line = CommandLine(
+        context=context,
+        file="-" if inline is not None else _containerfile(context, fields.get("dockerfile")),
+        outputs=outputs,
+        labels=_pairs(fields.get("labels", {})),
+        annotations=tuple(fields.get("annotations", ())),
+        tags=tags,
+        target=fields.get("target"),
+        platforms=tuple(fields.get("platforms", ())),
+        build_args=_pairs(fields.get("args", {})),
+        build_contexts=tuple(
+            f"{name}={_local(f'contexts.{name}', value)}"
+            for name, value in sorted(fields.get("contexts", {}).items())
+            if name not in links
+        ),
+        no_cache=bool(fields.get("no-cache")),
+        no_cache_filter=tuple(fields.get("no-cache-filter", ())),
+        secrets=tuple(map(_csv, fields.get("secret", ()))),
+        ssh=tuple(map(_agent, fields.get("ssh", ()))),
+        allow=_entitlements(fields.get("entitlements", ()), common.allow),
+        network=fields.get("network", ""),
+        add_hosts=tuple(
+            f"{name}={address}"
+            for name, addresses in sorted(fields.get("extra-hosts", {}).items())
+            for address in addresses.split(",")
+        ),
+        shm_size=re.sub(r"(?i)(?<=[kmgt])i?b$|(?<=\d)b$", "", fields.get("shm-size", "")),
+        ulimits=tuple(fields.get("ulimits", ())),
+        sboms=attests,
+        call=_call(fields, common),
+        isolation=common.isolation,
+        jobs=common.jobs,
+        progress=common.progress,
+        quiet=common.quiet,
+        root=common.root,
+    )
+    return Options(line=line, inline=inline, notes=(*notes, *more))
+
+
+def _local(key: str, value: str) -> str:
+    """A path on this machine, or what else a named context may be."""
+    value = value.removeprefix(_HERE) or "."
+    if key == "context" and (value == STDOUT or "://" in value or value.startswith("git@")):
+        raise UsageError(f"context {value}: only directories are read by this version")
+    return value
+
+
+def _containerfile(context: str, name: str | None) -> str:
+    """The path of the Containerfile, which the context leads to; "" for the default names."""
+    if not name:
+        return ""
+    if name.startswith(_HERE):
+        return name.removeprefix(_HERE)
+    if name == STDOUT:
+        raise UsageError("dockerfile: standard input is not read here")
+    return name if name.startswith("/") or context == "." else f"{context.rstrip('/')}/{name}"
+
+
+def _pairs(table: dict[str, str]) -> tuple[str, ...]:
+    return tuple(f"{name}={value}" for name, value in sorted(table.items()))
+
+
+def _csv(entry: dict[str, str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow([f"{k}={v}" for k, v in entry.items()])
+    return text.getvalue()
+
+
+def _agent(entry: dict[str, Any]) -> str:
+    paths = ",".join(entry.get("paths", ()))
+    return f"{entry['id']}={paths}" if paths else str(entry["id"])
+
+
+def _entitlements(asked: Iterable[str], allowed: tuple[str, ...]) -> tuple[str, ...]:
+    for name in asked:
+        if name.partition(".")[0] == "device" or name not in _ENTITLEMENTS:
+            raise UsageError(f"entitlements: {name!r} is not known to this version")
+        if name == INSECURE and name not in allowed:
+            raise UsageError(
+                f"entitlements: {name} gives steps all rights over this machine",
+                hint=f"--allow {name} lets targets have it",
+            )
+    return tuple(asked)
+
+
+def _outputs(fields: Fields) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is to be written, as words of -o, and the names that the image gets."""
+    words, tags = [], list(fields.get("tags", ()))
+    for entry in fields.get("output", ()):
+        given = dict(entry)
+        kind, dest = given.pop("type"), given.get("dest", "")
+        names = given.pop("name", "")
+        if kind == "registry" or given.pop("push", "false") == "true":
+            raise UsageError(
+                f"output type={kind}: {_NO_PUSH}", hint="type=oci,dest=FILE writes one"
+            )
+        tags += [name for name in names.split(",") if name]
+        if kind == "cacheonly" or kind == "image" or (kind == "docker" and not dest):
+            continue  # its names are in the store
+        if kind not in ("local", "rootfs") and not dest:
+            dest = given["dest"] = STDOUT
+        if not dest:
+            raise UsageError(f"output type={kind}: dest=DIRECTORY expected")
+        if any("," in text for text in given.values()):
+            raise UsageError(f"output type={kind}: a comma in {given}")
+        words.append(",".join([f"type={kind}", *(f"{k}={v}" for k, v in given.items())]))
+    for tag in tags:
+        check_name(tag, "tags")
+    return tuple(words), tuple(dict.fromkeys(tags))
+
+
+def _attests(fields: Fields, outputs: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
+    """The SBOMs to be written, and what is said of other attestations."""
+    kinds = {a["type"]: a for a in fields.get("attest", ()) if not a.get("disabled")}
+    notes = []
+    sboms: tuple[str, ...] = ()
+    if "sbom" in kinds:
+        if any(f"dest={STDOUT}" not in word.split(",") for word in outputs):
+            sboms = ("spdx",)
+        else:
+            notes.append("attest type=sbom: there is none where no image is written to a file")
+    for kind in kinds:
+        if kind != "sbom":
+            notes.append(f"attest type={kind} is not supported by this version, and left out")
+    return sboms, notes
+
+
+def _call(fields: Fields, common: Common) -> str:
+    call = str(fields.get("call", "build"))
+    if call not in ("build", "check"):
+        raise UsageError(f"call {call!r}: build or check")
+    return common.call if common.call != "build" else call
