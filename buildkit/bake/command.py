@@ -114,6 +114,7 @@ def run_bake(arguments: list[str]) -> int:
         return 0
     words = list(line.overrides)
     words += ["*.pull=true"] if line.pull else []
+    words += ["*.push=true"] if line.push else []
     words += ["*.no-cache=true"] if line.no_cache else []
     resolved = resolve(definition, line.asked, read_overrides(words, definition.targets))
     if line.print:
@@ -132,10 +133,6 @@ def _parse(arguments: list[str]) -> BakeLine:
     line = BakeLine(**fields, asked=tuple(operands))
     if line.call not in ("build", "check"):
         raise UsageError(f"--call {line.call!r}: build or check")
-    if line.push:
-        raise UsageError(
-            "--push is not supported by this version", hint="an output of type=oci makes a file"
-        )
     return line
 
 
@@ -144,6 +141,7 @@ def _build(line: BakeLine, resolved: Resolved) -> int:
     from buildkit.errors import Cancelled
     from buildkit.metadata import metadata_of, write_metadata
     from buildkit.processes import stop_on_signals, sweep_at_last
+    from buildkit.registry_images import push_names
     from runtime.store.store import Store, default_root
 
     common = _common(line)
@@ -170,6 +168,10 @@ def _build(line: BakeLine, resolved: Resolved) -> int:
 
         prune_to_limit(store, limit)
     built = {name: found[name] for name in sorted(found) if name not in resolved.linked}
+    for name in built:
+        if options[name].line.push:
+            with said_of(name):
+                push_names(store, options[name].line.tags, quiet=line.quiet)
     if line.metadata_file:
         tables = {name: metadata_of(one, options[name].line.tags) for name, one in built.items()}
         write_metadata(line.metadata_file, tables)

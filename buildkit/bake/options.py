@@ -18,7 +18,6 @@ from runtime.record import Record
 INSECURE = "security.insecure"
 _HERE = "cwd://"
 _ENTITLEMENTS = (INSECURE, "network.host", "device")
-_NO_PUSH = "images are not pushed by this version"
 
 
 class Common(Record):
@@ -45,12 +44,14 @@ def options_of(fields: Fields, common: Common) -> Options:
     """What a target asks for; raises UsageError."""
     notes = [
         f"{key} is not supported by this version, and left out"
-        for key in ("cache-from", "cache-to", "pull")
+        for key in ("cache-from", "cache-to")
         if fields.get(key)
     ]
     context = _local("context", fields.get("context", "."))
-    outputs, tags = _outputs(fields)
-    attests, more = _attests(fields, outputs)
+    outputs, tags, pushes = _outputs(fields)
+    if pushes and not tags:
+        raise UsageError("push: to what name?", hint="tags names the registry")
+    attests, more = _attests(fields)
     links = links_of(fields)
     inline = fields.get("dockerfile-inline")
     line = CommandLine(
@@ -68,6 +69,8 @@ def options_of(fields: Fields, common: Common) -> Options:
             for name, value in sorted(fields.get("contexts", {}).items())
             if name not in links
         ),
+        push=pushes,
+        pull="always" if fields.get("pull") else "",
         no_cache=bool(fields.get("no-cache")),
         no_cache_filter=tuple(fields.get("no-cache-filter", ())),
         secrets=tuple(map(_csv, fields.get("secret", ()))),
@@ -81,7 +84,7 @@ def options_of(fields: Fields, common: Common) -> Options:
         ),
         shm_size=re.sub(r"(?i)(?<=[kmgt])i?b$|(?<=\d)b$", "", fields.get("shm-size", "")),
         ulimits=tuple(fields.get("ulimits", ())),
-        sboms=attests,
+        attests=attests,
         call=_call(fields, common),
         isolation=common.isolation,
         jobs=common.jobs,
@@ -138,19 +141,16 @@ def _entitlements(asked: Iterable[str], allowed: tuple[str, ...]) -> tuple[str, 
     return tuple(asked)
 
 
-def _outputs(fields: Fields) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What is to be written, as words of -o, and the names that the image gets."""
-    words, tags = [], list(fields.get("tags", ()))
+def _outputs(fields: Fields) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
+    """What is to be written, as words of -o; the names of the image; whether it is pushed."""
+    words, tags, pushes = [], list(fields.get("tags", ())), False
     for entry in fields.get("output", ()):
         given = dict(entry)
         kind, dest = given.pop("type"), given.get("dest", "")
         names = given.pop("name", "")
-        if kind == "registry" or given.pop("push", "false") == "true":
-            raise UsageError(
-                f"output type={kind}: {_NO_PUSH}", hint="type=oci,dest=FILE writes one"
-            )
+        pushes = pushes or kind == "registry" or given.pop("push", "false") == "true"
         tags += [name for name in names.split(",") if name]
-        if kind == "cacheonly" or kind == "image" or (kind == "docker" and not dest):
+        if kind in ("cacheonly", "image", "registry") or (kind == "docker" and not dest):
             continue  # its names are in the store
         if kind not in ("local", "rootfs") and not dest:
             dest = given["dest"] = STDOUT
@@ -161,23 +161,26 @@ def _outputs(fields: Fields) -> tuple[tuple[str, ...], tuple[str, ...]]:
         words.append(",".join([f"type={kind}", *(f"{k}={v}" for k, v in given.items())]))
     for tag in tags:
         check_name(tag, "tags")
-    return tuple(words), tuple(dict.fromkeys(tags))
+    return tuple(words), tuple(dict.fromkeys(tags)), pushes
 
 
-def _attests(fields: Fields, outputs: tuple[str, ...]) -> tuple[tuple[str, ...], list[str]]:
-    """The SBOMs to be written, and what is said of other attestations."""
-    kinds = {a["type"]: a for a in fields.get("attest", ()) if not a.get("disabled")}
-    notes = []
-    sboms: tuple[str, ...] = ()
-    if "sbom" in kinds:
-        if any(f"dest={STDOUT}" not in word.split(",") for word in outputs):
-            sboms = ("spdx",)
-        else:
-            notes.append("attest type=sbom: there is none where no image is written to a file")
-    for kind in kinds:
-        if kind != "sbom":
+def _attests(fields: Fields) -> tuple[tuple[str, ...], list[str]]:
+    """What is attested, as words of --attest, and what is said of the rest."""
+    words, notes = [], []
+    for entry in fields.get("attest", ()):
+        kind, known = entry["type"], {"type", "mode", "builder-id", "version"}
+        if entry.get("disabled"):
+            continue
+        if kind not in ("provenance", "sbom"):
             notes.append(f"attest type={kind} is not supported by this version, and left out")
-    return sboms, notes
+            continue
+        notes += [
+            f"attest type={kind}: {key} is not supported by this version, and left out"
+            for key in entry
+            if key not in known
+        ]
+        words.append(",".join(f"{key}={value}" for key, value in entry.items() if key in known))
+    return tuple(words), notes
 
 
 def _call(fields: Fields, common: Common) -> str:
