@@ -38,6 +38,8 @@ of a compose file that is all of them. Steps that targets have in common are don
       --allow security.insecure
                       let targets with this entitlement have it
       --no-cache      do every step anew
+      --push          push all targets to the registries of their tags, once all are built
+      --pull          ask registries for base images, whatever the store has
       --load          nothing: tags are names in the store anyway
       --metadata-file FILE
                       write digests and descriptors as JSON, an object for each target

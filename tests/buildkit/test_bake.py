@@ -384,7 +384,15 @@ def test_unsupported_caches_are_said_to_be_left_out(pybuild: Pybuild) -> None:
 def test_its_help_names_all_options(pybuild: Pybuild) -> None:
     text = pybuild.run("bake", "--help").stdout
     assert text.startswith("usage: pybuild bake ")
-    for option in ("--set", "--print", "--list", "--check", "--metadata-file", "--allow"):
+    for option in (
+        "--set",
+        "--print",
+        "--list",
+        "--check",
+        "--metadata-file",
+        "--allow",
+        "--push",
+    ):
         assert option in text
     assert all(len(line) <= 99 for line in text.splitlines())
 
