@@ -21,6 +21,7 @@ from runtime.oci.image import Descriptor
 from runtime.oci.reader import parse_json
 from runtime.record import Record
 from runtime.registry.reference import Reference, parse_reference
+from runtime.registry.registries_conf import read_registries_conf
 from runtime.store.store import Store, write_atomically
 
 TYPE_CHECKING = False
@@ -57,19 +58,22 @@ class Puller(Record):
                     f"no image {name!r} in the store, and --pull=never asks no registry"
                 )
             return known
-        reference = read_reference(name)
+        places = _places(name)
         if self.policy == NEWER and known is not None:
             try:
-                if in_child(lambda: _stands_for(reference)) == _remembered(store, name, platform):
+                found = in_child(lambda: _first(places, _stands_for))
+                if found == _remembered(store, name, platform):
                     return known
             except NetworkError:
                 return known
-        return self._pull(store, name, reference, platform)
+        return self._pull(store, name, places, platform)
 
-    def _pull(self, store: Store, name: str, reference: Reference, platform: str) -> Image:
+    def _pull(
+        self, store: Store, name: str, places: tuple[Reference, ...], platform: str
+    ) -> Image:
         if not self.quiet:
-            complain(f"pulling {reference}")
-        top, manifest = in_child(lambda: _fetch(store, reference, platform))
+            complain(f"pulling {places[0] if len(places) == 1 else name}")
+        top, manifest = in_child(lambda: _first(places, lambda at: _fetch(store, at, platform)))
         table = {"top": str(top), "manifest": manifest.to_json()}
         try:
             write_atomically(_record(store, name, platform), json.dumps(table).encode())
@@ -107,7 +111,8 @@ def push_image(store: Store, name: str, destination: str, *, quiet: bool) -> Dig
     def push() -> None:
         from runtime.registry import push as pushing
 
-        pushing.push(descriptor, pushing.in_store(store), reference)
+        places = read_registries_conf().endpoints(reference, pulling=False)
+        _first(places, lambda at: pushing.push(descriptor, pushing.in_store(store), at))
 
     in_child(push)
     if not quiet:
@@ -154,6 +159,30 @@ def _remembered(store: Store, name: str, platform: str) -> str:
 def _record(store: Store, name: str, platform: str) -> str:
     key = digest_of(f"{name}\n{platform}".encode("utf-8", "surrogateescape"))
     return f"{store.root}/cache/pull-{key.hex}"
+
+
+def _places(name: str) -> tuple[Reference, ...]:
+    """Where an image may be, as registries.conf says; raises UsageError, NetworkError."""
+    try:
+        conf = read_registries_conf()
+        meanings = conf.meanings(name)
+        return tuple(at for one in meanings for at in conf.endpoints(one, pulling=True))
+    except NameProblem as error:
+        raise UsageError(error.message, hint=error.hint) from error
+    except RegistryError as error:
+        raise NetworkError(error.message, hint=error.hint) from error
+
+
+def _first(places: tuple[Reference, ...], ask: Callable[[Reference], _T]) -> _T:
+    """The first answer; if there is none, the last place's error, with those of the others."""
+    problems = []
+    for place in places:
+        try:
+            return ask(place)
+        except RegistryError as error:
+            problems.append(error)
+    message = "; ".join(dict.fromkeys(problem.message for problem in problems))
+    raise RegistryError(message, hint=problems[-1].hint) from problems[-1]
 
 
 def _stands_for(reference: Reference) -> str:

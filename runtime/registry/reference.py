@@ -36,6 +36,7 @@ class Reference(Record):
     repository: str
     tag: str = ""
     digest: Digest | None = None
+    plain_http: bool = False  # registries.conf says that there need not be TLS
 
     @property
     def target(self) -> str:
@@ -55,7 +56,8 @@ class Reference(Record):
     @property
     def base_url(self) -> str:
         """The beginning of all URLs; this machine is spoken to without TLS, as podman does."""
-        scheme = "http" if is_loopback(host_name(self.host)) else "https"
+        plain = self.plain_http or is_loopback(host_name(self.host))
+        scheme = "http" if plain else "https"
         return f"{scheme}://{self.server}/v2/"
 
     def at(self, digest: Digest) -> Reference:
@@ -93,6 +95,13 @@ def parse_reference(text: str) -> Reference:
     if not tag and digest is None:
         tag = "latest"
     return Reference(host=host, repository=repository, tag=tag, digest=digest)
+
+
+def is_short(text: str) -> bool:
+    """Whether a name says no host."""
+    rest = text.removeprefix(_TRANSPORT).partition("@")[0]
+    first, slash, _ = rest.partition("/")
+    return not slash or _split_host(f"{first}/x")[0] == DOCKER_HUB != first
 
 
 def _digest(text: str, digest_text: str) -> Digest:

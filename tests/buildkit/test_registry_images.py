@@ -204,6 +204,42 @@ def test_a_layer_that_is_damaged_is_refused_and_nothing_is_left(
     assert not (pybuild.work / "fresh/blobs/sha256" / layer["Digest"][7:]).exists()
 
 
+def test_mirrors_and_short_names_of_registries_conf_count(
+    pybuild: Pybuild, registry: Registry
+) -> None:
+    digest = _push(pybuild, f"{registry.host}/mirror/base:1", f"{SHELL}LABEL v=1\n")
+    conf = pybuild.work / "registries.conf"
+    conf.write_text(
+        f"""
+unqualified-search-registries = ["nowhere.invalid", "{registry.host}"]
+[[registry]]
+prefix = "hub.invalid/team"
+[[registry.mirror]]
+location = "{registry.host}/none"
+[[registry.mirror]]
+location = "{registry.host}/mirror"
+[[registry]]
+location = "nowhere.invalid"
+blocked = false
+"""
+    )
+    env = {"CONTAINERS_REGISTRIES_CONF": str(conf)}
+    image = pybuild.build("FROM hub.invalid/team/base:1\nLABEL a=b\n", env=env)
+    assert image.process["Labels"] == {"v": "1", "a": "b"}
+    ended = pybuild.run("pull", "-q", "mirror/base:1", env=env)
+    assert (ended.status, ended.stdout) == (0, f"{digest}\n"), ended.stderr
+
+
+def test_where_no_place_has_an_image_each_is_said(pybuild: Pybuild, registry: Registry) -> None:
+    conf = pybuild.work / "registries.conf"
+    conf.write_text(f'unqualified-search-registries = ["{registry.host}", "127.0.0.1:1"]\n')
+    env = {"CONTAINERS_REGISTRIES_CONF": str(conf)}
+    ended = pybuild.try_build("FROM nobody/has:this\n", env=env)
+    assert ended.status == 4
+    assert f"{registry.host}/v2/nobody/has/manifests/this: 404" in ended.stderr
+    assert "127.0.0.1:1/v2/nobody/has/manifests/this: " in ended.stderr
+
+
 # --- --push
 
 
