@@ -26,6 +26,8 @@ pytestmark = pytest.mark.needs_root  # without it a filter needs no_new_privs
 _libc = ctypes.CDLL(None, use_errno=True)
 AT_FDCWD, AT_SYMLINK_NOFOLLOW, AT_EMPTY_PATH = -100, 0x100, 0x1000
 
+_CLOSED = 999  # a descriptor that nobody has
+
 
 def _asked(root: Path, function: Callable[[], object]) -> tuple[Chowns, Owners]:
     """Call a function in a child whose chown(2) is answered here; it must not raise."""
@@ -185,10 +187,10 @@ def test_errors_are_those_of_the_kernel(root: Path, owner: tuple[int, int]) -> N
         (AT_FDCWD, b"x/" * 3000, 0): errno.ENAMETOOLONG,
         (AT_FDCWD, b"file", 0x4000): errno.EINVAL,
         (AT_FDCWD, None, 0): errno.EFAULT,
-        (99, b"file", 0): errno.EBADF,
+        (_CLOSED, b"file", 0): errno.EBADF,
         (0, b"file", 0): errno.ENOTDIR,
-        (99, b"", AT_EMPTY_PATH): errno.EBADF,
-        (99, b"/file/none", 0): errno.ENOENT,
+        (_CLOSED, b"", AT_EMPTY_PATH): errno.EBADF,
+        (_CLOSED, b"/file/none", 0): errno.ENOENT,
         (AT_FDCWD, b"dangling", AT_SYMLINK_NOFOLLOW): 0,
     }
 
@@ -198,7 +200,7 @@ def test_errors_are_those_of_the_kernel(root: Path, owner: tuple[int, int]) -> N
             found = _fchownat(fd, path, *owner, flags)
             assert found == expected, (fd, path, flags, errno.errorcode.get(found))
         with pytest.raises(OSError, match="Bad file descriptor"):
-            os.fchown(99, *owner)
+            os.fchown(_CLOSED, *owner)
 
     chowns, _ = _asked(root, fail)
     assert chowns.unknown == []
