@@ -276,6 +276,7 @@ EOF
     assert not [n for n in files if n.startswith("usr/share/locale/fr/")]
 
 
+@pytest.mark.slow
 def test_without_cleaning_what_apt_left_stays(with_mirror: Pybuild) -> None:
     text = SYSTEM.replace("--manager=apt", "--manager=apt --clean=none")
     files = with_mirror.build(text, timeout_s=180).files

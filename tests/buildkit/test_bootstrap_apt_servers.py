@@ -74,7 +74,10 @@ def test_packages_of_a_server_are_fetched_once_and_kept(pybuild: Pybuild, site: 
 
 
 @pytest.mark.needs_program("openssl")
-@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+@pytest.mark.parametrize(
+    "variable",
+    ["SSL_CERT_FILE", pytest.param("REQUESTS_CA_BUNDLE", marks=pytest.mark.slow)],
+)
 def test_a_corporate_ca_is_trusted(
     pybuild: Pybuild, secure: Site, authority: Path, public: Path, variable: str
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 
 from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.support import SHELL, Pybuild
@@ -149,8 +150,13 @@ def test_a_store_of_somebody_else_is_status_5(as_user: Pybuild, as_root: Pybuild
 # --- While packages are installed
 
 
+def _slow(*sizes: int) -> list[ParameterSet]:
+    """For the second tier."""
+    return [pytest.param(size, marks=pytest.mark.slow) for size in sizes]
+
+
 @pytest.mark.needs_program("dnf", "rpm")
-@pytest.mark.parametrize("size_kb", [200, 400, 600, 900, 1200, 2500, 3500, 4000])
+@pytest.mark.parametrize("size_kb", [200, 900, 2500, *_slow(400, 600, 1200, 3500, 4000)])
 def test_wherever_the_disk_fills_up_dnf_and_rpm_end_with_status_5(
     as_root: Pybuild, hello_repository: Path, size_kb: int
 ) -> None:
@@ -163,7 +169,7 @@ def test_wherever_the_disk_fills_up_dnf_and_rpm_end_with_status_5(
 
 
 @pytest.mark.needs_program("apt-get", "mmdebstrap", "dpkg-deb", "gpg", "gpgv")
-@pytest.mark.parametrize("size_mb", [1, 8, 40, 56])
+@pytest.mark.parametrize("size_mb", [40, *_slow(1, 8, 56)])
 def test_wherever_the_disk_fills_up_apt_and_dpkg_end_with_status_5(
     as_root: Pybuild, debian_mirror: Path, size_mb: int
 ) -> None:
