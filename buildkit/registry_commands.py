@@ -6,17 +6,14 @@ import os
 import sys
 from typing import Any
 
-from buildkit.command_line import check_name
 from buildkit.errors import BuildError, DiskError, UsageError
 from buildkit.printing import complain
-from buildkit.registry_images import ALWAYS, Puller, in_child, push_image, read_reference
-from runtime.errors import ContainerError
+from buildkit.registry_images import in_child, pull_image, push_image, read_reference
 from runtime.errors import UsageError as OptionError
 from runtime.options import OptionTable
 from runtime.registry.credentials import Credentials
 from runtime.registry.login import check_login, login_file, remove_login, write_login
 from runtime.registry.reference import DOCKER_HUB, Reference
-from runtime.sandbox.userns import become_root
 from runtime.store.store import Store, default_root
 
 HELP = """\
@@ -105,19 +102,15 @@ def _move(command: str, fields: dict[str, Any], operands: list[str]) -> None:
     stop_on_signals()
     root, quiet = fields.get("root") or default_root(), bool(fields.get("quiet"))
     try:
-        become_root()
         store = Store(root)
         if command == "push":
-            destination = operands[-1]
-            print(push_image(store, operands[0], destination, quiet=quiet))
+            print(push_image(store, operands[0], operands[-1], quiet=quiet))
             return
+        platform = fields.get("platform", "")
         for name in operands:
-            check_name(name.partition("@")[0], "pull")
-            platform = fields.get("platform", "")
-            image = Puller(policy=ALWAYS, quiet=quiet).find(store, name, platform)
-            print(image.digest)
-    except ContainerError as error:
-        raise BuildError(error.message, hint=error.hint) from error
+            print(pull_image(store, name, platform, named=True, quiet=quiet).digest)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         raise DiskError(f"{error.filename or 'the store'}: {error.strerror}") from error
 

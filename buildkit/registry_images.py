@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     _T = TypeVar("_T")
 
 ALWAYS, MISSING, NEVER, NEWER = "always", "missing", "never", "newer"
-POLICIES = (ALWAYS, MISSING, NEVER, NEWER)
 
 
 class Puller(Record):
@@ -58,31 +57,38 @@ class Puller(Record):
                     f"no image {name!r} in the store, and --pull=never asks no registry"
                 )
             return known
-        places = _places(name)
         if self.policy == NEWER and known is not None:
+            places = _places(name)
             try:
                 found = in_child(lambda: _first(places, _stands_for))
                 if found == _remembered(store, name, platform):
                     return known
-            except NetworkError:
+            except NetworkError as error:
+                if not self.quiet:
+                    complain(f"pybuild: warning: what the store has is taken: {error.message}")
                 return known
-        return self._pull(store, name, places, platform)
+        # The name itself stands for this machine's image.
+        return pull_image(store, name, platform, named=not platform, quiet=self.quiet)
 
-    def _pull(
-        self, store: Store, name: str, places: tuple[Reference, ...], platform: str
-    ) -> Image:
-        if not self.quiet:
-            complain(f"pulling {places[0] if len(places) == 1 else name}")
-        top, manifest = in_child(lambda: _first(places, lambda at: _fetch(store, at, platform)))
-        table = {"top": str(top), "manifest": manifest.to_json()}
-        try:
-            write_atomically(_record(store, name, platform), json.dumps(table).encode())
-            if not platform:
-                record = json.dumps(manifest.to_json()).encode()
-                write_atomically(store.image_name(name), record)
-        except OSError as error:
-            raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
-        return stored_image(store, manifest, name)
+
+def pull_image(store: Store, name: str, platform: str, *, named: bool, quiet: bool) -> Image:
+    """Bring an image from its registry, under its name if it is to be `named`.
+
+    Raises NetworkError, BuildError, DiskError, UsageError.
+    """
+    places = _places(name)
+    if not quiet:
+        complain(f"pulling {places[0] if len(places) == 1 else name}")
+    top, manifest = in_child(lambda: _first(places, lambda at: _fetch(store, at, platform)))
+    table = {"top": str(top), "manifest": manifest.to_json()}
+    try:
+        write_atomically(_record(store, name, platform), json.dumps(table).encode())
+        if named:
+            record = json.dumps(manifest.to_json()).encode()
+            write_atomically(store.image_name(name), record)
+    except OSError as error:
+        raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
+    return stored_image(store, manifest, name)
 
 
 def push_names(store: Store, names: tuple[str, ...], *, quiet: bool) -> None:
