@@ -18,6 +18,7 @@ from buildkit.outputs import (
     read_output,
 )
 from buildkit.printing import complain
+from buildkit.subcommands import platform_of
 from runtime.errors import UsageError as OptionError
 from runtime.options import OptionTable
 from runtime.store.store import Store, default_root
@@ -275,7 +276,7 @@ def _convert(fields: dict[str, Any], operands: list[str]) -> Callable[[Store], N
         raise UsageError("pybuild convert: SOURCE and what to write expected", hint=_HINT)
     source, word = operands
     output = read_output(word, further=True)
-    names, platform = _names(fields), _platform(fields)
+    names, platform = _names(fields), platform_of(fields)
     from buildkit.output_check import check_output
 
     check_output(output, ())
@@ -294,16 +295,6 @@ def _convert(fields: dict[str, Any], operands: list[str]) -> Callable[[Store], N
             _write_root(store, one_holding(holdings, source), output)
 
     return work
-
-
-def _platform(fields: dict[str, Any]) -> str:
-    from runtime.oci.platform import asked_platform
-
-    text = str(fields.get("platform", ""))
-    try:
-        return asked_platform(text) if text else ""
-    except OptionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
 
 
 def _become_root() -> None:

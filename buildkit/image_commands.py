@@ -9,7 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from buildkit.command_line import check_name
-from buildkit.errors import BuildError, DiskError, UsageError
+from buildkit.errors import BuildError, UsageError
 from buildkit.human import size_text
 from buildkit.image_tables import (
     filled_in,
@@ -22,9 +22,9 @@ from buildkit.image_tables import (
 from buildkit.images import image_names
 from buildkit.known_images import KnownImage, find_known, known_images
 from buildkit.printing import complain
+from buildkit.subcommands import MANY, disk_errors, parsed, platform_of
 from buildkit.untagging import remove_unnamed, untag
 from runtime.errors import ContainerError, ImageError
-from runtime.errors import UsageError as OptionError
 from runtime.image.names import tagged
 from runtime.image.source import LAYOUT, named_descriptor, open_image
 from runtime.oci.image import MANIFEST
@@ -93,10 +93,10 @@ _ALLOWED = {
 }
 _OPERANDS = {
     "images": (0, 1),
-    "inspect": (1, 1 << 16),
+    "inspect": (1, MANY),
     "history": (1, 1),
-    "tag": (2, 1 << 16),
-    "rmi": (0, 1 << 16),
+    "tag": (2, MANY),
+    "rmi": (0, MANY),
 }
 
 
@@ -106,30 +106,20 @@ def run_image_command(arguments: list[str]) -> int:
     Raises BuildError, ImageError, StoreError.
     """
     command = arguments[0]
-    table = _RMI if command == "rmi" else _TABLE
-    try:
-        fields, operands = table.parse(arguments[1:], operands_end_options=False)
-    except OptionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
+    fields, operands = parsed(
+        _RMI if command == "rmi" else _TABLE,
+        arguments,
+        allowed=_ALLOWED[command] | {"root"},
+        operands=_OPERANDS[command],
+        hint=_HELP_HINT,
+    )
     if fields.get("help"):
         sys.stdout.write(HELP)
         return 0
-    for field in fields.keys() - _ALLOWED[command] - {"root"}:
-        raise UsageError(
-            f"pybuild {command} has no option --{field}", hint="pybuild images --help"
-        )
-    least, most = _OPERANDS[command]
-    if not least <= len(operands) <= most or (
-        command == "rmi" and bool(operands) == bool(fields.get("all"))
-    ):
-        given = " ".join(operands) or "none"
-        raise UsageError(f"pybuild {command}: wrong operands: {given}", hint=_HELP_HINT)
-    try:
+    if command == "rmi" and bool(operands) == bool(fields.get("all")):
+        raise UsageError("pybuild rmi: images, or --all", hint=_HELP_HINT)
+    with disk_errors():
         return _run(command, fields, operands)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise DiskError(f"{error.filename or 'the store'}: {error.strerror}") from error
 
 
 def _run(command: str, fields: dict[str, Any], operands: list[str]) -> int:
@@ -225,7 +215,7 @@ def _known(store: Store, word: str) -> KnownImage | None:
 
 def _opened(store: Store, word: str, fields: dict[str, Any]) -> Image:
     """The image for one platform: the one that is asked for, else this machine's."""
-    known, platform = _known(store, word), fields.get("platform", "")
+    known, platform = _known(store, word), platform_of(fields)
     if known is None:
         return open_image(store, word, platform)
     if len(known.images) == 1 and not platform:

@@ -6,10 +6,10 @@ import os
 import sys
 from typing import Any
 
-from buildkit.errors import BuildError, DiskError, UsageError
+from buildkit.errors import BuildError, UsageError
 from buildkit.printing import complain
 from buildkit.registry_images import in_child, pull_image, push_image, read_reference
-from runtime.errors import UsageError as OptionError
+from buildkit.subcommands import MANY, disk_errors, parsed, platform_of
 from runtime.options import OptionTable
 from runtime.registry.credentials import Credentials
 from runtime.registry.login import check_login, login_file, remove_login, write_login
@@ -38,7 +38,6 @@ name or DESTINATION says. REGISTRY is a host with its port, docker.io if none is
 Exit status: 0; 1 there is no such image; 2 the command line is wrong; 4 the registry cannot be
 reached, or refuses; 5 the store cannot be written.
 """
-_HELP_HINT = "pybuild pull --help"
 _TABLE = OptionTable(
     "pybuild pull",
     values={
@@ -64,26 +63,22 @@ _ALLOWED = {
     "login": {"username", "password", "password_stdin", "authfile"},
     "logout": {"authfile"},
 }
-_OPERANDS = {"pull": (1, 1 << 16), "push": (1, 2), "login": (0, 1), "logout": (0, 1)}
+_OPERANDS = {"pull": (1, MANY), "push": (1, 2), "login": (0, 1), "logout": (0, 1)}
 
 
 def run_registry_command(arguments: list[str]) -> int:
     """Run one of the commands; returns the exit status. Raises BuildError, StoreError."""
     command = arguments[0]
-    try:
-        fields, operands = _TABLE.parse(arguments[1:], operands_end_options=False)
-    except OptionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
+    fields, operands = parsed(
+        _TABLE,
+        arguments,
+        allowed=_ALLOWED[command],
+        operands=_OPERANDS[command],
+        hint="pybuild pull --help",
+    )
     if fields.get("help"):
         sys.stdout.write(HELP)
         return 0
-    for field in fields.keys() - _ALLOWED[command]:
-        option = field.replace("_", "-")
-        raise UsageError(f"pybuild {command} has no option --{option}", hint=_HELP_HINT)
-    least, most = _OPERANDS[command]
-    if not least <= len(operands) <= most:
-        given = " ".join(operands) or "none"
-        raise UsageError(f"pybuild {command}: wrong operands: {given}", hint=_HELP_HINT)
     if fields.get("authfile"):
         os.environ["REGISTRY_AUTH_FILE"] = str(fields["authfile"])
     match command:
@@ -101,18 +96,14 @@ def _move(command: str, fields: dict[str, Any], operands: list[str]) -> None:
 
     stop_on_signals()
     root, quiet = fields.get("root") or default_root(), bool(fields.get("quiet"))
-    try:
+    with disk_errors():
         store = Store(root)
         if command == "push":
             print(push_image(store, operands[0], operands[-1], quiet=quiet))
             return
-        platform = fields.get("platform", "")
+        platform = platform_of(fields)
         for name in operands:
             print(pull_image(store, name, platform, named=True, quiet=quiet).digest)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise DiskError(f"{error.filename or 'the store'}: {error.strerror}") from error
 
 
 def _registry(host: str) -> Reference:
