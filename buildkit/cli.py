@@ -39,10 +39,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+    from buildkit.contents import StatCache
     from buildkit.junit import Results
     from buildkit.outputs import Output
     from buildkit.recorded import Recorded
     from buildkit.sbom.options import SbomFile
+    from runtime.store.store import Store
 
 _INTERNAL = 125
 _SIGPIPE = 128 + 13
@@ -159,7 +161,7 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
     from buildkit.contents import StatCache
     from runtime.store.store import Store, default_root
 
-    epoch, limit = source_date_epoch(line), store_limit()
+    store_limit()  # refused before anything is built
     outputs = read_outputs(
         line.outputs, named=bool(line.tags) or line.shell or line.verify or line.lock
     )
@@ -173,7 +175,7 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
         tags=line.tags,
         target=line.target,
         build_args=build_arguments(line.build_args),
-        epoch=epoch,
+        epoch=source_date_epoch(line),
         further_words=further_words(line, name),
     )
     check_choices(line)
@@ -192,32 +194,11 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
             _repeat(found.titles, files, progress_kind(line))
         known.save()
     else:
-        from buildkit.build import build, verify_reproducible
         from buildkit.processes import stop_on_signals, sweep_at_last
-        from buildkit.request import read_request
 
         stop_on_signals()
         try:
-            request = read_request(
-                line,
-                store,
-                name=name,
-                text=text,
-                context=context,
-                outputs=outputs,
-                sboms=sboms,
-                epoch=epoch,
-                watcher=results,
-            )
-            if line.lock:
-                from buildkit.locking import make_lock
-
-                make_lock(request, store, known, line.vendor)
-                return 0
-            if line.verify:
-                sys.stdout.write(f"{verify_reproducible(request, store, known)}\n")
-                return 0
-            found = build(request, store, known)
+            found = _build_anew(line, store, known, name, text, outputs, sboms, results)
             if found is None:
                 return 0
             recorded.write(store, key, found)
@@ -225,7 +206,7 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
         except Cancelled:
             sweep_at_last(store)
             raise
-        if limit:
+        if limit := store_limit():
             from buildkit.pruning import prune_to_limit
 
             prune_to_limit(store, limit)
@@ -237,6 +218,42 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
     if all(output.dest != STDOUT for output in outputs):
         sys.stdout.write(f"{found.digest}\n")
     return 0
+
+
+def _build_anew(
+    line: CommandLine,
+    store: Store,
+    known: StatCache,
+    name: str,
+    text: bytes,
+    outputs: tuple[Output, ...],
+    sboms: tuple[SbomFile, ...],
+    results: Results | None,
+) -> Recorded | None:
+    """Do what the command line asks for; None if no image comes of it."""
+    from buildkit.build import build, verify_reproducible
+    from buildkit.request import read_request
+
+    request = read_request(
+        line,
+        store,
+        name=name,
+        text=text,
+        context=os.path.realpath(line.context),
+        outputs=outputs,
+        sboms=sboms,
+        epoch=source_date_epoch(line),
+        watcher=results,
+    )
+    if line.lock:
+        from buildkit.locking import make_lock
+
+        make_lock(request, store, known, line.vendor)
+        return None
+    if line.verify:
+        sys.stdout.write(f"{verify_reproducible(request, store, known)}\n")
+        return None
+    return build(request, store, known)
 
 
 def _sbom_files(line: CommandLine, outputs: tuple[Output, ...]) -> tuple[SbomFile, ...]:
