@@ -53,7 +53,7 @@ oci-layout://DIRECTORY[:TAG] too.
       --no-trunc     do not shorten
       --format       TEMPLATE is docker's, with {{.Field}} and {{json .Field}} alone
       --platform     of an image for several
-  -a, --all          all names
+  -a, --all          of rmi: all names; images shows all of them anyway
   -f, --force        an id with several names loses all of them; what is missing is no error
       --root DIR     the store (default: $PYBUILD_ROOT, /var/lib/pybuild)
 
