@@ -20,7 +20,7 @@ from buildkit.image_tables import (
     list_table,
 )
 from buildkit.images import image_names
-from buildkit.known_images import KnownImage, find_known, known_images
+from buildkit.known_images import KnownImage, MissingImage, find_known, known_images
 from buildkit.printing import complain
 from buildkit.subcommands import MANY, disk_errors, parsed, platform_of
 from buildkit.untagging import remove_unnamed, untag
@@ -242,7 +242,7 @@ def _remove(store: Store, fields: dict[str, Any], operands: list[str]) -> int:
         try:
             _remove_one(store, word, force=bool(fields.get("force")))
         except (BuildError, ImageError) as error:
-            if fields.get("force"):
+            if fields.get("force") and isinstance(error, MissingImage):
                 continue
             complain(f"pybuild: {error.message}", error.hint)
             status = BuildError.status

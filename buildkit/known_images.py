@@ -17,6 +17,10 @@ from runtime.store.store import Store
 _HEX = frozenset("0123456789abcdef")
 
 
+class MissingImage(BuildError):
+    """There is no image of a name or id."""
+
+
 class KnownImage(Record):
     """What one or more names stand for."""
 
@@ -61,7 +65,7 @@ def known_images(store: Store) -> tuple[tuple[KnownImage, ...], tuple[ImageError
 def find_known(store: Store, word: str) -> KnownImage:
     """The image of a name, or of an id: the beginning of a digest.
 
-    Raises BuildError if there is none or more than one, ImageError if it is damaged.
+    Raises MissingImage, BuildError if there is more than one, ImageError if it is damaged.
     """
     if os.path.exists(store.image_name(word)):
         descriptor = named_descriptor(store, word)
@@ -80,7 +84,7 @@ def find_known(store: Store, word: str) -> KnownImage:
             raise BuildError(f"{word}: the beginning of several ids: {ids}")
         if found:
             return found[0]
-    raise BuildError(
+    raise MissingImage(
         f"{word}: no image of that name or id in {store.root}", hint="pybuild images lists them"
     )
 

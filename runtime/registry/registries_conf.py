@@ -126,8 +126,6 @@ def _table(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             return tomllib.load(file)
-    except PermissionError:
-        return {}  # another user's: podman leaves it out as well
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise RegistryError(f"{path}: {error}") from error
     except OSError as error:

@@ -304,6 +304,7 @@ def test_a_beginning_of_several_ids_is_refused(named: Pybuild) -> None:
     first = [id[0] for id in set(ids)]
     double = next(digit for digit in first if first.count(digit) > 1)
     _fails(named, 1, "the beginning of several ids", "inspect", double)
+    _fails(named, 1, "the beginning of several ids", "rmi", "-f", double)
 
 
 @pytest.mark.parametrize(
