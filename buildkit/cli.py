@@ -14,7 +14,6 @@ from buildkit.command_line import (
     ARCHIVE_COMMANDS,
     BAKE_COMMAND,
     DOCTOR_COMMAND,
-    HELP,
     IMAGE_COMMANDS,
     REGISTRY_COMMANDS,
     SBOM_COMMAND,
@@ -29,6 +28,7 @@ from buildkit.command_line import (
     source_date_epoch,
     store_limit,
 )
+from buildkit.command_words import HELP
 from buildkit.errors import BuildError, Cancelled, DiskError, UsageError
 from buildkit.outputs import STDOUT, is_stream, outputs_words, read_outputs
 from buildkit.printing import complain, complain_of
