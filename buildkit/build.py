@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 
 from buildkit.bootstrap_plan import warnings_of
-from buildkit.builder import Builder, Built, Linked, Together
+from buildkit.builder import Builder
 from buildkit.compressing import compressed, read_compression
 from buildkit.contents import StatCache
 from buildkit.documents import Product, make_documents, make_product, name_product, name_record
@@ -20,6 +20,7 @@ from buildkit.ignoring import find_ignore_file, read_ignore_file
 from buildkit.images import find_image
 from buildkit.inputs import Input
 from buildkit.named_contexts import images_of
+from buildkit.outcomes import Built, Linked
 from buildkit.output_check import check_output
 from buildkit.outputs import DOCKER, IMAGE, LOCAL, OCI, ROOTFS, TAR, Output
 from buildkit.plan import Planner, joined
@@ -27,6 +28,7 @@ from buildkit.platforms import check_programs
 from buildkit.printing import complain
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
+from buildkit.remote_cache.remote import begin
 from buildkit.reproducing import first_difference
 from buildkit.request import INLINE, Request
 from buildkit.root_output import write_root
@@ -35,6 +37,7 @@ from buildkit.script_lines import failed_line
 from buildkit.shaping import Shape, shaped
 from buildkit.state import CHROOT, Settings
 from buildkit.steps import BootstrapStep, ConfigureStep, ImageBase, Plan, RunStep
+from buildkit.together import Together
 from grammar import Containerfile, ContainerfileErrors, ContainerfileWarning, Span, parse
 from runtime.image.archive import Image
 from runtime.oci.digest import digest_of
@@ -47,6 +50,7 @@ from runtime.store.workspace import Workspace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from buildkit.attestations.attaching import Attester
+    from buildkit.remote_cache.exporting import Export
     from buildkit.sbom.of_build import Sboms
 
 Links = Callable[[ImageBase], Linked | None]
@@ -87,6 +91,10 @@ def check_outputs(request: Request) -> None:
         check_output(output, request.platforms)
     for sbom in request.sboms:
         check_output(Output(kind=TAR, dest=sbom.dest), ())
+    if request.cache_to:
+        from buildkit.remote_cache.exporting import check_targets
+
+        check_targets(request.cache_to)
 
 
 def verify_reproducible(request: Request, store: Store, known: StatCache) -> str:
@@ -98,7 +106,8 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
     for _ in range(2):
         planned = plan_request(request, store)
         with Progress(request.progress, planned.count, request.watcher) as progress:
-            builder = make_builder(request, store, known, planned, progress)
+            together = begin_together(store, (request,), progress)
+            builder = make_builder(request, store, known, planned, progress, together=together)
             results = run_builder(request, store, builder, planned, progress)
         built.append([shaped(store, result, request.shape) for result in results])
     for one, two in zip(*built, strict=True):
@@ -155,6 +164,12 @@ def plan_request(request: Request, store: Store, links: Links = lambda _: None) 
     )
 
 
+def begin_together(store: Store, requests: Sequence[Request], progress: Progress) -> Together:
+    """What the builders of these requests share: the caches that one of them names."""
+    sources = chain.from_iterable(one.cache_from for one in requests if one.use_cache)
+    return Together(begin(store, tuple(dict.fromkeys(sources)), progress))
+
+
 def make_builder(
     request: Request,
     store: Store,
@@ -162,8 +177,8 @@ def make_builder(
     planned: Planned,
     progress: Progress,
     *,
+    together: Together,
     name: str = "",
-    together: Together | None = None,
 ) -> Builder:
     """What carries the plan out; says what is odd about the Containerfile."""
     for warning in planned.warnings:
@@ -224,11 +239,22 @@ def failed(
 def _carry_out(
     request: Request, store: Store, known: StatCache, planned: Planned, progress: Progress
 ) -> Recorded | None:
-    builder = make_builder(request, store, known, planned, progress)
+    together = begin_together(store, (request,), progress)
+    builder = make_builder(request, store, known, planned, progress, together=together)
     results = run_builder(request, store, builder, planned, progress)
     if request.at is not None:
         return None
-    return finish(request, store, builder, planned, results, progress)
+    found, exports = finish(request, store, builder, planned, results, progress)
+    write_exports(store, exports, progress)
+    return found
+
+
+def write_exports(store: Store, exports: Sequence[Export], progress: Progress) -> None:
+    """Write the caches that were asked for; raises BuildError with the cache's name."""
+    if exports:
+        from buildkit.remote_cache.exporting import write_caches
+
+        write_caches(store, exports, progress)
 
 
 def finish(
@@ -238,10 +264,17 @@ def finish(
     planned: Planned,
     results: Sequence[Built],
     progress: Progress,
-) -> Recorded:
-    """Make the image of what was built: its names, and all that is written."""
+) -> tuple[Recorded, tuple[Export, ...]]:
+    """Make the image of what was built: its names, and all that is written but caches."""
     try:
         builder.explanations.save()
+        exports: tuple[Export, ...] = ()
+        if request.cache_to:
+            from buildkit.remote_cache.exporting import exports_of, members_of
+
+            exports = exports_of(request.cache_to, builder.done, results, builder.caches)
+            members = members_of(request.cache_to, builder.done)
+            request = request.replace(shape=request.shape.replace(members=members))
         results = tuple(shaped(store, result, request.shape) for result in results)
         sboms = _sboms(store, results, request, progress)
         attester = _attester(store, request, sboms, planned, builder)
@@ -258,7 +291,7 @@ def finish(
         sboms.write(_shape_of)
     elsewhere = (named.ignoring for named in request.contexts.values())
     inputs = (*builder.inputs, *planned.ignoring, *chain.from_iterable(elsewhere))
-    return _recorded(request, store, product, inputs, progress)
+    return _recorded(request, store, product, inputs, progress), exports
 
 
 def _write(

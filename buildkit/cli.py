@@ -183,7 +183,7 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
     known = StatCache(store, context)
     found = None
     looks = line.no_cache or line.no_cache_filter or line.explain or line.shell or line.verify
-    looks = looks or line.lock or line.pull in ("always", "newer", "true")
+    looks = looks or line.lock or line.cache_to or line.pull in ("always", "newer", "true")
     looks = looks or any(is_stream(sbom.dest) for sbom in sboms)
     if not looks and all(output.is_file for output in outputs):
         found = recorded.look_up(store, key, files=files, known=known)

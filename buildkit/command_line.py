@@ -59,6 +59,8 @@ class CommandLine(Record):
     pull: str = ""  # empty: missing
     push: bool = False
     no_cache_filter: tuple[str, ...] = ()
+    cache_from: tuple[str, ...] = ()
+    cache_to: tuple[str, ...] = ()
     explain: bool = False
     isolation: str = ""  # empty: not said; see `isolation`
     iidfile: str = ""
@@ -172,6 +174,7 @@ def _check_unused(line: CommandLine) -> None:
         "--sbom": line.sboms,
         "--attest": line.attests,
         "--provenance": line.provenance,
+        "--cache-to": line.cache_to,
     }
     for option, given in results.items():
         if given:
@@ -304,7 +307,8 @@ def further_words(line: CommandLine, name: str) -> str:
     attested = (line.attests, line.provenance, os.path.abspath(name)) if attests else ()
     locks = (line.locked, line.no_lock, os.path.abspath(lock_path(line, name)))
     platforms = (line.platforms, line.build_contexts)
-    return repr((words, shape, line.format, platforms, paths, files, attested, locks))
+    caches = line.cache_to  # one may be in the image
+    return repr((words, shape, line.format, platforms, paths, files, attested, locks, caches))
 
 
 def lock_path(line: CommandLine, name: str) -> str:

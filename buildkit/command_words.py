@@ -51,6 +51,11 @@ takes files from. Without -o and -t the image is written to image.tar.
       --no-cache             do every step anew
       --no-cache-filter STAGE[,STAGE...]
                              do the steps of these stages anew
+      --cache-from NAME|type=registry,ref=NAME|type=local,src=DIR[,tag=TAG]
+                             where else results of steps may be
+      --cache-to NAME|type=registry,ref=NAME|type=local,dest=DIR[,tag=TAG]|type=inline
+                             [,mode=min|max][,compression=zstd|gzip|uncompressed]
+                             write results of steps there (max: with all their layers)
       --explain              say of each step that is done why it was not cached
       --locked               the lock file must be there and name all packages
       --no-lock              install what the repositories have, whatever the lock file says
@@ -157,6 +162,8 @@ TABLE = OptionTable(
         "--build-arg": "build_args",
         "--build-context": "build_contexts",
         "--no-cache-filter": "no_cache_filter",
+        "--cache-from": "cache_from",
+        "--cache-to": "cache_to",
         "--secret": "secrets",
         "--ssh": "ssh",
         "--allow": "allow",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import struct
+from collections.abc import Callable
 
 _FIELDS = struct.Struct("QQQQ")
 _UNITS = ("B", "kB", "MB", "GB", "TB")
@@ -30,6 +31,16 @@ class Count:
         if size:
             words.append(_text(size) + (f" / {_text(of)}" if of else ""))
         return ", ".join(words)
+
+
+def teller(count: Count | None) -> Callable[[int, int], None]:
+    """What takes how many bytes are done of how many, for a count if there is one."""
+
+    def tell(done: int, total: int) -> None:
+        if count is not None:
+            count.set(done, of=total)
+
+    return tell
 
 
 def _text(size: int) -> str:

@@ -98,7 +98,7 @@ def make_documents(
     """Serialise an image's documents canonically; raises UsageError for what docker has not."""
     shape = shape or Shape()
     name_of = docker_media_type if shape.docker else canonical_media_type
-    config_bytes = to_json(config.to_json())
+    config_bytes = to_json(config.to_json() | dict(shape.members))
     config_descriptor = Descriptor(
         media_type=name_of(CONFIG), digest=digest_of(config_bytes), size=len(config_bytes)
     )

@@ -15,7 +15,7 @@ from buildkit.bootstrap.lock_use import place_of_lock
 from buildkit.bootstrap.locked import LockFile, read_lock, to_entry, write_text
 from buildkit.bootstrap.package_files import vendored_name
 from buildkit.bootstrap.placing import place
-from buildkit.build import make_builder, plan_request, run_builder
+from buildkit.build import begin_together, make_builder, plan_request, run_builder
 from buildkit.errors import BuildError, DiskError, UsageError
 from buildkit.progress import Progress
 from buildkit.replacement import Replacement, write_document
@@ -31,8 +31,8 @@ from buildkit.steps import (
 from runtime.store.workspace import Workspace
 
 if TYPE_CHECKING:
-    from buildkit.builder import DoneBootstrap
     from buildkit.contents import StatCache
+    from buildkit.outcomes import DoneBootstrap
     from buildkit.request import Request
     from runtime.store.store import Store
 
@@ -49,7 +49,8 @@ def make_lock(request: Request, store: Store, known: StatCache, vendor: str) -> 
     old = {path: read_lock(path) for path in {place_of_lock(step, request) for step in steps}}
     _check_updates(request.locks.updated, old.values())
     with Progress(request.progress, planned.count) as progress:
-        builder = make_builder(request, store, known, planned, progress)
+        together = begin_together(store, (request,), progress)
+        builder = make_builder(request, store, known, planned, progress, together=together)
         run_builder(request, store, builder, planned, progress)
         for path, before in sorted(old.items()):
             here = [d for d in builder.bootstraps if place_of_lock(d.step, request) == path]

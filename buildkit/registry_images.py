@@ -58,9 +58,9 @@ class Puller(Record):
                 )
             return known
         if self.policy == NEWER and known is not None:
-            places = _places(name)
+            places = places_of(name)
             try:
-                found = in_child(lambda: _first(places, _stands_for))
+                found = in_child(lambda: first_answer(places, _stands_for))
                 if found == _remembered(store, name, platform):
                     return known
             except NetworkError as error:
@@ -76,10 +76,10 @@ def pull_image(store: Store, name: str, platform: str, *, named: bool, quiet: bo
 
     Raises NetworkError, BuildError, DiskError, UsageError.
     """
-    places = _places(name)
+    places = places_of(name)
     if not quiet:
         complain(f"pulling {places[0] if len(places) == 1 else name}")
-    top, manifest = in_child(lambda: _first(places, lambda at: _fetch(store, at, platform)))
+    top, manifest = in_child(lambda: first_answer(places, lambda at: _fetch(store, at, platform)))
     table = {"top": str(top), "manifest": manifest.to_json()}
     try:
         write_atomically(_record(store, name, platform), json.dumps(table).encode())
@@ -118,7 +118,7 @@ def push_image(store: Store, name: str, destination: str, *, quiet: bool) -> Dig
         from runtime.registry import push as pushing
 
         places = read_registries_conf().endpoints(reference, pulling=False)
-        _first(places, lambda at: pushing.push(descriptor, pushing.in_store(store), at))
+        first_answer(places, lambda at: pushing.push(descriptor, pushing.in_store(store), at))
 
     in_child(push)
     if not quiet:
@@ -167,7 +167,7 @@ def _record(store: Store, name: str, platform: str) -> str:
     return f"{store.root}/cache/pull-{key.hex}"
 
 
-def _places(name: str) -> tuple[Reference, ...]:
+def places_of(name: str) -> tuple[Reference, ...]:
     """Where an image may be, as registries.conf says; raises UsageError, NetworkError."""
     try:
         conf = read_registries_conf()
@@ -179,7 +179,7 @@ def _places(name: str) -> tuple[Reference, ...]:
         raise NetworkError(error.message, hint=error.hint) from error
 
 
-def _first(places: tuple[Reference, ...], ask: Callable[[Reference], _T]) -> _T:
+def first_answer(places: tuple[Reference, ...], ask: Callable[[Reference], _T]) -> _T:
     """The first answer; if there is none, the last place's error, with those of the others."""
     problems = []
     for place in places:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from itertools import zip_longest
 
-from buildkit.builder import Built
+from buildkit.outcomes import Built
 from runtime.image import tar
 from runtime.oci.image import ImageConfig
 from runtime.store.store import Store

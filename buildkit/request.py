@@ -33,6 +33,10 @@ from runtime.oci.platform import this_platform
 from runtime.record import Record
 from runtime.store.store import Store
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from buildkit.remote_cache.options import CacheSource, CacheTarget
+
 INLINE = "<inline>"  # a Containerfile that is no file
 
 
@@ -54,6 +58,8 @@ class Request(Record):
     epoch: int | None  # SOURCE_DATE_EPOCH, seconds
     use_cache: bool
     uncached: frozenset[str]  # stages that are done anew
+    cache_from: tuple[CacheSource, ...]
+    cache_to: tuple[CacheTarget, ...]
     explain: bool
     progress: str  # kind of view
     isolation: str  # NAMESPACES or CHROOT
@@ -100,6 +106,8 @@ def read_request(
         epoch=epoch,
         use_cache=not (line.no_cache or line.verify),
         uncached=uncached_stages(line),
+        cache_from=_read_sources(line),
+        cache_to=_read_targets(line),
         explain=line.explain,
         progress=settle_kind(progress_kind(line), quiet=line.quiet, by_hand=by_hand),
         # What others say would be in the way on a terminal.
@@ -114,6 +122,22 @@ def read_request(
         supplies=read_supplies(line.secrets, line.ssh),
         isolation=settle_isolation(isolation(line), store, quiet=line.quiet),
     )
+
+
+def _read_sources(line: CommandLine) -> tuple[CacheSource, ...]:
+    if not line.cache_from:
+        return ()
+    from buildkit.remote_cache.options import read_sources
+
+    return read_sources(line.cache_from)
+
+
+def _read_targets(line: CommandLine) -> tuple[CacheTarget, ...]:
+    if not line.cache_to:
+        return ()
+    from buildkit.remote_cache.options import read_targets
+
+    return read_targets(line.cache_to)
 
 
 def _read_locks(line: CommandLine, name: str) -> Locks:

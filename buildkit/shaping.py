@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from buildkit.builder import Built
 from buildkit.cache import Layer, Result, cache_key, look_up, record
 from buildkit.compressing import Compression
 from buildkit.merging import LayerTree, merge_layers
+from buildkit.outcomes import Built
 from buildkit.tarwriter import write_file
 from runtime.image.blob import BlobRange, LayerReader
 from runtime.oci.digest import DiffID, Digest
@@ -30,6 +30,7 @@ class Shape(Record):
     labels: tuple[tuple[str, str], ...] = ()
     annotations: tuple[tuple[str, str], ...] = ()  # of the manifest
     compression: Compression = Compression()
+    members: tuple[tuple[str, object], ...] = ()  # further ones of the configuration
 
 
 def shaped(store: Store, built: Built, shape: Shape) -> Built:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from buildkit.build import Planned
-    from buildkit.builder import DoneStep
     from buildkit.inputs import Input
+    from buildkit.outcomes import DoneStep
     from buildkit.request import Request
     from buildkit.steps import Base, Plan, PlannedStage
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from buildkit.build import Planned
-    from buildkit.builder import DoneStep
+    from buildkit.outcomes import DoneStep
     from buildkit.request import Request
     from buildkit.steps import PlannedStage
 

@@ -11,17 +11,20 @@ from buildkit.bake.options import Options
 from buildkit.build import (
     Links,
     Planned,
+    begin_together,
     check_outputs,
     failed,
     finish,
     make_builder,
     plan_request,
+    write_exports,
 )
-from buildkit.builder import Builder, Linked, Together
+from buildkit.builder import Builder
 from buildkit.command_line import read_containerfile, source_date_epoch
 from buildkit.contents import StatCache
 from buildkit.errors import BuildError, DiskError, LocatedError, UsageError
 from buildkit.named_contexts import NamedContext
+from buildkit.outcomes import Linked
 from buildkit.outputs import LOCAL, STDOUT, read_outputs
 from buildkit.platforms import parts_of, read_platforms
 from buildkit.progress import Progress
@@ -29,11 +32,16 @@ from buildkit.recorded import Recorded
 from buildkit.request import INLINE, Request, read_request
 from buildkit.sbom.options import read_sbom_files
 from buildkit.steps import ImageBase, PlannedStage
+from buildkit.together import Together
 from runtime.oci.image import ImageConfig
 from runtime.oci.platform import this_platform
 from runtime.record import Record
 from runtime.store.store import Store
 from runtime.store.workspace import Workspace
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from buildkit.remote_cache.exporting import Export
 
 _LINK = "target://"  # before the name of a target that stands for an image: no image is called so
 
@@ -75,7 +83,7 @@ def build_targets(
     with Progress(first.progress, sum(job.planned.count for job in jobs.values())) as progress:
         for note in notes:
             progress.note(note)
-        together = Together()
+        together = begin_together(store, tuple(requests.values()), progress)
         said: set[str] = set()
         for job in jobs.values():
             known = caches[job.request.context]
@@ -90,12 +98,15 @@ def build_targets(
             )
         _carry_out(jobs, builders, together, store, progress, first.jobs)
         found: dict[str, Recorded] = {}
+        exports: list[Export] = []
         for job in jobs.values():
             builder = builders[job.name]
             with said_of(job.name):
-                found[job.name] = finish(
+                found[job.name], more = finish(
                     job.request, store, builder, job.planned, builder.built, progress
                 )
+                exports += more
+        write_exports(store, exports, progress)
     for cache in caches.values():
         cache.save()
     return found
@@ -187,7 +198,7 @@ def _links(
                 config=stage.config.replace(labels=tuple(labels.items())),
             ),
             platform=stage.platform,
-            state=lambda: builders[name].state_of(stage),
+            state=lambda whole: builders[name].state_of(stage, whole=whole),
         )
 
     return find

@@ -42,16 +42,11 @@ class Options(Record):
 
 def options_of(fields: Fields, common: Common) -> Options:
     """What a target asks for; raises UsageError."""
-    notes = [
-        f"{key} is not supported by this version, and left out"
-        for key in ("cache-from", "cache-to")
-        if fields.get(key)
-    ]
     context = _local("context", fields.get("context", "."))
     outputs, tags, pushes = _outputs(fields)
     if pushes and not tags:
         raise UsageError("push: to what name?", hint="tags names the registry")
-    attests, more = _attests(fields)
+    attests, notes = _attests(fields)
     links = links_of(fields)
     inline = fields.get("dockerfile-inline")
     line = CommandLine(
@@ -73,6 +68,8 @@ def options_of(fields: Fields, common: Common) -> Options:
         pull="always" if fields.get("pull") else "",
         no_cache=bool(fields.get("no-cache")),
         no_cache_filter=tuple(fields.get("no-cache-filter", ())),
+        cache_from=tuple(map(_csv, fields.get("cache-from", ()))),
+        cache_to=tuple(map(_csv, fields.get("cache-to", ()))),
         secrets=tuple(map(_csv, fields.get("secret", ()))),
         ssh=tuple(map(_agent, fields.get("ssh", ()))),
         allow=_entitlements(fields.get("entitlements", ()), common.allow),
@@ -92,7 +89,7 @@ def options_of(fields: Fields, common: Common) -> Options:
         quiet=common.quiet,
         root=common.root,
     )
-    return Options(line=line, inline=inline, notes=(*notes, *more))
+    return Options(line=line, inline=inline, notes=tuple(notes))
 
 
 def _local(key: str, value: str) -> str:

@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from buildkit.builder import Built
+    from buildkit.outcomes import Built
     from buildkit.outputs import Output
     from buildkit.request import Request
     from buildkit.sbom.options import SbomFile

@@ -38,33 +38,35 @@ class BlobDownload:
         store: Store,
         descriptor: Descriptor,
         show: Callable[[int], None],
+        *,
+        keep: str = "",
     ) -> None:
-        """`show` is told how many bytes are there."""
+        """`show` is told how many bytes are there; `keep` is a path for it outside the store."""
         self._transport = transport
         self._store = store
         self._descriptor = descriptor
         self._show = show
         self._stop = transport.stop
         self._url = transport.url(f"blobs/{descriptor.digest}")
+        self._kept = keep or store.blob(descriptor.digest)
         self._part = f"{store.root}/downloads/{descriptor.digest.hex}.part"
         self._hash = hashlib.sha256()
         self._have = 0  # bytes
 
     def run(self) -> None:
         """Do it; raises RegistryError or StoreError."""
-        kept = self._store.blob(self._descriptor.digest)
         try:
             os.makedirs(os.path.dirname(self._part), mode=0o755, exist_ok=True)
             fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                if os.path.exists(kept):  # by now, from another process
+                if os.path.exists(self._kept):  # by now, from another process
                     _remove(self._part)
                     return
                 self._take_up(fd)
                 self._try_all(fd)
                 os.fsync(fd)
-                os.rename(self._part, kept)
+                os.rename(self._part, self._kept)
             finally:
                 os.close(fd)
         except OSError as error:

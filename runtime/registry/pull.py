@@ -138,15 +138,11 @@ class _Pull:
 
         def job(descriptor: Descriptor) -> Callable[[], None]:
             def do() -> None:
-                try:
-                    self._fetch_blob(descriptor, progress)
-                    if descriptor is manifest.config:
-                        self._check_config(manifest)
-                except BaseException:
-                    stop.set()
-                    raise
+                self._fetch_blob(descriptor, progress)
+                if descriptor is manifest.config:
+                    self._check_config(manifest)
 
-            return do
+            return stop.set_by(do)
 
         if missing:
             at_once([job(descriptor) for descriptor in missing], stop)

@@ -190,10 +190,6 @@ class _Push:
             progress.set(descriptor.digest, size)
 
         def do() -> None:
-            try:
-                BlobUpload(self._transport, descriptor, found, show, mount_from=mount).run()
-            except BaseException:
-                self._transport.stop.set()
-                raise
+            BlobUpload(self._transport, descriptor, found, show, mount_from=mount).run()
 
-        return do
+        return self._transport.stop.set_by(do)

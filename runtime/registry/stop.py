@@ -6,6 +6,10 @@ from threading import Event
 
 from runtime.errors import RegistryError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 
 class StoppedError(RegistryError):
     """Another transfer failed; that one is reported."""
@@ -20,6 +24,18 @@ class Stop:
     def set(self) -> None:
         """Let all stop."""
         self._event.set()
+
+    def set_by(self, work: Callable[[], None]) -> Callable[[], None]:
+        """The same work; when it fails all are to stop."""
+
+        def do() -> None:
+            try:
+                work()
+            except BaseException:
+                self.set()
+                raise
+
+        return do
 
     def check(self) -> None:
         """Raise StoppedError if it was set."""

@@ -374,13 +374,6 @@ def test_one_tag_for_two_targets_is_told(pybuild: Pybuild) -> None:
     assert "warning: targets one and two have one tag: x\n" in ended.stderr
 
 
-def test_unsupported_caches_are_said_to_be_left_out(pybuild: Pybuild) -> None:
-    body = {"target": "one", "tags": ["x"], "cache-to": ["type=inline"]}
-    ended = baked(pybuild, {"default": body}, containerfile=TWO)
-    expected = "target default: cache-to is not supported by this version, and left out"
-    assert expected in ended.stderr
-
-
 def test_its_help_names_all_options(pybuild: Pybuild) -> None:
     text = pybuild.run("bake", "--help").stdout
     assert text.startswith("usage: pybuild bake ")

@@ -1,0 +1,1 @@
+"""What steps have led to, kept where other machines find it: `--cache-to` and `--cache-from`."""
