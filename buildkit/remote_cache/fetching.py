@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from buildkit.counting import Count, teller
+from buildkit.remote_cache.inflating import Inflater
 from buildkit.remote_cache.reading import Cache
 from runtime.errors import ImageError, RegistryError, StoreError
 from runtime.image.blob import BlobRange, LayerReader
@@ -76,21 +77,21 @@ def _fetch_blobs(
 
         def job(layer: Layer) -> Callable[[], None]:
             descriptor = cache.contents.blobs[layer.diff_id]
-            # What is compressed is of no use afterwards.
-            kept = "" if descriptor.is_plain_layer else f"{work.path}/{descriptor.digest.hex}"
 
             def show(size: int) -> None:
                 progress.set(layer.diff_id, size)
 
             def do() -> None:
-                BlobDownload(transport, store, descriptor, show, keep=kept).run()
-                if not kept:
-                    _check_size(store.blob(descriptor.digest), descriptor, layer)
-                    trust(store, store.blob(descriptor.digest))
+                if descriptor.is_plain_layer:
+                    path = store.blob(descriptor.digest)
+                    BlobDownload(transport, store, descriptor, show).run()
+                    _check_size(path, descriptor, layer)
+                    trust(store, path)
                     return
-                whole = BlobRange(path=kept, offset=0, size=descriptor.size)
-                _unpack(store, work, whole, descriptor, layer, transport.stop)
-                os.unlink(kept)
+                # What is compressed is of no use afterwards.
+                inflater = Inflater(store, f"{work.path}/{layer.diff_id.hex}", descriptor, layer)
+                BlobDownload(transport, store, descriptor, show, taker=inflater).run()
+                inflater.finish()
 
             return transport.stop.set_by(do)
 

@@ -141,7 +141,7 @@ class LayerReader(PieceReader):
         self._content = self._stored if kind == LAYER else new()
         # zlib copies what it was given and has no use for yet.
         self._chunk = _CHUNK if kind == LAYER else _CHUNK_COMPRESSED
-        super().__init__(_decompressed(kind, self._chunks(), where), where)
+        super().__init__(decompressed(kind, self._chunks(), where), where)
         try:
             self._fd = os.open(blob.path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -181,7 +181,7 @@ class LayerReader(PieceReader):
             yield chunk
 
 
-def _decompressed(media_type: str, chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
+def decompressed(media_type: str, chunks: Iterator[bytes], where: str) -> Iterator[bytes]:
     """Unpack a stream, never more than `_CHUNK` bytes at once: a blob may swell a thousandfold."""
     if media_type == LAYER:
         return chunks

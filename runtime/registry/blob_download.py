@@ -17,12 +17,20 @@ from runtime.registry.wire import PassingError, pieces, shown
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     import requests
 
     from runtime.oci.image import Descriptor
     from runtime.registry.transport import Transport
     from runtime.store.store import Store
+
+    class Taker(Protocol):
+        """Who gets a blob's bytes in order, and forgets them when they were not the right ones."""
+
+        def add(self, piece: bytes) -> None: ...
+        def begin_anew(self) -> None: ...
+
 
 _CHUNK = 1 << 20
 PROGRESS = 1 << 20  # bytes that make it worth to begin counting tries anew
@@ -40,8 +48,12 @@ class BlobDownload:
         show: Callable[[int], None],
         *,
         keep: str = "",
+        taker: Taker | None = None,
     ) -> None:
-        """`show` is told how many bytes are there; `keep` is a path for it outside the store."""
+        """`show` is told how many bytes are there.
+
+        It goes into the store, to the path `keep`, or only to who takes its bytes as they come.
+        """
         self._transport = transport
         self._store = store
         self._descriptor = descriptor
@@ -49,6 +61,7 @@ class BlobDownload:
         self._stop = transport.stop
         self._url = transport.url(f"blobs/{descriptor.digest}")
         self._kept = keep or store.blob(descriptor.digest)
+        self._taker = taker
         self._part = f"{store.root}/downloads/{descriptor.digest.hex}.part"
         self._hash = hashlib.sha256()
         self._have = 0  # bytes
@@ -60,11 +73,14 @@ class BlobDownload:
             fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                if os.path.exists(self._kept):  # by now, from another process
+                if self._taker is None and os.path.exists(self._kept):  # from another process
                     _remove(self._part)
                     return
                 self._take_up(fd)
                 self._try_all(fd)
+                if self._taker is not None:
+                    _remove(self._part)
+                    return
                 os.fsync(fd)
                 os.rename(self._part, self._kept)
             finally:
@@ -75,8 +91,7 @@ class BlobDownload:
     def _take_up(self, fd: int) -> None:
         """Go on with what is there already."""
         while piece := os.read(fd, _CHUNK):
-            self._hash.update(piece)
-            self._have += len(piece)
+            self._add(piece)
         if self._have > self._descriptor.size:
             self._start_again(fd)
         self._show(self._have)
@@ -112,6 +127,8 @@ class BlobDownload:
         os.lseek(fd, 0, os.SEEK_SET)
         self._hash = hashlib.sha256()
         self._have = 0
+        if self._taker is not None:
+            self._taker.begin_anew()
 
     def _try(self, fd: int) -> None:
         self._stop.check()
@@ -150,9 +167,14 @@ class BlobDownload:
         view = memoryview(piece)
         while view:
             view = view[os.write(fd, view) :]
+        self._add(piece)
+        self._show(self._have)
+
+    def _add(self, piece: bytes) -> None:
         self._hash.update(piece)
         self._have += len(piece)
-        self._show(self._have)
+        if self._taker is not None:
+            self._taker.add(piece)
 
 
 def _remove(path: str) -> None:
