@@ -28,15 +28,15 @@ secret = pytest.mark.claim("secrets of which nothing is left behind")
 CLAIMS: dict[str, int] = {
     mark.args[0]: least
     for mark, least in (
-        (accepted, 8),
-        (foreign_image, 8),
-        (schema, 10),
-        (disagreement, 10),
-        (registry_fault, 40),
-        (kept_credential, 10),
-        (detected_lie, 15),
-        (shape, 24),
-        (secret, 10),
+        (accepted, 9),
+        (foreign_image, 10),
+        (schema, 15),
+        (disagreement, 20),
+        (registry_fault, 90),
+        (kept_credential, 15),
+        (detected_lie, 20),
+        (shape, 28),
+        (secret, 25),
     )
 }
 _PROPERTY = "claim"
