@@ -30,13 +30,13 @@ CLAIMS: dict[str, int] = {
     for mark, least in (
         (accepted, 9),
         (foreign_image, 10),
-        (schema, 15),
+        (schema, 16),
         (disagreement, 20),
         (registry_fault, 90),
         (kept_credential, 15),
         (detected_lie, 20),
         (shape, 28),
-        (secret, 25),
+        (secret, 28),
     )
 }
 _PROPERTY = "claim"

@@ -1,9 +1,9 @@
-"""remote_cache: a build on a machine that has nothing but a cache in a registry, and what it costs to
-download the same blobs.
+"""remote_cache: a build on a machine that has nothing but a cache in a registry, and what it costs
+to download the same blobs.
 
 Needs docker-registry, tc and ip. The image has layers of 100 and of 300 MB, libraries and programs
-of this machine; the way to the registry lets 1 Gbit/s through, then whatever the machine can. Run it
-as tests/bench/run remote_cache.
+of this machine; the way to the registry lets 1 Gbit/s through, then whatever the machine can. Run
+it as tests/bench/run remote_cache.
 """
 
 from __future__ import annotations

@@ -104,6 +104,7 @@ BUILDS: dict[str, tuple[str, list[str]]] = {
     "bytes that are no text": (f"{SHELL}COPY f /\nARG X\nRUN true\n",
                                ["--build-arg=X=\udcff"]),
     "a base with empty members": ("FROM base.tar\nCOPY f /\n", []),
+    "a cache of its own steps": (SMALL, ["--cache-to=type=inline"]),
     "squashed": (f"{SHELL}COPY f /\n", ["--squash"]),
 }  # fmt: skip
 
@@ -139,7 +140,10 @@ def test_all_that_moves_images_writes_valid_documents(context: Pybuild) -> None:
     for name in ("a:1", "b:2"):
         ended = context.try_build(SMALL, "-t", name, f"--label=l={name}")
         assert ended.status == 0, ended.stderr
+    ended = context.try_build(SMALL, "--cache-to=type=local,dest=cache")
+    assert ended.status == 0, ended.stderr
     for arguments, place in (
+        (["du"], "cache"),
         (["save", "-o", "all.tar", "a:1", "b:2"], "all.tar"),
         (["convert", "a:1", "type=oci-dir,dest=layout"], "layout"),
         (["convert", "a:1", "type=oci,dest=gzip.tar,compression=gzip"], "gzip.tar"),

@@ -10,6 +10,7 @@ import os
 import tarfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import zstandard
@@ -61,15 +62,23 @@ def traces(secret: str, *places: Path, spare: Path | None = None) -> list[str]:
     """Where a secret is found below places; `spare` is where the test itself keeps it."""
     wanted = needles(secret.encode())
     found = []
+    for path in _paths(places, spare):
+        with suppress(FileNotFoundError):  # somebody else's, and gone
+            parts = list(_parts(path))
+            found += [
+                f"{path}: {what}"
+                for text, what in wanted.items()
+                if any(text in part for part in parts)
+            ]
+    return found
+
+
+def _paths(places: tuple[Path, ...], spare: Path | None) -> Iterator[str]:
     for place in places:
+        yield str(place)
         for folder, folders, files in os.walk(place):
             folders[:] = [name for name in folders if Path(folder, name) != spare]
-            for name in (*folders, *files):
-                path = os.path.join(folder, name)
-                for text, what in wanted.items():
-                    if any(text in part for part in _parts(path)):
-                        found.append(f"{path}: {what}")
-    return found
+            yield from (os.path.join(folder, name) for name in (*folders, *files))
 
 
 def _parts(path: str) -> Iterator[bytes]:
@@ -90,8 +99,9 @@ class Watch:
         self._before = self._listed()
 
     def new(self) -> list[Path]:
-        """Files and directories that came, of whomever."""
-        return [path for path in self._listed() - self._before if os.access(path, os.R_OK)]
+        """Files and directories that came, but those of other tests."""
+        new = self._listed() - self._before
+        return [path for path in new if not path.name.startswith("pybuild-test-")]
 
     def _listed(self) -> set[Path]:
         return {Path(folder, name) for folder in _TEMPORARY for name in os.listdir(folder)}
