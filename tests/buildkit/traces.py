@@ -101,7 +101,11 @@ class Watch:
     def new(self) -> list[Path]:
         """Files and directories that came, but those of other tests."""
         new = self._listed() - self._before
-        return [path for path in new if not path.name.startswith("pybuild-test-")]
+        return [
+            path
+            for path in new
+            if not path.name.startswith("pybuild-test-") and os.access(path, os.R_OK)
+        ]
 
     def _listed(self) -> set[Path]:
         return {Path(folder, name) for folder in _TEMPORARY for name in os.listdir(folder)}
