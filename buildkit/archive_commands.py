@@ -18,8 +18,7 @@ from buildkit.outputs import (
     read_output,
 )
 from buildkit.printing import complain
-from buildkit.subcommands import platform_of
-from runtime.errors import UsageError as OptionError
+from buildkit.subcommands import MANY, disk_errors, parsed, platform_of
 from runtime.options import OptionTable
 from runtime.store.store import Store, default_root
 
@@ -97,15 +96,11 @@ def run_archive_command(arguments: list[str]) -> int:
     `arguments` begin with its name.
     """
     command = arguments[0]
-    try:
-        fields, operands = _TABLE.parse(arguments[1:], operands_end_options=False)
-    except OptionError as error:
-        raise UsageError(error.message, hint=error.hint and _HINT) from None
+    allowed = _OPTIONS[command] | {"root"}
+    fields, operands = parsed(_TABLE, arguments, allowed=allowed, operands=(0, MANY), hint=_HINT)
     if fields.get("help"):
         sys.stdout.write(HELP)
         return 0
-    if unknown := fields.keys() - _OPTIONS[command] - {"root"}:
-        raise UsageError(f"pybuild {command} has no option --{min(unknown)}", hint=_HINT)
     root = str(fields.get("root") or default_root())
     run = {"load": _load, "save": _save, "convert": _convert}[command]
     work = run(fields, operands)
@@ -114,14 +109,11 @@ def run_archive_command(arguments: list[str]) -> int:
     stop_on_signals()
     store = Store(root)
     try:
-        work(store)
+        with disk_errors():
+            work(store)
     except Cancelled:
         _sweep(store)
         raise
-    except BrokenPipeError:  # who reads what we say has seen enough
-        raise
-    except OSError as error:
-        raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
     return 0
 
 

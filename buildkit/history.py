@@ -14,6 +14,11 @@ _HEALTH_TIMES = ("Interval", "Timeout", "StartPeriod", "StartInterval")
 _RUNES = {7: "a", 8: "b", 9: "t", 10: "n", 11: "v", 12: "f", 13: "r", 39: "'", 92: "\\"}
 
 
+def readable(text: str) -> str:
+    """The entry with a mark for each byte of an argument that is no text: documents are UTF-8."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def made_files(text: str) -> str:
     """The entry of an instruction that changes files."""
     return f"{text} # buildkit"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from buildkit.compressing import read_compression
 from buildkit.errors import UsageError
+from buildkit.history import readable
 from buildkit.shaping import ALL, NEW, Shape
 
 TYPE_CHECKING = False
@@ -34,6 +35,8 @@ def _pairs(words: tuple[str, ...], option: str) -> tuple[tuple[str, str], ...]:
         name, _, value = word.partition("=")
         if not name:
             raise UsageError(f"{option} {word!r}: NAME=VALUE expected")
+        if readable(word) != word:
+            raise UsageError(f"{option} {readable(word)!r}: it is not UTF-8")
         pairs.append((name, value))
     return tuple(pairs)
 

@@ -161,7 +161,9 @@ class StagePlanner:
                 triggers = (*self.config.on_build, instruction.trigger)
                 self.config = self.config.replace(on_build=triggers)
             case _:
-                self._configure(instruction, self._change(instruction))
+                said = self._change(instruction)
+                self._check_text(said, instruction)
+                self._configure(instruction, said)
 
     def _declared(self, arg: Arg) -> str:
         values = self.scope.arguments
@@ -235,9 +237,15 @@ class StagePlanner:
         return About(
             span=instruction.span,
             text=instruction.text,
-            created_by=created_by,
+            created_by=history.readable(created_by),
             author=self._author,
         )
+
+    def _check_text(self, text: str, instruction: Instruction) -> None:
+        """Refuse bytes of an argument that are no text, where the image is to hold them."""
+        if history.readable(text) != text:
+            message = "the value is not UTF-8, and an image's configuration is"
+            raise self.error(message, instruction.span)
 
     def _arguments(self, command: Command) -> tuple[str, ...]:
         if isinstance(command, ExecForm):
@@ -246,6 +254,7 @@ class StagePlanner:
 
     def _workdir(self, workdir: Workdir) -> None:
         path = self.expand(workdir.path)
+        self._check_text(path, workdir)
         if not path:
             raise self.error("WORKDIR with an empty path", workdir.span)
         self.config = self.config.replace(working_dir=self.absolute(path))

@@ -8,12 +8,13 @@ import sys
 import time
 from collections.abc import Callable
 
-from buildkit.errors import BuildError, DiskError, UsageError
+from buildkit.errors import BuildError, UsageError
 from buildkit.human import size_text
 from buildkit.inventory import KINDS, Item, inventory
 from buildkit.known_mounts import KnownMounts
 from buildkit.printing import complain
 from buildkit.pruning import lock_alone, prune, reset
+from buildkit.subcommands import MANY, Fields, disk_errors, parsed
 from buildkit.verifying import repair, verify
 from runtime.errors import ContainerError
 from runtime.errors import UsageError as OptionError
@@ -73,9 +74,9 @@ _TABLE = OptionTable(
     },
 )
 _HELP_HINT = "pybuild du --help"
-_OPERANDS = {"cache prune": (0, 1 << 16), "cache export": (1, 2), "cache import": (1, 2)}
+_OPERANDS = {"cache prune": (0, MANY), "cache export": (1, 2), "cache import": (1, 2)}
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_ALLOWED = {
+_ALLOWED = {  # beside --root
     "du": {"format"},
     "prune": {"until", "keep", "filter", "all"},
     "reset": {"force"},
@@ -89,32 +90,26 @@ _ALLOWED = {
 
 def run_store_command(arguments: list[str]) -> int:
     """Run one of the commands; returns the exit status. Raises BuildError, StoreError."""
-    try:
-        fields, operands = _TABLE.parse(arguments, operands_end_options=False)
-        if fields.get("help"):
-            sys.stdout.write(HELP)
-            return 0
-        count = 2 if operands[0] == "cache" else 1
-        command, operands = " ".join(operands[:count]), operands[count:]
-        if command not in _ALLOWED:
-            raise UsageError(f"{command}: ls, prune, export or import", hint=_HELP_HINT)
-        for field in fields.keys() - _ALLOWED[command] - {"root"}:
-            raise UsageError(f"pybuild {command} has no option --{field}", hint=_HELP_HINT)
+    words = 2 if arguments[0] == "cache" and arguments[1:2] != ["--help"] else 1
+    command, rest = " ".join(arguments[:words]), arguments[words:]
+    if command not in _ALLOWED and "--help" not in rest:
+        raise UsageError(f"{command}: ls, prune, export or import", hint=_HELP_HINT)
+    fields, operands = parsed(
+        _TABLE,
+        [command, *rest],
+        allowed=_ALLOWED.get(command, set()) | {"root"},
+        operands=_OPERANDS.get(command, (0, 0)),
+        hint=_usage(command),
+    )
+    if fields.get("help"):
+        sys.stdout.write(HELP)
+        return 0
+    with disk_errors():
         return _run(command, fields, operands)
-    except OptionError as error:
-        raise UsageError(error.message, hint=error.hint) from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise DiskError(f"{error.filename or 'the store'}: {error.strerror}") from error
 
 
-def _run(command: str, fields: dict[str, object], operands: list[str]) -> int:
+def _run(command: str, fields: Fields, operands: list[str]) -> int:
     root = str(fields.get("root") or default_root())
-    least, most = _OPERANDS.get(command, (0, 0))
-    if not least <= len(operands) <= most:
-        given = " ".join(operands) or "none"
-        raise UsageError(f"pybuild {command}: wrong operands: {given}", hint=_usage(command))
     unused_s, keep = _age(fields), _keep(fields)
     if command == "prune" and not (fields.get("all") or unused_s is not None or keep is not None):
         raise UsageError(
@@ -159,7 +154,7 @@ def _usage(command: str) -> str:
     return next(line for line in lines if line.startswith(f"pybuild {command}"))
 
 
-def _age(fields: dict[str, object]) -> float | None:
+def _age(fields: Fields) -> float | None:
     text = fields.get("until")
     if (given := fields.get("filter")) is not None:  # docker's and podman's way to say it
         key, _, text = str(given).partition("=")
@@ -173,9 +168,12 @@ def _age(fields: dict[str, object]) -> float | None:
     return int(digits) * _UNITS_S[unit]
 
 
-def _keep(fields: dict[str, object]) -> int | None:
+def _keep(fields: Fields) -> int | None:
     text = fields.get("keep")
-    return None if text is None else size(str(text), "--keep")
+    try:
+        return None if text is None else size(str(text), "--keep")
+    except OptionError as error:
+        raise UsageError(error.message, hint=error.hint) from None
 
 
 def _show_use(store: Store, items: list[Item], *, as_json: bool) -> None:

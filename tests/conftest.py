@@ -2,7 +2,7 @@
 
 A test is skipped only for something that a probe tried and found missing; the reason is printed.
 
-Markers:    needs_root, needs_userns, needs_program(NAME…)
+Markers:    needs_root, needs_userns, needs_program(NAME…), claim(NAME): see `claims`
 Fixtures:   public (a directory that other users can reach), store, caller (root, a user with
             subordinate ids, a user with one id: the test runs as each), user, busybox (an image)
 """
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.claims import CLAIMS, Counted
 from tests.support import (
     BUSYBOX,
     PLAIN_CONTAINER,
@@ -38,8 +39,16 @@ _ACCOUNT = "pybuild-test"
 _LONE_ID = 54321
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """For a release: what is claimed has been shown, on this machine."""
+    words = "a test of a claim that is skipped is a failure"
+    parser.addoption("--claims-in-full", action="store_true", help=words)
+
+
 def pytest_configure(config: pytest.Config) -> None:
     """Register our markers, and let the summary name every reason for a skip."""
+    config.pluginmanager.register(Counted(CLAIMS))
+    config.addinivalue_line("markers", "claim(name): one of those that `tests.claims` counts")
     config.addinivalue_line("markers", "needs_root: only root can do what is tested")
     config.addinivalue_line("markers", "needs_userns: unprivileged user namespaces")
     config.addinivalue_line("markers", "needs_program(*names): programs that the test calls")

@@ -21,7 +21,7 @@ from runtime.oci.image import (
     ImageConfig,
     Manifest,
 )
-from runtime.oci.reader import member, parse_json_value, strings
+from runtime.oci.reader import member, parse_json_value, strings, unambiguous
 from runtime.record import Record
 
 TYPE_CHECKING = False
@@ -74,6 +74,7 @@ def docker_entries(members: Members) -> tuple[DockerEntry, ...]:
 def _entry(table: Any, where: str) -> DockerEntry:
     if not isinstance(table, dict):
         raise ImageError(f"{where}: is {table!r}, an object expected")
+    unambiguous(table, where)
     member(table, "Layers", list, where)
     return DockerEntry(
         config=member(table, "Config", str, where),

@@ -6,7 +6,7 @@ from runtime.errors import ImageError
 from runtime.image.names import listed_names, means
 from runtime.oci.image import INDEX, Descriptor, canonical_media_type
 from runtime.oci.platform import read_platform, served_by, this_platform
-from runtime.oci.reader import member, parse_json
+from runtime.oci.reader import member, parse_json, unambiguous
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -94,7 +94,9 @@ def _images(document: bytes, where: str) -> list[Mapping[str, Any]]:
 
 
 def _tables(document: bytes, where: str) -> list[Mapping[str, Any]]:
-    tables = member(parse_json(document, where), "manifests", list, where)
+    index = parse_json(document, where)
+    unambiguous(index, where)
+    tables = member(index, "manifests", list, where)
     return [table for table in tables if isinstance(table, dict)]
 
 

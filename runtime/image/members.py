@@ -134,11 +134,14 @@ def _archive(name: str, path: str, fd: int) -> Members:
         raise ImageError(f"{name}: the file is empty")
     for entry in tar.entries(stream, name):
         member = entry.name.removeprefix("./")
+        if entry.kind in (tar.REGULAR, tar.SYMLINK, tar.HARDLINK) and (
+            member in files or member in links
+        ):
+            # Some readers take the first, others the last.
+            raise ImageError(f"{name}: {member}: it is there twice")
         if entry.kind == tar.REGULAR:
             files[member] = BlobRange(path=path, offset=stream.position, size=entry.size)
-            links.pop(member, None)
         elif entry.kind in (tar.SYMLINK, tar.HARDLINK):
-            files.pop(member, None)
             links[member] = _target(member, entry.link, symbolic=entry.kind == tar.SYMLINK)
         if len(files) + len(links) > MAX_MEMBERS:
             raise ImageError(f"{name}: more than {MAX_MEMBERS} members")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from runtime.errors import ImageError
 from runtime.oci.digest import DiffID, Digest
-from runtime.oci.reader import member, optional, parse_json, strings
+from runtime.oci.reader import member, optional, parse_json, strings, unambiguous
 from runtime.record import Record
 
 TYPE_CHECKING = False
@@ -64,6 +64,7 @@ class Descriptor(Record):
     @classmethod
     def from_json(cls, table: Mapping[str, Any], where: str) -> Descriptor:
         """Check one descriptor; raises ImageError naming `where`."""
+        unambiguous(table, where)
         size = member(table, "size", int, where)
         if not 0 <= size < 1 << 62:
             raise ImageError(f"{where}: size is {size}")
@@ -97,6 +98,7 @@ class Manifest(Record):
     def from_json(cls, document: bytes, where: str) -> Manifest:
         """Parse and check a manifest; raises ImageError naming `where`."""
         table = parse_json(document, where)
+        unambiguous(table, where)
         if member(table, "schemaVersion", int, where) != 2:
             raise ImageError(f"{where}: schemaVersion is {table['schemaVersion']}, 2 expected")
         layers = member(table, "layers", list, where)
@@ -143,6 +145,7 @@ class ExecutionParameters(Record):
     @classmethod
     def from_json(cls, table: Mapping[str, Any], where: str) -> ExecutionParameters:
         """Check the `config` member of an image configuration."""
+        unambiguous(table, where)
         healthcheck = optional(table, "Healthcheck", dict, where)
         labels = optional(table, "Labels", dict, where) or {}
         user = optional(table, "User", str, where) or ""
@@ -234,6 +237,8 @@ class ImageConfig(Record):
         """Parse and check a configuration; raises ImageError naming `where`."""
         table = parse_json(document, where)
         rootfs = member(table, "rootfs", dict, where)
+        unambiguous(table, where)
+        unambiguous(rootfs, f"{where}: rootfs")
         diff_ids = strings(rootfs, "diff_ids", f"{where}: rootfs") or ()
         config = optional(table, "config", dict, where) or {}
         history = optional(table, "history", list, where) or []

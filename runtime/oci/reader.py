@@ -72,6 +72,19 @@ def _decode(text: str) -> object:
     return value
 
 
+def unambiguous(table: Mapping[str, Any], where: str) -> None:
+    """Raise ImageError if two members have the same name but for its case.
+
+    Readers that are written in Go take them for the same, and the last for the right one.
+    """
+    if len({name.casefold() for name in table}) == len(table):
+        return
+    seen: dict[str, str] = {}
+    for name in table:
+        if (other := seen.setdefault(name.casefold(), name)) != name:
+            raise ImageError(f"{where}: has {other!r} and {name!r}, one for some readers")
+
+
 def member(table: Mapping[str, Any], name: str, kind: type[T], where: str) -> T:
     """Return a required member; raises ImageError if it is missing or of another type."""
     value = table.get(name)

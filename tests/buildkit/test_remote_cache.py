@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.buildkit.support import SHELL, Image, Pybuild
+from tests.claims import secret
 from tests.runtime.registry.fault_proxy import FaultProxy, Rule, running_proxy, status
 from tests.runtime.registry.registries import PROGRAM, Registry, running_registry
 from tests.support import CHECKOUT
@@ -317,6 +318,7 @@ def test_a_directory_does_not_grow_from_build_to_build(pybuild: Pybuild) -> None
     assert done(log) == []
 
 
+@secret
 def test_no_secret_is_in_a_cache(pybuild: Pybuild) -> None:
     pybuild.add({"secret": "canary-93b1"})
     places = Places("local", "", pybuild.work)

@@ -11,6 +11,7 @@ from runtime.errors import RegistryError
 from runtime.registry.credentials import Credentials
 from runtime.registry.reference import Reference, parse_reference
 from runtime.registry.transport import DELETE, PUSH, Transport
+from tests.claims import kept_credential
 from tests.runtime.registry.conftest import Clock
 from tests.runtime.registry.fault_proxy import FaultProxy, Rule, running_proxy, status
 from tests.runtime.registry.registries import ALICE, PASSWORD, USER, Registry, own_environment
@@ -168,6 +169,7 @@ def test_a_mount_asks_for_both_repositories(
     assert tokens.asked[0]["scope"] == [WRITE, "repository:base/image:pull"]
 
 
+@kept_credential
 @pytest.mark.parametrize(
     ("realm", "words"),
     [
@@ -189,6 +191,7 @@ def test_credentials_go_to_no_server_of_tokens_that_is_not_safe(
     assert "pw" not in caught.value.message
 
 
+@kept_credential
 def test_a_registry_elsewhere_sends_no_credentials_to_this_machine(clock: Clock) -> None:
     with Transport(parse_reference("registry.example/app"), settings=clock.settings) as transport:
         for url in ("http://127.0.0.1/token", "https://localhost:8443/token"):
@@ -196,6 +199,7 @@ def test_a_registry_elsewhere_sends_no_credentials_to_this_machine(clock: Clock)
                 transport.check(url)
 
 
+@kept_credential
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 def test_a_redirect_to_another_server_brings_no_credentials_along(
     proxy: FaultProxy, clock: Clock, code: int
@@ -213,6 +217,7 @@ def test_a_redirect_to_another_server_brings_no_credentials_along(
         assert request.path == "/data?signature=s"
 
 
+@kept_credential
 def test_another_server_that_asks_who_we_are_is_not_told(proxy: FaultProxy, clock: Clock) -> None:
     with running_proxy() as other:
         other.rules = [Rule(status(401, WWW_Authenticate='Basic realm="x"'), times=0)]

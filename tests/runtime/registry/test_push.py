@@ -15,6 +15,7 @@ from runtime.registry.pull import pull
 from runtime.registry.push import in_store, push
 from runtime.registry.reference import Reference, parse_reference
 from runtime.store.store import Store
+from tests.claims import detected_lie, kept_credential, registry_fault
 from tests.runtime.registry.conftest import Clock
 from tests.runtime.registry.fault_proxy import (
     Act,
@@ -40,7 +41,7 @@ from tests.runtime.registry.layouts import (
     descriptor,
     layers_of,
 )
-from tests.runtime.registry.registries import ALICE, Registry, skopeo
+from tests.runtime.registry.registries import ALICE, Registry
 from tests.runtime.registry.token_server import TokenServer
 from tests.support import to_json
 
@@ -103,48 +104,6 @@ def check(registry: Registry, repository: str, layout: Layout, top: Table) -> No
     assert registry.tag(repository, "v1") == top["digest"]
     for digest, content in layout.blobs.items():
         assert registry.data(digest).read_bytes() == content
-
-
-@pytest.mark.needs_program("skopeo")
-@pytest.mark.parametrize("compression", ["", "gzip", "zstd"])
-def test_what_is_pushed_is_what_skopeo_copies_out(
-    registry: Registry,
-    layout: Layout,
-    send: Pusher,
-    repository: str,
-    tmp_path: Path,
-    compression: str,
-) -> None:
-    top = layout.image(
-        layout.layer("x", SIZE, compression=compression),
-        layout.layer("y", compression=compression),
-    )
-    send(top, registry.name(f"{repository}:v1"))
-    everything = sum(len(blob) for blob in layout.blobs.values()) - top["size"]
-    assert send.counted[-1] == (everything, everything)
-    _compare_with_skopeo(registry, repository, layout, top, tmp_path)
-
-
-def _compare_with_skopeo(
-    registry: Registry, repository: str, layout: Layout, top: Table, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    skopeo("copy", "-q", "--all", "--preserve-digests", "--src-tls-verify=false",
-           f"docker://{registry.host}/{repository}:v1", f"oci:{out}:v1")  # fmt: skip
-    copied = {f"sha256:{path.name}": path.read_bytes() for path in out.glob("blobs/sha256/*")}
-    assert copied == layout.blobs
-    [found] = json.loads((out / "index.json").read_text())["manifests"]
-    assert found["digest"] == top["digest"]
-
-
-@pytest.mark.needs_program("skopeo")
-def test_an_index_is_pushed_with_all_its_images(
-    registry: Registry, layout: Layout, send: Pusher, repository: str, tmp_path: Path
-) -> None:
-    images = [layout.image(layout.layer(a), architecture=a) for a in (HERE, OTHER)]
-    top = layout.index(*images)
-    send(top, registry.name(f"{repository}:v1"))
-    _compare_with_skopeo(registry, repository, layout, top, tmp_path)
 
 
 def test_indexes_may_be_nested(
@@ -462,6 +421,7 @@ FAULTS: dict[str, tuple[Act, str, str, int, str]] = {
 }
 
 
+@registry_fault
 @pytest.mark.parametrize("fault", FAULTS)
 def test_whatever_fails_the_tag_moves_when_all_is_there(
     registry: Registry,
@@ -486,6 +446,7 @@ def test_whatever_fails_the_tag_moves_when_all_is_there(
         check(registry, repository, layout, image)
 
 
+@detected_lie
 def test_a_wrong_word_about_the_manifest_is_an_error(
     faults: FaultProxy, layout: Layout, image: Table, send: Pusher, repository: str
 ) -> None:
@@ -494,6 +455,7 @@ def test_a_wrong_word_about_the_manifest_is_an_error(
         send(image, parse_reference(f"{faults.host}/{repository}:v1"))
 
 
+@registry_fault
 def test_an_upload_that_is_given_up_is_cancelled(
     registry: Registry, faults: FaultProxy, image: Table, send: Pusher, repository: str
 ) -> None:
@@ -508,6 +470,7 @@ def test_an_upload_that_is_given_up_is_cancelled(
     assert list(uploads.rglob("data")) == []
 
 
+@registry_fault
 def test_a_token_that_runs_out_in_the_middle_is_renewed(
     token_registry: Registry, tokens: TokenServer, layout: Layout, image: Table, send: Pusher
 ) -> None:
@@ -520,6 +483,7 @@ def test_a_token_that_runs_out_in_the_middle_is_renewed(
     assert len(tokens.asked) == 3
 
 
+@kept_credential
 @pytest.mark.parametrize("code", [307, 308])
 def test_an_upload_that_is_sent_elsewhere_brings_no_credentials_along(
     closed_registry: Registry, layout: Layout, image: Table, send: Pusher, code: int
@@ -566,6 +530,7 @@ def test_a_registry_that_asks_for_pieces_gets_them(
     assert "0" in lengths
 
 
+@registry_fault
 @pytest.mark.parametrize(
     ("act", "resumed"),
     [
@@ -604,6 +569,7 @@ def test_a_piece_that_fails_is_gone_on_with(
     assert faults.asked("GET", UPLOADS)
 
 
+@registry_fault
 def test_a_session_that_is_gone_is_begun_anew(
     registry: Registry, faults: FaultProxy, layout: Layout, image: Table, send: Pusher,
     repository: str, pieces: int,
@@ -613,6 +579,7 @@ def test_a_session_that_is_gone_is_begun_anew(
     check(registry, repository, layout, image)
 
 
+@detected_lie
 def test_a_registry_that_miscounts_is_not_believed(
     registry: Registry, faults: FaultProxy, layout: Layout, image: Table, send: Pusher,
     repository: str, pieces: int,
@@ -622,6 +589,7 @@ def test_a_registry_that_miscounts_is_not_believed(
     check(registry, repository, layout, image)
 
 
+@registry_fault
 def test_an_overlap_that_was_appended_is_sent_anew(
     registry: Registry, faults: FaultProxy, layout: Layout, send: Pusher, repository: str,
     pieces: int,
@@ -643,6 +611,7 @@ def test_an_overlap_that_was_appended_is_sent_anew(
     check(registry, repository, layout, image)
 
 
+@registry_fault
 def test_a_proxy_that_takes_no_large_bodies_gets_pieces(
     registry: Registry, faults: FaultProxy, layout: Layout, image: Table, send: Pusher,
     repository: str, monkeypatch: pytest.MonkeyPatch,

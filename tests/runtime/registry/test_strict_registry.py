@@ -11,6 +11,7 @@ from runtime.registry import blob_upload
 from runtime.registry.push import push
 from runtime.registry.reference import Reference, parse_reference
 from runtime.registry.referrers import EMPTY, EMPTY_TYPE, artifact_manifest, referrers
+from tests.claims import registry_fault
 from tests.runtime.registry.conftest import Clock
 from tests.runtime.registry.fake_registry import FakeRegistry
 from tests.runtime.registry.fault_proxy import Exchange, FaultProxy
@@ -53,6 +54,7 @@ def check(fake: FakeRegistry, layout: Layout, image: Table) -> None:
     assert fake.uploads == {}
 
 
+@registry_fault
 @pytest.mark.parametrize("cuts", [[100_000], [100_000, 150_000], [2, 299_000]])
 def test_what_was_cut_is_gone_on_with_to_the_byte(
     proxy: FaultProxy,
@@ -94,6 +96,7 @@ def test_pieces_are_as_large_as_is_asked_for(
     assert len(large) == 3
 
 
+@registry_fault
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_piece_without_an_answer_is_not_sent_twice(
     proxy: FaultProxy,

@@ -16,11 +16,12 @@ from runtime.registry.transport import Transport
 from runtime.registry.wire import Settings, shown
 from tests.buildkit.conftest import authority  # noqa: F401
 from tests.buildkit.web import running_site
+from tests.claims import registry_fault
 from tests.runtime.registry.conftest import Clock
 from tests.runtime.registry.fault_proxy import (
     Act,
+    Exchange,
     FaultProxy,
-    cut_answer,
     dropped,
     running_proxy,
     stalled,
@@ -40,6 +41,7 @@ def get(transport: Transport) -> None:
     transport.request("GET", transport.url("manifests/v1"), accept=(200,))
 
 
+@registry_fault
 @pytest.mark.parametrize("code", [408, 429, 499, 500, 502, 503, 504, 522])
 def test_what_may_pass_is_tried_three_times(
     proxy: FaultProxy, transport: Transport, clock: Clock, code: int
@@ -56,6 +58,7 @@ def test_what_may_pass_is_tried_three_times(
     assert len(proxy.requests) == 6
 
 
+@registry_fault
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 405, 416, 501])
 def test_what_will_not_pass_is_tried_once(
     proxy: FaultProxy, transport: Transport, clock: Clock, code: int
@@ -69,11 +72,18 @@ def test_what_will_not_pass_is_tried_once(
     assert clock.waits == []
 
 
-@pytest.mark.parametrize("act", [dropped, cut_answer(0)])
+def half_a_line(exchange: Exchange) -> None:
+    """The connection ends before there is a status."""
+    exchange.wfile.write(b"HTTP/1.1 2")
+    exchange.cut()
+
+
+@registry_fault
+@pytest.mark.parametrize("act", [dropped, half_a_line])
 def test_a_connection_that_ends_is_tried_again(
     proxy: FaultProxy, transport: Transport, act: Act
 ) -> None:
-    proxy.on(dropped, times=2)
+    proxy.on(act, times=2)
     proxy.on(status(200))
     get(transport)
     assert len(proxy.requests) == 3
@@ -110,6 +120,7 @@ def test_nobody_waits_for_an_hour(proxy: FaultProxy, transport: Transport, clock
     assert clock.waits == []
 
 
+@registry_fault
 def test_a_server_that_says_nothing_is_given_up(proxy: FaultProxy, clock: Clock) -> None:
     proxy.on(stalled, times=0)
     settings = Settings(read_timeout_s=0.05, pause=clock.waits.append)
@@ -150,6 +161,7 @@ def test_a_page_for_people_is_not(proxy: FaultProxy, transport: Transport, body:
     assert caught.value.message.endswith("/v2/app/manifests/v1: 404 Not Found")
 
 
+@registry_fault
 def test_redirects_without_end_are(proxy: FaultProxy, transport: Transport) -> None:
     proxy.on(status(307, Location="/again"), times=0)
     with pytest.raises(RegistryError, match="more than 10 redirects"):
