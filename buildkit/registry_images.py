@@ -114,13 +114,7 @@ def push_image(store: Store, name: str, destination: str, *, quiet: bool) -> Dig
     if not quiet:
         complain(f"pushing {reference}")
 
-    def push() -> None:
-        from runtime.registry import push as pushing
-
-        places = read_registries_conf().endpoints(reference, pulling=False)
-        first_answer(places, lambda at: pushing.push(descriptor, pushing.in_store(store), at))
-
-    in_child(push)
+    in_child(lambda: _send(store, descriptor, reference))
     if not quiet:
         complain(f"{reference}: {descriptor.digest}")
     return descriptor.digest
@@ -203,6 +197,18 @@ def _fetch(store: Store, reference: Reference, platform: str) -> tuple[str, Desc
 
     top = resolve(reference).digest
     return str(top), pull(store, reference.at(top), platform)
+
+
+def _send(store: Store, descriptor: Descriptor, reference: Reference) -> None:
+    from runtime.registry import origins
+    from runtime.registry.push import in_store, push
+
+    def send(at: Reference) -> None:
+        near = origins.neighbours(store, at)
+        blobs = push(descriptor, in_store(store), at, mount_from=near)
+        origins.remember(store, at, blobs)
+
+    first_answer(read_registries_conf().endpoints(reference, pulling=False), send)
 
 
 def in_child(work: Callable[[], _T]) -> _T:

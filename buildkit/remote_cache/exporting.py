@@ -197,6 +197,7 @@ def _have(store: Store, layer: Layer, caches: Sequence[Cache]) -> bool:
 
 
 def _push(store: Store, target: CacheTarget, chosen: _Chosen, count: Count | None) -> None:
+    from runtime.registry.origins import neighbours, remember
     from runtime.registry.push import push
     from runtime.registry.registries_conf import read_registries_conf
 
@@ -209,13 +210,15 @@ def _push(store: Store, target: CacheTarget, chosen: _Chosen, count: Count | Non
 
         def push_it() -> None:
             def push_to(at: Reference) -> None:
-                push(
+                near = neighbours(store, at)
+                pushed = push(
                     manifest.descriptor,
                     here.get,
                     at,
                     count=teller(count),
-                    mount_from=chosen.elsewhere,
+                    mount_from=lambda digest: chosen.elsewhere.get(digest) or near(digest),
                 )
+                remember(store, at, pushed)
 
             first_answer(read_registries_conf().endpoints(reference, pulling=False), push_to)
 

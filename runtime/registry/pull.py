@@ -16,6 +16,7 @@ from runtime.oci.platform import platform_text
 from runtime.oci.reader import MAX_DOCUMENT
 from runtime.registry.blob_download import BlobDownload
 from runtime.registry.manifests import Document, document_of, fetch_document
+from runtime.registry.origins import remember
 from runtime.registry.transfers import Progress, at_once
 from runtime.registry.transport import DEFAULT_SETTINGS, Transport
 from runtime.store.known import trust
@@ -148,6 +149,7 @@ class _Pull:
             at_once([job(descriptor) for descriptor in missing], stop)
             self._sync()
         self._check_config(manifest)
+        remember(self._store, self._transport.reference, wanted)
 
     def _fetch_blob(self, descriptor: Descriptor, progress: Progress) -> None:
         def show(size: int) -> None:

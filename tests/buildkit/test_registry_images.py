@@ -257,6 +257,58 @@ def test_an_unchanged_image_is_pushed_with_one_request_for_each_blob(
     assert all(word.startswith("HEAD ") for word in blobs)
 
 
+def test_the_layers_of_a_base_image_are_mounted_and_not_sent(
+    anybody: Pybuild, registry: Registry
+) -> None:
+    before = len(registry.log())
+    team = f"mounts{before}"  # anew for each of `anybody`
+    base, app = f"{registry.host}/{team}/base:1", f"{registry.host}/{team}/app:1"
+    _push(anybody, base, f"{SHELL}RUN echo base > /base\n")
+    text = f"FROM {base}\nRUN echo app > /app\n"
+    ended = anybody.try_build(text, "-t", app, "--push")
+    assert ended.status == 0, ended.stderr
+    asked = [word for word in registry.log()[before:] if f"/{team}/app/blobs/" in word]
+    # Of five blobs (three layers of the base, one of ours, the configuration) two are sent.
+    mounted = [word for word in asked if "?mount=" in word]
+    assert len(mounted) == 3
+    assert all(f"&from={team}%2Fbase" in word and word.endswith(" 201") for word in mounted)
+    counts = [sum(word.startswith(method) for word in asked) for method in ("HEAD", "POST", "PUT")]
+    assert counts == [5, 5, 2]
+    # What was pushed is remembered too, so a copy is sent no blob at all.
+    before = len(registry.log())
+    assert anybody.run("push", "-q", app, f"{registry.host}/{team}/copy").status == 0
+    asked = [word for word in registry.log()[before:] if "/blobs/" in word]
+    assert [word.split("?")[0].split()[0] for word in asked].count("POST") == 5
+    assert not any(word.startswith(("PUT", "PATCH")) for word in asked)
+
+
+def test_no_registry_hears_of_the_repositories_of_another(
+    pybuild: Pybuild, registry: Registry, seen: FaultProxy
+) -> None:
+    name = f"{registry.host}/hidden/project:1"
+    _push(pybuild, name, f"{SHELL}RUN echo secret > /s\n")
+    assert pybuild.run("pull", "-q", name).status == 0
+    seen.requests.clear()
+    assert pybuild.run("push", "-q", name, f"{seen.host}/public/copy:1").status == 0
+    assert len(seen.requests) > 3
+    assert not any("hidden" in word or "mount=" in word for word in _asked(seen))
+
+
+def test_what_is_remembered_of_registries_is_counted_and_pruned(
+    pybuild: Pybuild, registry: Registry
+) -> None:
+    name = f"{registry.host}/team/remembered:1"
+    _push(pybuild, name, "FROM scratch\nCOPY Containerfile /f\n")
+    assert pybuild.run("pull", "-q", name).status == 0
+    assert pybuild.run("prune", "--all").status == 0
+    records = pybuild.store / "origins"
+    assert len(list(records.iterdir())) == 2  # of what a named image needs
+    use = json.loads(pybuild.run("du", "--format=json").stdout)["use"]
+    assert {row["type"]: row["count"] for row in use}["registries"] == 2
+    assert pybuild.run("rmi", name).status == 0
+    assert list(records.iterdir()) == []
+
+
 def test_a_push_without_a_name_is_status_2(pybuild: Pybuild) -> None:
     ended = pybuild.try_build("FROM scratch\n", "--push")
     assert (ended.status, "--push: to what name?" in ended.stderr) == (2, True)
