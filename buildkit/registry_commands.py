@@ -8,8 +8,10 @@ from typing import Any
 
 from buildkit.errors import BuildError, UsageError
 from buildkit.printing import complain
-from buildkit.registry_images import in_child, pull_image, push_image, read_reference
+from buildkit.progress import Progress, settle_kind
+from buildkit.registry_images import pull_image, push_image, read_reference
 from buildkit.subcommands import MANY, disk_errors, parsed, platform_of
+from buildkit.transferring import in_child
 from runtime.options import OptionTable
 from runtime.registry.credentials import Credentials
 from runtime.registry.login import check_login, login_file, remove_login, write_login
@@ -96,14 +98,24 @@ def _move(command: str, fields: dict[str, Any], operands: list[str]) -> None:
 
     stop_on_signals()
     root, quiet = fields.get("root") or default_root(), bool(fields.get("quiet"))
-    with disk_errors():
+    kind = settle_kind(os.environ.get("BUILDKIT_PROGRESS", ""), quiet=quiet, by_hand=False)
+    pulls = command == "pull"
+    platform = platform_of(fields) if pulls else ""
+    found = []
+    with (
+        disk_errors(),
+        Progress(
+            kind, len(operands) if pulls else 1, doing="Pulling" if pulls else "Pushing"
+        ) as progress,
+    ):
         store = Store(root)
-        if command == "push":
-            print(push_image(store, operands[0], operands[-1], quiet=quiet))
-            return
-        platform = platform_of(fields)
-        for name in operands:
-            print(pull_image(store, name, platform, named=True, quiet=quiet).digest)
+        if pulls:
+            for name in operands:
+                image = pull_image(store, name, platform, named=True, progress=progress)
+                found.append(image.digest)
+        else:
+            found.append(push_image(store, operands[0], operands[-1], progress=progress))
+    print("\n".join(map(str, found)))
 
 
 def _registry(host: str) -> Reference:

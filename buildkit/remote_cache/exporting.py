@@ -11,7 +11,6 @@ from buildkit.cache import Layer, Result, cache_key
 from buildkit.compressing import compressed
 from buildkit.counting import Count, teller
 from buildkit.errors import BuildError
-from buildkit.registry_images import first_answer, in_child
 from buildkit.remote_cache.contents import (
     IN_IMAGE,
     Contents,
@@ -23,6 +22,7 @@ from buildkit.remote_cache.directory import check_place, write_cache
 from buildkit.remote_cache.fetching import fetch_layers
 from buildkit.remote_cache.options import INLINE, LOCAL, MAX, REGISTRY, CacheTarget
 from buildkit.remote_cache.reading import Cache
+from buildkit.transferring import first_answer, in_child
 from runtime.errors import ImageError
 from runtime.image.blob import BlobRange
 from runtime.image.members import open_members

@@ -49,7 +49,7 @@ def push(
 ) -> tuple[Digest, ...]:
     """Push a manifest or an index with all that it needs; a tag is moved when all is there.
 
-    Returns the digests of the blobs that the repository has now. `source` says where blobs are;
+    Returns the digests of all that the repository has of it now. `source` says where blobs are;
     what it does not know the registry must have. `mount_from` names a repository that is known to
     have a blob: one of the same registry is made use of.
     `tags` are more tags that the image gets.
@@ -104,7 +104,7 @@ class _Push:
                 self._put(document, digest)
         for target in dict.fromkeys((reference.tag or top.digest, *tags)):
             self._put(self._documents[top.digest], target)
-        return tuple(self._blobs)
+        return (*self._documents, *self._blobs)
 
     def _put(self, document: Document, target: str) -> None:
         answer = put_manifest(self._transport, document, target)
