@@ -111,16 +111,25 @@ class Puller(Record):
 
 
 def pull_image(
-    store: Store, name: str, platform: str, *, named: bool, progress: Progress
+    store: Store,
+    name: str,
+    platform: str,
+    *,
+    named: bool,
+    progress: Progress,
+    verified: bool = True,
 ) -> Image:
     """Bring an image from its registry, under its name if it is to be `named`.
 
-    Raises NetworkError, BuildError, DiskError, UsageError.
+    Unless `verified`, the registry may show any certificate, or none. Raises NetworkError,
+    BuildError, DiskError, UsageError.
     """
     from buildkit.transferring import first_answer, transferred
 
     places = places_of(name)
-    shown = places[0] if len(places) == 1 else name
+    if not verified:
+        places = unverified(places)
+    shown = places[0] if len(set(map(str, places))) == 1 else name
 
     def fetch(report: Report) -> tuple[str, Descriptor, tuple[Digest, ...]]:
         return first_answer(places, lambda at: _fetch(store, at, platform, report))
@@ -154,7 +163,9 @@ def push_names(store: Store, names: tuple[str, ...], kind: str, *, before: int =
             push_image(store, name, name, progress=progress)
 
 
-def push_image(store: Store, name: str, destination: str, *, progress: Progress) -> Digest:
+def push_image(
+    store: Store, name: str, destination: str, *, progress: Progress, verified: bool = True
+) -> Digest:
     """Push what a name in the store stands for; returns its digest, raises as `push_names`."""
     from buildkit.transferring import transferred
 
@@ -169,7 +180,8 @@ def push_image(store: Store, name: str, destination: str, *, progress: Progress)
         raise BuildError(error.message, hint=error.hint) from error
 
     def send(report: Report) -> Digest:
-        _send(store, descriptor, reference, report)
+        places = read_registries_conf().endpoints(reference, pulling=False)
+        _send(store, descriptor, places if verified else unverified(places), report)
         return descriptor.digest
 
     return transferred(progress, f"[internal] push {reference}", send, str)
@@ -209,6 +221,15 @@ def places_of(name: str) -> tuple[Reference, ...]:
         raise NetworkError(error.message, hint=error.hint) from error
 
 
+def unverified(places: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    """The same without asking for certificates: by TLS, and where there is none, without."""
+    found = []
+    for place in places:
+        found.append(place.replace(plain_http=False, tls=True, verified=False))
+        found.append(place.replace(plain_http=True))
+    return tuple(dict.fromkeys(found))
+
+
 def _stands_for(reference: Reference) -> str:
     from runtime.registry.manifests import resolve
 
@@ -228,7 +249,9 @@ def _fetch(
     return str(top), found, tuple(damaged)
 
 
-def _send(store: Store, descriptor: Descriptor, reference: Reference, report: Report) -> None:
+def _send(
+    store: Store, descriptor: Descriptor, places: tuple[Reference, ...], report: Report
+) -> None:
     from buildkit.transferring import first_answer
     from runtime.registry import origins
     from runtime.registry.push import in_store, push
@@ -238,4 +261,4 @@ def _send(store: Store, descriptor: Descriptor, reference: Reference, report: Re
         blobs = push(descriptor, in_store(store), at, count=report, mount_from=near)
         origins.remember(store, at, blobs)
 
-    first_answer(read_registries_conf().endpoints(reference, pulling=False), send)
+    first_answer(places, send)

@@ -62,9 +62,14 @@ def transferred(
 
 
 def first_answer(places: tuple[Reference, ...], ask: Callable[[Reference], _T]) -> _T:
-    """The first answer; if there is none, the last place's error, with those of the others."""
-    problems = []
+    """The first answer; if there is none, the last place's error, with those of the others.
+
+    A registry that has said no is not asked again without TLS.
+    """
+    problems: list[RegistryError] = []
     for place in places:
+        if place.plain_http and problems and problems[-1].code:
+            continue
         try:
             return ask(place)
         except RegistryError as error:
