@@ -28,6 +28,7 @@ from buildkit.platforms import check_programs
 from buildkit.printing import complain
 from buildkit.progress import Progress
 from buildkit.recorded import Recorded, archive_status
+from buildkit.registry_images import Puller
 from buildkit.remote_cache.remote import begin
 from buildkit.reproducing import first_difference
 from buildkit.request import INLINE, Request
@@ -79,9 +80,10 @@ def build(request: Request, store: Store, known: StatCache) -> Recorded | None:
 
     Nothing is written, and None returned, for a shell at some line.
     """
-    planned = plan_request(request, store)
-    check_outputs(request)
-    with Progress(request.progress, planned.count, request.watcher) as progress:
+    with Progress(request.progress, also=request.watcher) as progress:
+        planned = plan_request(request, store, progress)
+        check_outputs(request)
+        progress.expect(planned.count)
         return _carry_out(request, store, known, planned, progress)
 
 
@@ -104,8 +106,9 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
     """
     built = []
     for _ in range(2):
-        planned = plan_request(request, store)
-        with Progress(request.progress, planned.count, request.watcher) as progress:
+        with Progress(request.progress, also=request.watcher) as progress:
+            planned = plan_request(request, store, progress)
+            progress.expect(planned.count)
             together = begin_together(store, (request,), progress)
             builder = make_builder(request, store, known, planned, progress, together=together)
             results = run_builder(request, store, builder, planned, progress)
@@ -120,11 +123,15 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
     return str(_product(store, built[0], request, request.shape).descriptor.digest)
 
 
-def plan_request(request: Request, store: Store, links: Links = lambda _: None) -> Planned:
+def plan_request(
+    request: Request, store: Store, progress: Progress, links: Links = lambda _: None
+) -> Planned:
     """Read the Containerfile; raises BuildError, its place in its message.
 
-    `links` has the images that are made at the same time.
+    Images that are pulled are steps of the progress. `links` has the images that are made at the
+    same time.
     """
+    puller = request.puller.replace(progress=progress)
     try:
         containerfile = parse(request.text, name=request.name)
         planners = [
@@ -143,7 +150,7 @@ def plan_request(request: Request, store: Store, links: Links = lambda _: None) 
         images: dict[ImageBase, Image | Linked] = {}
         warnings = list(containerfile.warnings)
         for planner in planners:
-            warnings += _find_base_images(planner, store, request, images, links)
+            warnings += _find_base_images(planner, store, request, puller, images, links)
         plan = joined([planner.plan(_configs(images)) for planner in planners])
         warnings += warnings_of(plan)
         ignore_file, ignoring = find_ignore_file(request.name, request.context)
@@ -246,7 +253,7 @@ def _carry_out(
         return None
     found, exports = finish(request, store, builder, planned, results, progress)
     write_exports(store, exports, progress)
-    return found
+    return found.replace(shown=progress.last_number)
 
 
 def write_exports(store: Store, exports: Sequence[Export], progress: Progress) -> None:
@@ -396,6 +403,7 @@ def _find_base_images(
     planner: Planner,
     store: Store,
     request: Request,
+    puller: Puller,
     images: dict[ImageBase, Image | Linked],
     links: Links,
 ) -> list[ContainerfileWarning]:
@@ -411,7 +419,7 @@ def _find_base_images(
             try:
                 linked = links(base)
                 image = linked or find_image(
-                    store, base.name, request.context, base.platform, request.puller
+                    store, base.name, request.context, base.platform, puller
                 )
             except BuildError as error:
                 raise LocatedError(error, span) from error

@@ -211,9 +211,11 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
 
             prune_to_limit(store, limit)
     if line.push:
+        from buildkit.progress import settle_kind
         from buildkit.registry_images import push_names
 
-        push_names(store, line.tags, quiet=line.quiet)
+        kind = settle_kind(progress_kind(line), quiet=line.quiet, by_hand=bool(line.on_fail))
+        push_names(store, line.tags, kind, before=found.shown)
     _report(line, found)
     if all(output.dest != STDOUT for output in outputs):
         sys.stdout.write(f"{found.digest}\n")

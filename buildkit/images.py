@@ -13,7 +13,7 @@ from buildkit.registry_images import MISSING, Puller
 from runtime.errors import ImageError
 from runtime.image.archive import Image
 from runtime.image.blob import BlobRange
-from runtime.image.source import LAYOUT, named_image, open_image, split_reference
+from runtime.image.source import LAYOUT, open_image, split_reference
 from runtime.oci.image import Descriptor
 from runtime.store.known import trust
 from runtime.store.store import Store
@@ -56,7 +56,7 @@ def find_image(
 def _named(store: Store, name: str, platform: str, puller: Puller) -> Image:
     """The image of a name in the store; the registry's if that is for another platform."""
     try:
-        return named_image(store, name, platform)
+        return puller.whole(store, name, platform)
     except ImageError:
         if not (platform and puller.policy == MISSING):
             raise

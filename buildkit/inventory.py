@@ -18,21 +18,23 @@ from runtime.oci.digest import chain_ids, digest_of
 from runtime.oci.image import INDEX, Descriptor, canonical_media_type
 from runtime.oci.reader import parse_json
 from runtime.record import Record
+from runtime.registry.origins import FOLDER
 from runtime.store.identity import identity_of
 from runtime.store.known import MADE, place_of
 from runtime.store.store import Store
 
-IMAGES, STEPS, LAYERS, INDEXES, STARTS, DOWNLOADS, PACKAGES, MOUNTS = (
+IMAGES, STEPS, LAYERS, INDEXES, STARTS, ORIGINS, DOWNLOADS, PACKAGES, MOUNTS = (
     "images",
     "build cache",
     "unpacked layers",
     "indexes",
     "records of starts",
+    "registries",
     "downloads",
     "packages",
     "cache mounts",
 )
-KINDS = (IMAGES, STEPS, LAYERS, INDEXES, STARTS, DOWNLOADS, PACKAGES, MOUNTS)
+KINDS = (IMAGES, STEPS, LAYERS, INDEXES, STARTS, ORIGINS, DOWNLOADS, PACKAGES, MOUNTS)
 _SHA256 = 64  # characters
 
 
@@ -59,6 +61,7 @@ def inventory(store: Store) -> list[Item]:
         (LAYERS, "layers"),
         (INDEXES, "indexes"),
         (STARTS, "known"),
+        (ORIGINS, FOLDER),
         (DOWNLOADS, "downloads"),
         (PACKAGES, "packages"),
         (PACKAGES, "dnf"),

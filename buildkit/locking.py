@@ -42,24 +42,31 @@ def make_lock(request: Request, store: Store, known: StatCache, vendor: str) -> 
 
     Raises BuildError, its place in its message; the old file stays then.
     """
-    planned = plan_request(request, store)
+    with Progress(request.progress) as progress:
+        _make_lock(request, store, known, vendor, progress)
+
+
+def _make_lock(
+    request: Request, store: Store, known: StatCache, vendor: str, progress: Progress
+) -> None:
+    planned = plan_request(request, store, progress)
     plan = _of_bootstraps(planned.plan)
     planned = planned.replace(plan=plan)
     steps = [step for stage in plan.stages for step in stage.steps if _is_locked(step)]
     old = {path: read_lock(path) for path in {place_of_lock(step, request) for step in steps}}
     _check_updates(request.locks.updated, old.values())
-    with Progress(request.progress, planned.count) as progress:
-        together = begin_together(store, (request,), progress)
-        builder = make_builder(request, store, known, planned, progress, together=together)
-        run_builder(request, store, builder, planned, progress)
-        for path, before in sorted(old.items()):
-            here = [d for d in builder.bootstraps if place_of_lock(d.step, request) == path]
-            kept = _kept(before, {d.step.name for d in here}, whole=request.target is None)
-            directory = _vendor(vendor, before, path, here, store)
-            _write(path, kept, here, directory)
-            for done in here:
-                progress.note(f"{done.step.name}: {_summary(done, before)}")
-            progress.note(f"{path}: written")
+    progress.expect(planned.count)
+    together = begin_together(store, (request,), progress)
+    builder = make_builder(request, store, known, planned, progress, together=together)
+    run_builder(request, store, builder, planned, progress)
+    for path, before in sorted(old.items()):
+        here = [d for d in builder.bootstraps if place_of_lock(d.step, request) == path]
+        kept = _kept(before, {d.step.name for d in here}, whole=request.target is None)
+        directory = _vendor(vendor, before, path, here, store)
+        _write(path, kept, here, directory)
+        for done in here:
+            progress.note(f"{done.step.name}: {_summary(done, before)}")
+        progress.note(f"{path}: written")
 
 
 def _write(

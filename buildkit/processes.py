@@ -105,19 +105,21 @@ def await_any(fds: Sequence[int], tick: Callable[[], None] | None = None) -> lis
             return ready
 
 
-def _await(fd: int, attendant: Attendant | None) -> None:
+def _await(fd: int, attendant: Attendant | None, tick: Callable[[], None] | None = None) -> None:
     """Wait until a descriptor is readable, and let the attendant work meanwhile."""
     while True:
         asked = -1 if attendant is None else attendant.fd
-        ready = await_any([fd] if asked < 0 else [fd, asked])
+        ready = await_any([fd] if asked < 0 else [fd, asked], tick)
         if attendant is not None and asked in ready:
             attendant.attend()
         if fd in ready:
             return
 
 
-def _read(fd: int, attendant: Attendant | None = None) -> bytes:
-    _await(fd, attendant)
+def _read(
+    fd: int, attendant: Attendant | None = None, tick: Callable[[], None] | None = None
+) -> bytes:
+    _await(fd, attendant, tick)
     return os.read(fd, _CHUNK)
 
 
@@ -275,15 +277,20 @@ def call_in_mount_namespace(function: Callable[[], _Value]) -> _Value:
     return call_in_child(call)
 
 
-def call_in_child(function: Callable[[], _Value]) -> _Value:
-    """The same for a function that mounts nothing; its umask is 0, and it may change its root."""
+def call_in_child(
+    function: Callable[[], _Value], tick: Callable[[], None] | None = None
+) -> _Value:
+    """The same for a function that mounts nothing; its umask is 0, and it may change its root.
+
+    Meanwhile `tick` is called about ten times a second.
+    """
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     with signals_held():
         pid = fork_to(lambda: _call_and_exit(function, write_end))
     os.close(write_end)
     try:
         report = b""
-        while chunk := _read(read_end):
+        while chunk := _read(read_end, tick=tick):
             report += chunk
         status = await_end(pid)
         pid = 0

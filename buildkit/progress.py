@@ -25,6 +25,9 @@ _KEPT = 1 << 16  # bytes of a step's output that an error can show
 class View:
     """What shows events; steps have numbers, from 1 on. This one shows nothing (`-q`)."""
 
+    def expect(self, total: int) -> None:
+        """So many steps there may be, beside those that are there once."""
+
     def begin(self, number: int, title: str) -> Count | None:
         """A step begins. What is counted of it is shown if there is a place for it."""
         return None
@@ -52,6 +55,10 @@ class _Both(View):
         self._first = first
         self._second = second
 
+    def expect(self, total: int) -> None:
+        self._first.expect(total)
+        self._second.expect(total)
+
     def begin(self, number: int, title: str) -> Count | None:
         self._second.begin(number, title)
         return self._first.begin(number, title)
@@ -77,15 +84,20 @@ class _Both(View):
         self._second.close()
 
 
-def make_view(kind: str, total: int) -> tuple[View, Callable[[], None] | None]:
-    """The view of a kind for so many steps, and what it wants called about ten times a second."""
+def make_view(
+    kind: str, total: int, doing: str = "Building"
+) -> tuple[View, Callable[[], None] | None]:
+    """The view of a kind for so many steps, and what it wants called about ten times a second.
+
+    `doing` is the word for all of it.
+    """
     match kind:
         case "quiet":
             return View(), None
         case "tty":
             from buildkit.progress_live import LiveView
 
-            live = LiveView(total)
+            live = LiveView(total, doing)
             return live, live.draw
         case "rawjson":
             from buildkit.progress_json import JsonView
@@ -113,13 +125,24 @@ def settle_kind(asked: str, *, quiet: bool, by_hand: bool) -> str:
 class Progress:
     """The steps of one build."""
 
-    def __init__(self, kind: str = PLAIN, total: int = 0, also: View | None = None) -> None:
-        """`total` is the number of steps that there may be; `also` sees what the view does."""
-        self._view, self.tick = make_view(kind, total)
+    def __init__(
+        self,
+        kind: str = PLAIN,
+        total: int = 0,
+        also: View | None = None,
+        *,
+        before: int = 0,
+        doing: str = "Building",
+    ) -> None:
+        """`total` is the number of steps that there may be; `also` sees what the view does.
+
+        `before` is the number of the last step that was shown already.
+        """
+        self._view, self.tick = make_view(kind, total, doing)
         if also is not None:
             self._view = _Both(self._view, also)
         self.titles: list[str] = []  # of the steps so far that a build has each time
-        self._steps = 0
+        self._steps = before
         self.last_log = b""  # the end of the output of the step that ran last
 
     def __enter__(self) -> Progress:
@@ -127,6 +150,10 @@ class Progress:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def expect(self, total: int) -> None:
+        """So many steps there may be, as is known by now."""
+        self._view.expect(total)
 
     def close(self) -> None:
         """What is printed from here on is not the view's."""
@@ -150,6 +177,11 @@ class Progress:
             step.end(ERROR)
             raise
         step.end()
+
+    @property
+    def last_number(self) -> int:
+        """Of the step that was shown last."""
+        return self._steps
 
     def note(self, text: str) -> None:
         """Say something about the build as a whole."""

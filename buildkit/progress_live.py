@@ -32,14 +32,19 @@ class _Step:
 class LiveView(View):
     """The steps of a build; `draw` is to be called now and then, for the timers."""
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, doing: str = "Building") -> None:
         self._total = total
+        self._doing = doing
         self._begun = time.monotonic()
         self._steps: dict[int, _Step] = {}
         self._widths: list[int] = []  # of the lines that are on the screen
         self._drawn_at = 0.0
         self._coloured = not os.environ.get("NO_COLOR")
         self._closed = False
+
+    def expect(self, total: int) -> None:
+        """Show it from the next picture on."""
+        self._total = total + len(self._steps)
 
     def begin(self, number: int, title: str) -> Count:
         """Show the step, and below it what is counted."""
@@ -79,7 +84,8 @@ class LiveView(View):
         """Leave the last picture on the screen, all of it."""
         if not self._closed:
             self._closed = True
-            self.draw(now=True)
+            if self._steps or self._total:
+                self.draw(now=True)
 
     def draw(self, *, now: bool = False) -> None:
         """Draw the picture, but no more often than somebody can see."""
@@ -106,7 +112,7 @@ class LiveView(View):
         """Kind and text of every line."""
         ended = sum(bool(step.outcome) for step in self._steps.values())
         total = max(self._total, len(self._steps))
-        word = "Building" if not self._closed else "Finished"
+        word = self._doing if not self._closed else "Finished"
         head = f"[+] {word} {moment - self._begun:.1f}s ({ended}/{total})"
         lines = [("head", _cut(head, width))]
         for step in self._steps.values():

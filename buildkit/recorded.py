@@ -39,6 +39,7 @@ class Recorded(Record):
     config_digest: str
     manifest: dict[str, object]  # its descriptor
     archives: tuple[tuple[int, ...], ...]  # status of each file that was written
+    shown: int = 0  # the number of the last step in the progress
 
 
 def build_key(

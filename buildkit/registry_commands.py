@@ -8,8 +8,10 @@ from typing import Any
 
 from buildkit.errors import BuildError, UsageError
 from buildkit.printing import complain
-from buildkit.registry_images import in_child, pull_image, push_image, read_reference
+from buildkit.progress import Progress, settle_kind
+from buildkit.registry_images import pull_image, push_image, read_reference, unverified
 from buildkit.subcommands import MANY, disk_errors, parsed, platform_of
+from buildkit.transferring import first_answer, in_child
 from runtime.options import OptionTable
 from runtime.registry.credentials import Credentials
 from runtime.registry.login import check_login, login_file, remove_login, write_login
@@ -17,9 +19,9 @@ from runtime.registry.reference import DOCKER_HUB, Reference
 from runtime.store.store import Store, default_root
 
 HELP = """\
-usage: pybuild pull [-q] [--platform OS/ARCH] NAME...
-       pybuild push [-q] NAME [DESTINATION]
-       pybuild login [-u USER] [-p PASSWORD | --password-stdin] [REGISTRY]
+usage: pybuild pull [-q] [--platform OS/ARCH] [--tls-verify=BOOL] NAME...
+       pybuild push [-q] [--tls-verify=BOOL] NAME [DESTINATION]
+       pybuild login [-u USER] [-p PASSWORD | --password-stdin] [--tls-verify=BOOL] [REGISTRY]
        pybuild logout [REGISTRY]
 
 Bring images of registries into the store; push what has a name there, to the registry that its
@@ -33,7 +35,13 @@ name or DESTINATION says. REGISTRY is a host with its port, docker.io if none is
       --password-stdin read it from standard input
       --authfile FILE  what is read and written (default: $REGISTRY_AUTH_FILE, or podman's file;
                        docker's is read too)
+      --tls-verify=BOOL
+                       false: whatever certificate the registry shows is good enough, and it need
+                       not speak TLS (default: true)
       --root DIR       the store (default: $PYBUILD_ROOT, /var/lib/pybuild)
+
+Certificates for a registry are taken from ~/.config/containers/certs.d/HOST[:PORT], or that of
+/etc/containers or /etc/docker: ca.crt, client.cert with client.key.
 
 Exit status: 0; 1 there is no such image; 2 the command line is wrong; 4 the registry cannot be
 reached, or refuses; 5 the store cannot be written.
@@ -47,6 +55,7 @@ _TABLE = OptionTable(
         "-p": "password",
         "--password": "password",
         "--authfile": "authfile",
+        "--tls-verify": "tls_verify",
         "--root": "root",
     },
     lists={},
@@ -58,9 +67,9 @@ _TABLE = OptionTable(
     },
 )
 _ALLOWED = {
-    "pull": {"quiet", "platform", "root", "authfile"},
-    "push": {"quiet", "root", "authfile"},
-    "login": {"username", "password", "password_stdin", "authfile"},
+    "pull": {"quiet", "platform", "root", "authfile", "tls_verify"},
+    "push": {"quiet", "root", "authfile", "tls_verify"},
+    "login": {"username", "password", "password_stdin", "authfile", "tls_verify"},
     "logout": {"authfile"},
 }
 _OPERANDS = {"pull": (1, MANY), "push": (1, 2), "login": (0, 1), "logout": (0, 1)}
@@ -96,14 +105,34 @@ def _move(command: str, fields: dict[str, Any], operands: list[str]) -> None:
 
     stop_on_signals()
     root, quiet = fields.get("root") or default_root(), bool(fields.get("quiet"))
-    with disk_errors():
+    kind = settle_kind(os.environ.get("BUILDKIT_PROGRESS", ""), quiet=quiet, by_hand=False)
+    verified, pulls = _verified(fields), command == "pull"
+    platform = platform_of(fields) if pulls else ""
+    found = []
+    with (
+        disk_errors(),
+        Progress(
+            kind, len(operands) if pulls else 1, doing="Pulling" if pulls else "Pushing"
+        ) as progress,
+    ):
         store = Store(root)
-        if command == "push":
-            print(push_image(store, operands[0], operands[-1], quiet=quiet))
-            return
-        platform = platform_of(fields)
-        for name in operands:
-            print(pull_image(store, name, platform, named=True, quiet=quiet).digest)
+        if pulls:
+            for name in operands:
+                image = pull_image(
+                    store, name, platform, named=True, progress=progress, verified=verified
+                )
+                found.append(image.digest)
+        else:
+            name, to = operands[0], operands[-1]
+            found.append(push_image(store, name, to, progress=progress, verified=verified))
+    print("\n".join(map(str, found)))
+
+
+def _verified(fields: dict[str, Any]) -> bool:
+    text = str(fields.get("tls_verify", "true")).lower()
+    if text not in ("true", "false", "1", "0"):
+        raise UsageError(f"--tls-verify {text!r}: true or false")
+    return text in ("true", "1")
 
 
 def _registry(host: str) -> Reference:
@@ -132,7 +161,8 @@ def _login(fields: dict[str, Any], host: str = DOCKER_HUB) -> None:
         raise UsageError(f"--username {username!r}: a name without a colon expected")
     credentials = Credentials(username=username, password=password, source="the command line")
     path = login_file()
-    in_child(lambda: check_login(reference, credentials))
+    places = (reference,) if _verified(fields) else unverified((reference,))
+    in_child(lambda: first_answer(places, lambda at: check_login(at, credentials)))
     in_child(lambda: write_login(path, reference.host, credentials))
     complain(f"{reference.host}: logged in as {username} ({path})")
 

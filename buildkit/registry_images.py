@@ -1,7 +1,6 @@
 """Images of registries: pulled when they are needed, pushed when they are made.
 
-What a name led to for a platform is written down, so that the next build asks nobody. Who talks to
-a registry is a child: its threads must not be there when steps are forked.
+What a name led to for a platform is written down, so that the next build asks nobody.
 """
 
 from __future__ import annotations
@@ -10,9 +9,8 @@ import json
 import os
 
 from buildkit.errors import BuildError, DiskError, NetworkError, UsageError
-from buildkit.printing import complain
-from buildkit.processes import call_in_child
-from runtime.errors import ImageError, PyrunError, RegistryError, StoreError
+from buildkit.progress import QUIET, Progress
+from runtime.errors import ImageError, RegistryError
 from runtime.errors import UsageError as NameProblem
 from runtime.image.archive import Image
 from runtime.image.source import named_descriptor, named_image, stored_image
@@ -27,9 +25,8 @@ from runtime.store.store import Store, write_atomically
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import TypeVar
 
-    _T = TypeVar("_T")
+    from buildkit.transferring import Report
 
 ALWAYS, MISSING, NEVER, NEWER = "always", "missing", "never", "newer"
 
@@ -38,7 +35,7 @@ class Puller(Record):
     """How images come from registries."""
 
     policy: str = MISSING
-    quiet: bool = False
+    progress: Progress = Progress(QUIET)  # where it is shown
 
     @property
     def asks_first(self) -> bool:
@@ -48,9 +45,10 @@ class Puller(Record):
     def find(self, store: Store, name: str, platform: str) -> Image:
         """The image of a name, as the policy has it: the store's or the registry's.
 
-        Raises BuildError, NetworkError, DiskError, UsageError.
+        What is damaged in the store is fetched again. Raises BuildError, NetworkError, DiskError,
+        UsageError.
         """
-        known = _known(store, name, platform)
+        known = None if self.policy == ALWAYS else self._known(store, name, platform)
         if self.policy == NEVER or (self.policy == MISSING and known is not None):
             if known is None:
                 raise BuildError(
@@ -58,28 +56,91 @@ class Puller(Record):
                 )
             return known
         if self.policy == NEWER and known is not None:
+            from buildkit.transferring import first_answer, in_child
+
             places = places_of(name)
             try:
                 found = in_child(lambda: first_answer(places, _stands_for))
                 if found == _remembered(store, name, platform):
                     return known
             except NetworkError as error:
-                if not self.quiet:
-                    complain(f"pybuild: warning: what the store has is taken: {error.message}")
+                note = f"pybuild: warning: what the store has is taken: {error.message}"
+                self.progress.note(note)
                 return known
         # The name itself stands for this machine's image.
-        return pull_image(store, name, platform, named=not platform, quiet=self.quiet)
+        return pull_image(store, name, platform, named=not platform, progress=self.progress)
+
+    def whole(self, store: Store, name: str, platform: str) -> Image:
+        """The image of a name that the store has, which is mended if it is damaged.
+
+        Raises as `find`, and ImageError.
+        """
+
+        def read() -> Image:
+            return named_image(store, name, platform)
+
+        return self._mended(store, name, named_descriptor(store, name), read)
+
+    def _mended(
+        self, store: Store, name: str, top: Descriptor, read: Callable[[], Image]
+    ) -> Image:
+        from buildkit.mending import mended
+
+        asks = self.policy != NEVER
+        return mended(store, name, top, read, progress=self.progress, asks=asks)
+
+    def _known(self, store: Store, name: str, platform: str) -> Image | None:
+        """The image that the store has for a name and a platform; None if it has none, or not
+        all.
+        """
+        image = None
+        if os.path.exists(store.image_name(name)):
+            try:
+                image = self.whole(store, name, platform)
+            except ImageError:  # of another platform, or damaged: it is pulled
+                image = None
+        if image is None:
+            try:
+                with open(_record(store, name, platform), "rb") as file:
+                    table = parse_json(file.read(), name)
+                top = Descriptor.from_json(table["manifest"], name)
+                image = self._mended(store, name, top, lambda: stored_image(store, top, name))
+            except (FileNotFoundError, ImageError, KeyError):  # not pulled yet, or pruned
+                return None
+        return image if all(os.path.exists(blob.path) for blob in image.blobs) else None
 
 
-def pull_image(store: Store, name: str, platform: str, *, named: bool, quiet: bool) -> Image:
+def pull_image(
+    store: Store,
+    name: str,
+    platform: str,
+    *,
+    named: bool,
+    progress: Progress,
+    verified: bool = True,
+) -> Image:
     """Bring an image from its registry, under its name if it is to be `named`.
 
-    Raises NetworkError, BuildError, DiskError, UsageError.
+    Unless `verified`, the registry may show any certificate, or none. Raises NetworkError,
+    BuildError, DiskError, UsageError.
     """
+    from buildkit.transferring import first_answer, transferred
+
     places = places_of(name)
-    if not quiet:
-        complain(f"pulling {places[0] if len(places) == 1 else name}")
-    top, manifest = in_child(lambda: first_answer(places, lambda at: _fetch(store, at, platform)))
+    if not verified:
+        places = unverified(places)
+    shown = places[0] if len(set(map(str, places))) == 1 else name
+
+    def fetch(report: Report) -> tuple[str, Descriptor, tuple[Digest, ...]]:
+        return first_answer(places, lambda at: _fetch(store, at, platform, report))
+
+    top, manifest, damaged = transferred(
+        progress, f"[internal] pull {shown}", fetch, lambda found: found[0]
+    )
+    for digest in damaged:
+        progress.note(
+            f"pybuild: warning: {name}: {digest} was damaged in the store: it was fetched again"
+        )
     table = {"top": str(top), "manifest": manifest.to_json()}
     try:
         write_atomically(_record(store, name, platform), json.dumps(table).encode())
@@ -91,17 +152,23 @@ def pull_image(store: Store, name: str, platform: str, *, named: bool, quiet: bo
     return stored_image(store, manifest, name)
 
 
-def push_names(store: Store, names: tuple[str, ...], *, quiet: bool) -> None:
-    """Push images of the store to the registries that their names say.
+def push_names(store: Store, names: tuple[str, ...], kind: str, *, before: int = 0) -> None:
+    """Push images of the store to the registries that their names say, shown by a view of a kind.
 
-    Raises NetworkError, BuildError, UsageError.
+    `before` is the number of the last step that was shown. Raises NetworkError, BuildError,
+    UsageError.
     """
-    for name in names:
-        push_image(store, name, name, quiet=quiet)
+    with Progress(kind, len(names), before=before, doing="Pushing") as progress:
+        for name in names:
+            push_image(store, name, name, progress=progress)
 
 
-def push_image(store: Store, name: str, destination: str, *, quiet: bool) -> Digest:
+def push_image(
+    store: Store, name: str, destination: str, *, progress: Progress, verified: bool = True
+) -> Digest:
     """Push what a name in the store stands for; returns its digest, raises as `push_names`."""
+    from buildkit.transferring import transferred
+
     reference = read_reference(destination)
     try:
         descriptor = named_descriptor(store, name)
@@ -111,19 +178,13 @@ def push_image(store: Store, name: str, destination: str, *, quiet: bool) -> Dig
         ) from None
     except ImageError as error:
         raise BuildError(error.message, hint=error.hint) from error
-    if not quiet:
-        complain(f"pushing {reference}")
 
-    def push() -> None:
-        from runtime.registry import push as pushing
-
+    def send(report: Report) -> Digest:
         places = read_registries_conf().endpoints(reference, pulling=False)
-        first_answer(places, lambda at: pushing.push(descriptor, pushing.in_store(store), at))
+        _send(store, descriptor, places if verified else unverified(places), report)
+        return descriptor.digest
 
-    in_child(push)
-    if not quiet:
-        complain(f"{reference}: {descriptor.digest}")
-    return descriptor.digest
+    return transferred(progress, f"[internal] push {reference}", send, str)
 
 
 def read_reference(name: str) -> Reference:
@@ -132,25 +193,6 @@ def read_reference(name: str) -> Reference:
         return parse_reference(name)
     except NameProblem as error:
         raise UsageError(error.message, hint=error.hint) from error
-
-
-def _known(store: Store, name: str, platform: str) -> Image | None:
-    """The image that the store has for a name and a platform; None if it has none, or not all."""
-    image = None
-    if os.path.exists(store.image_name(name)):
-        try:
-            image = named_image(store, name, platform)
-        except ImageError:  # of another platform, or damaged: it is pulled
-            image = None
-    if image is None:
-        try:
-            with open(_record(store, name, platform), "rb") as file:
-                table = parse_json(file.read(), name)
-            image = stored_image(store, Descriptor.from_json(table["manifest"], name), name)
-        except (FileNotFoundError, ImageError, KeyError):  # not pulled yet, or pruned meanwhile
-            return None
-    is_whole = all(os.path.exists(blob.path) for blob in image.blobs)
-    return image if is_whole else None
 
 
 def _remembered(store: Store, name: str, platform: str) -> str:
@@ -179,16 +221,13 @@ def places_of(name: str) -> tuple[Reference, ...]:
         raise NetworkError(error.message, hint=error.hint) from error
 
 
-def first_answer(places: tuple[Reference, ...], ask: Callable[[Reference], _T]) -> _T:
-    """The first answer; if there is none, the last place's error, with those of the others."""
-    problems = []
+def unverified(places: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    """The same without asking for certificates: by TLS, and where there is none, without."""
+    found = []
     for place in places:
-        try:
-            return ask(place)
-        except RegistryError as error:
-            problems.append(error)
-    message = "; ".join(dict.fromkeys(problem.message for problem in problems))
-    raise RegistryError(message, hint=problems[-1].hint) from problems[-1]
+        found.append(place.replace(plain_http=False, tls=True, verified=False))
+        found.append(place.replace(plain_http=True))
+    return tuple(dict.fromkeys(found))
 
 
 def _stands_for(reference: Reference) -> str:
@@ -197,25 +236,29 @@ def _stands_for(reference: Reference) -> str:
     return str(resolve(reference).digest)
 
 
-def _fetch(store: Store, reference: Reference, platform: str) -> tuple[str, Descriptor]:
+def _fetch(
+    store: Store, reference: Reference, platform: str, report: Report
+) -> tuple[str, Descriptor, tuple[Digest, ...]]:
+    """What the name stands for there, its manifest, and what was damaged here."""
     from runtime.registry.manifests import resolve
     from runtime.registry.pull import pull
 
     top = resolve(reference).digest
-    return str(top), pull(store, reference.at(top), platform)
+    damaged: list[Digest] = []
+    found = pull(store, reference.at(top), platform, count=report, damaged=damaged.append)
+    return str(top), found, tuple(damaged)
 
 
-def in_child(work: Callable[[], _T]) -> _T:
-    """Do it in a child, whose threads end with it; raises errors of ours."""
+def _send(
+    store: Store, descriptor: Descriptor, places: tuple[Reference, ...], report: Report
+) -> None:
+    from buildkit.transferring import first_answer
+    from runtime.registry import origins
+    from runtime.registry.push import in_store, push
 
-    def safely() -> _T:
-        try:
-            return work()
-        except RegistryError as error:
-            raise NetworkError(error.message, hint=error.hint) from error
-        except StoreError as error:
-            raise DiskError(error.message, hint=error.hint) from error
-        except PyrunError as error:
-            raise BuildError(error.message, hint=error.hint) from error
+    def send(at: Reference) -> None:
+        near = origins.neighbours(store, at)
+        blobs = push(descriptor, in_store(store), at, count=report, mount_from=near)
+        origins.remember(store, at, blobs)
 
-    return call_in_child(safely)
+    first_answer(places, send)

@@ -116,7 +116,7 @@ def read_request(
         shell_on_failure=line.on_fail == "shell",
         run=read_run_options(line),
         locks=_read_locks(line, name),
-        puller=Puller(policy=pull_policy(line), quiet=line.quiet),
+        puller=Puller(policy=pull_policy(line)),
         watcher=watcher,
         contexts=read_named_contexts(line.build_contexts),
         supplies=read_supplies(line.secrets, line.ssh),

@@ -37,6 +37,8 @@ class ConfigError(PyrunError):
 class RegistryError(PyrunError):
     """A registry cannot be reached, refuses, or sends what it must not."""
 
+    code = 0  # the status of its answer, if it is that which was wrong
+
 
 class StoreError(PyrunError):
     """The store cannot be used, or there is no room in it."""

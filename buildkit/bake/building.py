@@ -67,49 +67,60 @@ def build_targets(
         with said_of(name):
             requests[name] = _request(options[name], links_of(resolved.targets[name]), store)
     _check_places(requests)
+    first = next(iter(requests.values()))
+    with Progress(first.progress) as progress:
+        return _build_all(resolved, requests, store, notes, progress)
+
+
+def _build_all(
+    resolved: Resolved,
+    requests: Mapping[str, Request],
+    store: Store,
+    notes: Sequence[str],
+    progress: Progress,
+) -> dict[str, Recorded]:
     builders: dict[str, Builder] = {}
     jobs: dict[str, Job] = {}
     for name, request in requests.items():
         with said_of(name):
             check_outputs(request)
             links = _links(links_of(resolved.targets[name]), jobs, builders)
-            planned = plan_request(request, store, links)
+            planned = plan_request(request, store, progress, links)
             jobs[name] = Job(name=name, request=request, planned=planned)
     caches = {
         context: StatCache(store, context)
         for context in dict.fromkeys(request.context for request in requests.values())
     }
-    first = next(iter(requests.values()))
-    with Progress(first.progress, sum(job.planned.count for job in jobs.values())) as progress:
-        for note in notes:
-            progress.note(note)
-        together = begin_together(store, tuple(requests.values()), progress)
-        said: set[str] = set()
-        for job in jobs.values():
-            known = caches[job.request.context]
-            builders[job.name] = make_builder(
-                job.request,
-                store,
-                known,
-                _without_warnings(job.planned, said),
-                progress,
-                name=job.name,
-                together=together,
+    progress.expect(sum(job.planned.count for job in jobs.values()))
+    for note in notes:
+        progress.note(note)
+    together = begin_together(store, tuple(requests.values()), progress)
+    said: set[str] = set()
+    for job in jobs.values():
+        builders[job.name] = make_builder(
+            job.request,
+            store,
+            caches[job.request.context],
+            _without_warnings(job.planned, said),
+            progress,
+            name=job.name,
+            together=together,
+        )
+    at_once = next(iter(requests.values())).jobs
+    _carry_out(jobs, builders, together, store, progress, at_once)
+    found: dict[str, Recorded] = {}
+    exports: list[Export] = []
+    for job in jobs.values():
+        builder = builders[job.name]
+        with said_of(job.name):
+            found[job.name], more = finish(
+                job.request, store, builder, job.planned, builder.built, progress
             )
-        _carry_out(jobs, builders, together, store, progress, first.jobs)
-        found: dict[str, Recorded] = {}
-        exports: list[Export] = []
-        for job in jobs.values():
-            builder = builders[job.name]
-            with said_of(job.name):
-                found[job.name], more = finish(
-                    job.request, store, builder, job.planned, builder.built, progress
-                )
-                exports += more
-        write_exports(store, exports, progress)
+            exports += more
+    write_exports(store, exports, progress)
     for cache in caches.values():
         cache.save()
-    return found
+    return {name: one.replace(shown=progress.last_number) for name, one in found.items()}
 
 
 @contextmanager

@@ -10,7 +10,12 @@ from buildkit.bake.fields import Fields
 from buildkit.bake.files import read_files
 from buildkit.bake.options import INSECURE, Common, Options, options_of
 from buildkit.bake.overriding import read_overrides
-from buildkit.command_line import check_choices, read_containerfile, store_limit
+from buildkit.command_line import (
+    check_choices,
+    progress_kind,
+    read_containerfile,
+    store_limit,
+)
 from buildkit.errors import UsageError
 from runtime.errors import UsageError as OptionError
 from runtime.options import OptionTable
@@ -143,6 +148,7 @@ def _build(line: BakeLine, resolved: Resolved) -> int:
     from buildkit.errors import Cancelled
     from buildkit.metadata import metadata_of, write_metadata
     from buildkit.processes import stop_on_signals, sweep_at_last
+    from buildkit.progress import settle_kind
     from buildkit.registry_images import push_names
     from runtime.store.store import Store, default_root
 
@@ -169,11 +175,15 @@ def _build(line: BakeLine, resolved: Resolved) -> int:
         from buildkit.pruning import prune_to_limit
 
         prune_to_limit(store, limit)
+    shown = max((one.shown for one in found.values()), default=0)
     built = {name: found[name] for name in sorted(found) if name not in resolved.linked}
     for name in built:
         if options[name].line.push:
             with said_of(name):
-                push_names(store, options[name].line.tags, quiet=line.quiet)
+                own = options[name].line
+                kind = settle_kind(progress_kind(own), quiet=line.quiet, by_hand=False)
+                push_names(store, own.tags, kind, before=shown)
+                shown += len(own.tags)
     if line.metadata_file:
         tables = {name: metadata_of(one, options[name].line.tags) for name, one in built.items()}
         write_metadata(line.metadata_file, tables)

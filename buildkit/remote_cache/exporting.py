@@ -11,7 +11,6 @@ from buildkit.cache import Layer, Result, cache_key
 from buildkit.compressing import compressed
 from buildkit.counting import Count, teller
 from buildkit.errors import BuildError
-from buildkit.registry_images import first_answer, in_child
 from buildkit.remote_cache.contents import (
     IN_IMAGE,
     Contents,
@@ -23,6 +22,7 @@ from buildkit.remote_cache.directory import check_place, write_cache
 from buildkit.remote_cache.fetching import fetch_layers
 from buildkit.remote_cache.options import INLINE, LOCAL, MAX, REGISTRY, CacheTarget
 from buildkit.remote_cache.reading import Cache
+from buildkit.transferring import first_answer, in_child
 from runtime.errors import ImageError
 from runtime.image.blob import BlobRange
 from runtime.image.members import open_members
@@ -197,6 +197,7 @@ def _have(store: Store, layer: Layer, caches: Sequence[Cache]) -> bool:
 
 
 def _push(store: Store, target: CacheTarget, chosen: _Chosen, count: Count | None) -> None:
+    from runtime.registry.origins import neighbours, remember
     from runtime.registry.push import push
     from runtime.registry.registries_conf import read_registries_conf
 
@@ -209,13 +210,15 @@ def _push(store: Store, target: CacheTarget, chosen: _Chosen, count: Count | Non
 
         def push_it() -> None:
             def push_to(at: Reference) -> None:
-                push(
+                near = neighbours(store, at)
+                pushed = push(
                     manifest.descriptor,
                     here.get,
                     at,
                     count=teller(count),
-                    mount_from=chosen.elsewhere,
+                    mount_from=lambda digest: chosen.elsewhere.get(digest) or near(digest),
                 )
+                remember(store, at, pushed)
 
             first_answer(read_registries_conf().endpoints(reference, pulling=False), push_to)
 

@@ -9,7 +9,7 @@ import os
 from typing import TYPE_CHECKING
 
 from buildkit.errors import NetworkError
-from buildkit.registry_images import first_answer, in_child, places_of
+from buildkit.registry_images import places_of
 from buildkit.remote_cache.contents import (
     CACHE_CONFIG,
     Contents,
@@ -18,6 +18,7 @@ from buildkit.remote_cache.contents import (
     read_member,
 )
 from buildkit.remote_cache.options import LOCAL, CacheSource
+from buildkit.transferring import first_answer, in_child
 from runtime.errors import ImageError, RegistryError
 from runtime.image.archive import INDEX_JSON
 from runtime.image.index import all_manifests

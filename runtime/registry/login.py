@@ -25,7 +25,7 @@ def check_login(reference: Reference, credentials: Credentials) -> None:
     from runtime.registry.transport import Transport
 
     with Transport(reference, credentials=credentials) as transport:
-        transport.request("GET", reference.base_url, accept=(200,))
+        transport.request("GET", transport.reference.base_url, accept=(200,))
 
 
 def login_file(environ: Mapping[str, str] = os.environ) -> str:

@@ -10,15 +10,17 @@ import os
 from runtime.errors import ImageError, StoreError
 from runtime.image.index import check_platform, choose_manifest
 from runtime.oci.digest import digest_of
-from runtime.oci.image import CONFIG, INDEX, Descriptor, ImageConfig, Manifest
+from runtime.oci.image import CONFIG, INDEX, MANIFEST, Descriptor, ImageConfig, Manifest
 from runtime.oci.image import canonical_media_type as canonical
 from runtime.oci.platform import platform_text
 from runtime.oci.reader import MAX_DOCUMENT
 from runtime.registry.blob_download import BlobDownload
 from runtime.registry.manifests import Document, document_of, fetch_document
+from runtime.registry.origins import remember
 from runtime.registry.transfers import Progress, at_once
 from runtime.registry.transport import DEFAULT_SETTINGS, Transport
 from runtime.store.known import trust
+from runtime.store.wholeness import is_whole
 from runtime.store.workspace import Workspace
 
 TYPE_CHECKING = False
@@ -41,20 +43,44 @@ def pull(
     credentials: Credentials | None = None,
     settings: Settings = DEFAULT_SETTINGS,
     count: Count | None = None,
+    damaged: Callable[[Digest], None] = lambda digest: None,
 ) -> Descriptor:
     """Bring an image into the store; returns the descriptor of its manifest.
 
-    Of one for several platforms this machine's is taken, or that for `platform`; its indexes are
-    in the store too. By its digest an image that is there is found without a registry. Threads are
-    at work until it returns, so whoever forks does this in a child. Raises RegistryError,
-    ImageError or StoreError.
+    What is damaged there is fetched again, and `damaged` is told. Of one for several platforms
+    this machine's is taken, or that for `platform`; its indexes are in the store too. By its
+    digest an image that is there is found without a registry. Threads are at work until it
+    returns, so whoever forks does this in a child. Raises RegistryError, ImageError or StoreError.
     """
     try:
         with (
             Workspace(store) as work,
             Transport(reference, credentials=credentials, settings=settings) as transport,
         ):
-            return _Pull(store, work, transport, platform, count).run()
+            return _Pull(store, work, transport, platform, count, damaged).run()
+    except OSError as error:
+        raise StoreError(f"{error.filename or store.root}: {error.strerror}") from error
+
+
+def pull_again(
+    store: Store,
+    reference: Reference,
+    descriptor: Descriptor,
+    *,
+    credentials: Credentials | None = None,
+    settings: Settings = DEFAULT_SETTINGS,
+    count: Count | None = None,
+) -> None:
+    """Fetch one document or blob in place of what the store has under its digest.
+
+    Raises as `pull`.
+    """
+    try:
+        with (
+            Workspace(store) as work,
+            Transport(reference, credentials=credentials, settings=settings) as transport,
+        ):
+            _Pull(store, work, transport, "", count).again(descriptor)
     except OSError as error:
         raise StoreError(f"{error.filename or store.root}: {error.strerror}") from error
 
@@ -67,13 +93,16 @@ class _Pull:
         transport: Transport,
         platform: str,
         count: Count | None,
+        damaged: Callable[[Digest], None] = lambda digest: None,
     ) -> None:
         self._store = store
         self._work = work
         self._transport = transport
         self._platform = platform
         self._count = count
+        self._damaged = damaged
         self._name = str(transport.reference)
+        self._documents: dict[Digest, None] = {}  # that the image needs
 
     def run(self) -> Descriptor:
         document = self._document(self._transport.reference.target)
@@ -91,6 +120,16 @@ class _Pull:
         self._fetch_blobs(manifest)
         return document.descriptor
 
+    def again(self, descriptor: Descriptor) -> None:
+        """Fetch a document or a blob anew."""
+        if canonical(descriptor.media_type) in (MANIFEST, INDEX):
+            found = fetch_document(self._transport, descriptor.digest, descriptor)
+            self._save(found.descriptor.digest, found.content)
+            return
+        self._remove(descriptor.digest)
+        self._fetch_blob(descriptor, Progress(self._count, descriptor.size))
+        self._sync()
+
     def _read(self, descriptor: Descriptor) -> bytes:
         return self._document(descriptor.digest, descriptor).content
 
@@ -99,8 +138,12 @@ class _Pull:
         reference = self._transport.reference
         digest = expected.digest if expected is not None else reference.digest
         if digest is not None and (content := self._stored(digest)) is not None:
+            self._documents[digest] = None
             return document_of(content, f"{self._name}: {digest}")
         found = fetch_document(self._transport, target, expected)
+        if digest is not None and os.path.exists(self._store.blob(digest)):
+            self._damaged(digest)
+        self._documents[found.descriptor.digest] = None
         self._save(found.descriptor.digest, found.content)
         return found
 
@@ -130,9 +173,12 @@ class _Pull:
         # The configuration first, the large ones next; an empty layer is often there twice.
         layers = sorted(set(manifest.layers), key=lambda layer: -layer.size)
         wanted = {one.digest: one for one in (manifest.config, *layers)}
-        missing = [
-            one for digest, one in wanted.items() if not os.path.exists(self._store.blob(digest))
-        ]
+        missing = [one for one in wanted.values() if not is_whole(self._store, one)]
+        for one in missing:
+            # Not if another process has brought it in the meantime.
+            if os.path.exists(self._store.blob(one.digest)) and not is_whole(self._store, one):
+                self._damaged(one.digest)
+                self._remove(one.digest)
         stop = self._transport.stop
         progress = Progress(self._count, sum(one.size for one in missing))
 
@@ -148,6 +194,7 @@ class _Pull:
             at_once([job(descriptor) for descriptor in missing], stop)
             self._sync()
         self._check_config(manifest)
+        remember(self._store, self._transport.reference, (*self._documents, *wanted))
 
     def _fetch_blob(self, descriptor: Descriptor, progress: Progress) -> None:
         def show(size: int) -> None:
@@ -156,6 +203,12 @@ class _Pull:
         BlobDownload(self._transport, self._store, descriptor, show).run()
         if canonical(descriptor.media_type) != CONFIG:
             trust(self._store, self._store.blob(descriptor.digest))
+
+    def _remove(self, digest: Digest) -> None:
+        try:
+            os.unlink(self._store.blob(digest))
+        except FileNotFoundError:  # somebody else has seen it too
+            pass
 
     def _check_config(self, manifest: Manifest) -> None:
         """Whether the configuration is for the layers, and for the platform."""

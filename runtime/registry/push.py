@@ -21,7 +21,7 @@ from runtime.registry.transport import DEFAULT_SETTINGS, PUSH, Transport
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from runtime.oci.digest import Digest
     from runtime.registry.credentials import Credentials
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
     from runtime.store.store import Store
 
     Source = Callable[[Digest], BlobRange | None]
+    Neighbours = Callable[[Digest], Reference | None]
 
 _DEEPEST = 4  # indexes in indexes, as in runtime.image.index
-_NOTHING: Mapping[Digest, Reference] = {}
 
 
 def push(
@@ -44,13 +44,14 @@ def push(
     credentials: Credentials | None = None,
     settings: Settings = DEFAULT_SETTINGS,
     count: Count | None = None,
-    mount_from: Mapping[Digest, Reference] = _NOTHING,
+    mount_from: Neighbours = lambda digest: None,
     tags: tuple[str, ...] = (),
-) -> None:
+) -> tuple[Digest, ...]:
     """Push a manifest or an index with all that it needs; a tag is moved when all is there.
 
-    `source` says where blobs are; what it does not know the registry must have. `mount_from`
-    names repositories that are known to have a blob: those of the same registry are made use of.
+    Returns the digests of all that the repository has of it now. `source` says where blobs are;
+    what it does not know the registry must have. `mount_from` names a repository that is known to
+    have a blob: one of the same registry is made use of.
     `tags` are more tags that the image gets.
     Threads are at work until it returns, so whoever forks does this in a child. Raises
     RegistryError, ImageError or UsageError.
@@ -58,7 +59,7 @@ def push(
     if reference.digest not in (None, descriptor.digest):
         raise UsageError(f"{reference}: the image has the digest {descriptor.digest}")
     with Transport(reference, credentials=credentials, settings=settings) as transport:
-        _Push(transport, source, count, mount_from).run(descriptor, tags)
+        return _Push(transport, source, count, mount_from).run(descriptor, tags)
 
 
 def in_store(store: Store) -> Source:
@@ -82,7 +83,7 @@ class _Push:
         transport: Transport,
         source: Source,
         count: Count | None,
-        mount_from: Mapping[Digest, Reference],
+        mount_from: Neighbours,
     ) -> None:
         self._transport = transport
         self._source = source
@@ -92,7 +93,7 @@ class _Push:
         self._blobs: dict[Digest, Descriptor] = {}
         self._elsewhere: dict[Digest, Descriptor] = {}  # manifests that only the registry has
 
-    def run(self, top: Descriptor, tags: tuple[str, ...]) -> None:
+    def run(self, top: Descriptor, tags: tuple[str, ...]) -> tuple[Digest, ...]:
         self._collect(top, 0)
         for descriptor in self._elsewhere.values():
             self._check_elsewhere(descriptor)
@@ -103,6 +104,7 @@ class _Push:
                 self._put(document, digest)
         for target in dict.fromkeys((reference.tag or top.digest, *tags)):
             self._put(self._documents[top.digest], target)
+        return (*self._documents, *self._blobs)
 
     def _put(self, document: Document, target: str) -> None:
         answer = put_manifest(self._transport, document, target)
@@ -180,7 +182,7 @@ class _Push:
                 f"{self._transport.reference}: blob {descriptor.digest}: "
                 f"{found.size} bytes, manifest says {descriptor.size}"
             )
-        neighbour = self._mount_from.get(descriptor.digest)
+        neighbour = self._mount_from(descriptor.digest)
         ours = self._transport.reference
         mount = ""
         if neighbour and neighbour.host == ours.host and neighbour.repository != ours.repository:

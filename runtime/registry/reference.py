@@ -37,6 +37,8 @@ class Reference(Record):
     tag: str = ""
     digest: Digest | None = None
     plain_http: bool = False  # registries.conf says that there need not be TLS
+    tls: bool = False  # also if it is on this machine
+    verified: bool = True  # whether its certificate must be right
 
     @property
     def target(self) -> str:
@@ -55,8 +57,8 @@ class Reference(Record):
 
     @property
     def base_url(self) -> str:
-        """The beginning of all URLs; this machine is spoken to without TLS, as podman does."""
-        plain = self.plain_http or is_loopback(host_name(self.host))
+        """The beginning of all URLs; this machine is spoken to without TLS, unless `tls`."""
+        plain = self.plain_http or (is_loopback(host_name(self.host)) and not self.tls)
         scheme = "http" if plain else "https"
         return f"{scheme}://{self.server}/v2/"
 

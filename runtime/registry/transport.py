@@ -11,6 +11,7 @@ from threading import Lock
 from runtime.errors import ImageError, RegistryError
 from runtime.oci.reader import parse_json
 from runtime.registry.authorization import Authorizer
+from runtime.registry.certificates import find_certificates
 from runtime.registry.credentials import find_credentials, printable
 from runtime.registry.retrying import PASSING, retry_after_s, retrying
 from runtime.registry.stop import Stop
@@ -53,11 +54,23 @@ class Transport:
         credentials: Credentials | None = None,
         settings: Settings = DEFAULT_SETTINGS,
     ) -> None:
-        """Without credentials those of the user's files are taken, when the registry asks."""
+        """Without credentials those of the user's files are taken, when the registry asks.
+
+        Raises RegistryError for certificates that cannot be used.
+        """
+        certificates = find_certificates(reference.host)
+        if certificates is not None:
+            reference = reference.replace(tls=True)
         self.reference = reference
         self.settings = settings
         self.stop = Stop()  # of what goes on in all threads
-        self._wire = Wire(reference.base_url, settings)
+        self._wire = Wire(
+            reference.base_url,
+            settings,
+            host=reference.host,
+            certificates=certificates,
+            verified=reference.verified,
+        )
         self._authorizer = Authorizer(
             self._wire,
             lambda: credentials if credentials is not None else find_credentials(reference),
@@ -178,6 +191,7 @@ class Transport:
             message += f": {said}"
         if status in PASSING:
             passing = PassingError(message, hint=self._hint(status))
+            passing.code = status
             passing.after_s = retry_after_s(response.headers.get("Retry-After", ""))
             return passing
         refused = RefusedError(message, hint=self._hint(status))

@@ -15,6 +15,7 @@ import ipaddress
 import os
 import re
 import time
+import warnings
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -25,12 +26,16 @@ import requests.utils
 from runtime import VERSION
 from runtime.errors import RegistryError
 from runtime.record import Record
+from runtime.registry.certificates import make_context, where_to_put, who_we_are
 from runtime.registry.reference import is_loopback
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Callable, Iterator, Mapping
-    from typing import Protocol
+    from typing import Any, Protocol
+
+    from runtime.registry.certificates import Certificates
 
     class SeekableBody(Protocol):
         """What is sent, perhaps more than once."""
@@ -49,6 +54,10 @@ _CHUNK = 1 << 18  # bytes
 _WINDOW_S = 60
 _SLOWEST = 1000  # bytes in a second, in the middle of that time
 _LONGEST_ERROR = 1 << 16  # bytes of a body that says what went wrong
+# What OpenSSL calls the alert of a server that got no client certificate, or not one it knows.
+_WANTS_CLIENT = re.compile(
+    r"certificate required|alert (?:bad|unknown) certificate|alert unknown ca", re.I
+)
 _ANY_METHOD = (307, 308)
 _READING = (301, 302, 303, 307, 308)
 
@@ -61,8 +70,6 @@ class PassingError(RegistryError):
 
 class RefusedError(RegistryError):
     """What the registry will say the next time as well."""
-
-    code: int  # the status of its answer
 
 
 class Settings(Record):
@@ -87,8 +94,19 @@ class Authorization(Record):
 class Wire:
     """Connections to one registry, and to where it sends us; many threads may use it."""
 
-    def __init__(self, base_url: str, settings: Settings) -> None:
+    def __init__(
+        self,
+        base_url: str,
+        settings: Settings,
+        *,
+        host: str = "",
+        certificates: Certificates | None = None,
+        verified: bool = True,
+    ) -> None:
+        """`host` is what the registry is called in names of images. Raises RegistryError."""
         self.origin = origin_of(base_url)
+        self._host = host
+        self._verified = verified
         self._timeout = (settings.connect_timeout_s, settings.read_timeout_s)
         self._session = requests.Session()
         self._session.trust_env = False
@@ -100,6 +118,14 @@ class Wire:
         for scheme in ("http://", "https://"):
             adapter = requests.adapters.HTTPAdapter(AT_ONCE, AT_ONCE, max_retries=0)
             self._session.mount(scheme, adapter)
+        if certificates is not None and self.origin.startswith("https:"):
+            # For the registry alone: nobody else is to trust them, or to see who we are.
+            ours = _OurAdapter(make_context(certificates, verified=verified))
+            self._session.mount(f"{base_url.partition('/v2/')[0]}/", ours)
+            self._session.mount(f"{self.origin}/", ours)
+        if not verified:
+            # urllib3's, of each request: whoever asked for it knows.
+            warnings.filterwarnings("ignore", message="Unverified HTTPS request")
 
     def close(self) -> None:
         """End all connections."""
@@ -141,12 +167,13 @@ class Wire:
         except ValueError:
             parts, host = urlsplit(""), ""
         refused = ""
-        near = self.origin.startswith("http:")  # only this machine's own registries are
+        plain = self.origin.startswith("http:")
+        near = plain or is_loopback(urlsplit(self.origin).hostname or "")
         if parts.scheme not in ("http", "https") or not host:
             refused = "is not an http or https URL"
         elif parts.username is not None:
             refused = "has a user in it"
-        elif parts.scheme == "http" and not near:
+        elif parts.scheme == "http" and not plain:
             refused = "is not encrypted, as the registry itself is"
         elif not near and is_loopback(host):
             refused = "is on this machine"
@@ -174,13 +201,56 @@ class Wire:
                 self._session.prepare_request(asked),
                 stream=True,
                 timeout=self._timeout,
-                verify=_certificates(),
+                verify=_authorities() if self._verified or not self._is_ours(url) else False,
                 proxies=_proxies(url),
             )
         except (requests.RequestException, OSError) as error:
-            raise _failure(error, where, self._timeout) from error
+            raise self._failure(error, where, url) from error
         except requests.exceptions.BaseHTTPError as error:  # type: ignore[attr-defined]
             raise PassingError(f"{where}: {_reason(error)}") from error
+
+    def _is_ours(self, url: str) -> bool:
+        return origin_of(url) == self.origin
+
+    def _failure(self, error: Exception, where: str, url: str) -> RegistryError:
+        """What an exception of requests means to us."""
+        message = f"{where}: {_reason(error)}"
+        if _WANTS_CLIENT.search(str(error)) and self._is_ours(url):
+            hint = f"it wants a certificate of ours: {who_we_are(self._host)}"
+            return RegistryError(message, hint=hint)
+        if isinstance(error, requests.exceptions.SSLError):
+            hint = "SSL_CERT_FILE names the certificates that are to be trusted"
+            if self._is_ours(url) and self._host:
+                hint = f"{where_to_put(self._host)}; or {hint}"
+            if "WRONG_VERSION_NUMBER" in str(error) or "record layer failure" in str(error):
+                hint = "it does not speak TLS; only this machine's own registries may do without"
+            return RegistryError(message, hint=hint)
+        if isinstance(error, requests.exceptions.ConnectTimeout):
+            return PassingError(f"{where}: no connection in {self._timeout[0]:g} seconds")
+        if isinstance(error, requests.exceptions.Timeout):
+            return PassingError(f"{where}: no answer in {self._timeout[1]:g} seconds")
+        if isinstance(error, requests.exceptions.ProxyError):
+            hint = "https_proxy and no_proxy say what goes by which proxy"
+            return PassingError(message, hint=hint)
+        if "Name or service not known" in str(error):
+            return RegistryError(message)
+        if isinstance(error, requests.exceptions.ConnectionError):
+            return PassingError(message)
+        return RegistryError(message)
+
+
+class _OurAdapter(requests.adapters.HTTPAdapter):
+    """Connections with certificates of their own, also through a proxy."""
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._context = context
+        super().__init__(AT_ONCE, AT_ONCE, max_retries=0)
+
+    def init_poolmanager(self, *arguments: Any, **words: Any) -> None:
+        super().init_poolmanager(*arguments, **words, ssl_context=self._context)
+
+    def proxy_manager_for(self, proxy: str, **words: Any) -> Any:
+        return super().proxy_manager_for(proxy, **words, ssl_context=self._context)
 
 
 def pieces(response: requests.Response) -> Iterator[bytes]:
@@ -242,7 +312,7 @@ def shown(url: str) -> str:
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in found)
 
 
-def _certificates() -> str | bool:
+def _authorities() -> str | bool:
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if path := os.environ.get(name, ""):
             return path
@@ -260,27 +330,6 @@ def _is_link_local(host: str) -> bool:
         return ipaddress.ip_address(host).is_link_local
     except ValueError:
         return False
-
-
-def _failure(error: Exception, where: str, timeout: tuple[float, float]) -> RegistryError:
-    """What an exception of requests means to us."""
-    message = f"{where}: {_reason(error)}"
-    if isinstance(error, requests.exceptions.SSLError):
-        hint = "SSL_CERT_FILE names the certificates that are to be trusted"
-        if "WRONG_VERSION_NUMBER" in str(error) or "record layer failure" in str(error):
-            hint = "it does not speak TLS; only this machine's own registries may do without"
-        return RegistryError(message, hint=hint)
-    if isinstance(error, requests.exceptions.ConnectTimeout):
-        return PassingError(f"{where}: no connection in {timeout[0]:g} seconds")
-    if isinstance(error, requests.exceptions.Timeout):
-        return PassingError(f"{where}: no answer in {timeout[1]:g} seconds")
-    if isinstance(error, requests.exceptions.ProxyError):
-        return PassingError(message, hint="https_proxy and no_proxy say what goes by which proxy")
-    if "Name or service not known" in str(error):
-        return RegistryError(message)
-    if isinstance(error, requests.exceptions.ConnectionError):
-        return PassingError(message)
-    return RegistryError(message)
 
 
 def _reason(error: Exception) -> str:

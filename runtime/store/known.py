@@ -15,6 +15,7 @@ import marshal
 import os
 from time import time_ns
 
+from runtime.errors import ImageError
 from runtime.record import Record
 from runtime.store.identity import identity_of, identity_of_status
 
@@ -62,8 +63,15 @@ def know(
     from runtime.store.preparation import prepare
 
     before = _identity(path)
-    image = open_image(store, name, platform)
-    found = known_image(image, prepare(store, image, rootfs=rootfs, verify=verify))
+    try:
+        image = open_image(store, name, platform)
+        found = known_image(image, prepare(store, image, rootfs=rootfs, verify=verify))
+    except ImageError as error:
+        if error.hint is None and path != name:
+            from runtime.store.wholeness import remedy
+
+            error.hint = remedy(store, name)
+        raise
     # What nobody has verified must not be taken for verified the next time.
     if not platform and verify != NEVER and before is not None and before == _identity(path):
         _remember(store, path, before, found)

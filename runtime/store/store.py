@@ -8,6 +8,7 @@
     cache/<key>                 the builder's records
     downloads/<hex>             files that ADD fetched, by their SHA-256
     known/<device>-<inode>      what a start needs of an image that was started before
+    origins/<hex>               in which registries a blob is known to be
     tmp/<pid>-<random>/         one process's work, locked while that process lives
     mnt                         empty; a place for mounts in private namespaces
 
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 FORMAT = "1"
 _FOLDERS = (
     *("blobs/sha256", "layers", "indexes", "images", "cache", "downloads"),
-    *("known", "mounts", "tmp", "mnt"),
+    *("known", "origins", "mounts", "tmp", "mnt"),
 )
 
 

@@ -53,14 +53,14 @@ def main() -> int:
                     ("buildah bud", here.engine("buildah", *bud)),
                     ("podman load", here.engine("podman", "load", "-q", "-i", image)),
                 ):
-                    print(f"| {name} | {title} | {_peak(options, here, argv):.1f} |")
+                    print(f"| {name} | {title} | {peak(options, here, argv):.1f} |")
     except BenchmarkError as error:
         sys.stderr.write(f"memory: {error}\n")
         return 1
     return 0
 
 
-def _peak(options: Options, here: Place, argv: tuple[str, ...]) -> float:
+def peak(options: Options, here: Place, argv: tuple[str, ...]) -> float:
     """Megabytes of the largest process that a command started or was."""
     python = options.interpreters()[0].argv[0]
     return int(here.call(python, "-I", "-S", "-c", _PROBE, *argv)) / 1000

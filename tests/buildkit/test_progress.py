@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import base64
 import datetime
-import fcntl
 import json
-import os
-import pty
 import re
-import struct
-import subprocess
-import termios
 import time
 import unicodedata
 from pathlib import Path
@@ -21,6 +15,7 @@ import pytest
 
 from buildkit.counting import Count
 from tests.buildkit.support import SHELL, Pybuild
+from tests.buildkit.terminal import on_a_terminal
 from tests.buildkit.web import Request, running_site
 
 TEXT = f"""\
@@ -40,23 +35,7 @@ def _on_a_terminal(
 ) -> tuple[int, str]:
     """Status, and all that a terminal of that size got."""
     pybuild.write(text)
-    master, slave = pty.openpty()
-    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-    process = subprocess.Popen(
-        [*pybuild.command, *words, pybuild.context],
-        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=slave, cwd=pybuild.work,
-        env=pybuild.environment({"TERM": "xterm", **(env or {})}), **pybuild.caller.switch,
-    )  # fmt: skip
-    os.close(slave)
-    said = b""
-    while True:
-        try:
-            chunk = os.read(master, 1 << 16)
-        except OSError:  # EIO: nobody has the terminal any more
-            break
-        said += chunk
-    os.close(master)
-    return process.wait(60), said.decode()
+    return on_a_terminal(pybuild, *words, pybuild.context, columns=columns, rows=rows, env=env)
 
 
 class Screen:

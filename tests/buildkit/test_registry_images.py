@@ -257,6 +257,58 @@ def test_an_unchanged_image_is_pushed_with_one_request_for_each_blob(
     assert all(word.startswith("HEAD ") for word in blobs)
 
 
+def test_the_layers_of_a_base_image_are_mounted_and_not_sent(
+    anybody: Pybuild, registry: Registry
+) -> None:
+    before = len(registry.log())
+    team = f"mounts{before}"  # anew for each of `anybody`
+    base, app = f"{registry.host}/{team}/base:1", f"{registry.host}/{team}/app:1"
+    _push(anybody, base, f"{SHELL}RUN echo base > /base\n")
+    text = f"FROM {base}\nRUN echo app > /app\n"
+    ended = anybody.try_build(text, "-t", app, "--push")
+    assert ended.status == 0, ended.stderr
+    asked = [word for word in registry.log()[before:] if f"/{team}/app/blobs/" in word]
+    # Of five blobs (three layers of the base, one of ours, the configuration) two are sent.
+    mounted = [word for word in asked if "?mount=" in word]
+    assert len(mounted) == 3
+    assert all(f"&from={team}%2Fbase" in word and word.endswith(" 201") for word in mounted)
+    counts = [sum(word.startswith(method) for word in asked) for method in ("HEAD", "POST", "PUT")]
+    assert counts == [5, 5, 2]
+    # What was pushed is remembered too, so a copy is sent no blob at all.
+    before = len(registry.log())
+    assert anybody.run("push", "-q", app, f"{registry.host}/{team}/copy").status == 0
+    asked = [word for word in registry.log()[before:] if "/blobs/" in word]
+    assert [word.split("?")[0].split()[0] for word in asked].count("POST") == 5
+    assert not any(word.startswith(("PUT", "PATCH")) for word in asked)
+
+
+def test_no_registry_hears_of_the_repositories_of_another(
+    pybuild: Pybuild, registry: Registry, seen: FaultProxy
+) -> None:
+    name = f"{registry.host}/hidden/project:1"
+    _push(pybuild, name, f"{SHELL}RUN echo secret > /s\n")
+    assert pybuild.run("pull", "-q", name).status == 0
+    seen.requests.clear()
+    assert pybuild.run("push", "-q", name, f"{seen.host}/public/copy:1").status == 0
+    assert len(seen.requests) > 3
+    assert not any("hidden" in word or "mount=" in word for word in _asked(seen))
+
+
+def test_what_is_remembered_of_registries_is_counted_and_pruned(
+    pybuild: Pybuild, registry: Registry
+) -> None:
+    name = f"{registry.host}/team/remembered:1"
+    _push(pybuild, name, "FROM scratch\nCOPY Containerfile /f\n")
+    assert pybuild.run("pull", "-q", name).status == 0
+    assert pybuild.run("prune", "--all").status == 0
+    records = pybuild.store / "origins"
+    assert len(list(records.iterdir())) == 3  # manifest, configuration and layer
+    use = json.loads(pybuild.run("du", "--format=json").stdout)["use"]
+    assert {row["type"]: row["count"] for row in use}["registries"] == 3
+    assert pybuild.run("rmi", name).status == 0
+    assert list(records.iterdir()) == []
+
+
 def test_a_push_without_a_name_is_status_2(pybuild: Pybuild) -> None:
     ended = pybuild.try_build("FROM scratch\n", "--push")
     assert (ended.status, "--push: to what name?" in ended.stderr) == (2, True)
@@ -298,6 +350,116 @@ def test_what_is_not_there_cannot_be_pushed(pybuild: Pybuild, registry: Registry
     ended = pybuild.run("push", f"{registry.host}/team/nothing")
     assert ended.status == 1
     assert "no image of that name" in ended.stderr
+
+
+# --- What is damaged in the store
+
+
+def _blob(pybuild: Pybuild, name: str, *, config: bool = False) -> Path:
+    """A layer of an image of the store, or its configuration."""
+    shown = pybuild.run("inspect", "-f", "{{json .}}", name)
+    table = json.loads(shown.stdout)
+    digest = table["Id"] if config else table["Layers"][-1]["Digest"]
+    return pybuild.store / "blobs/sha256" / str(digest).removeprefix("sha256:")
+
+
+def _damage(path: Path) -> str:
+    """Change a byte in the middle; the digest that the file had."""
+    with open(path, "r+b") as file:
+        file.seek(path.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 1]))
+    return f"sha256:{path.name}"
+
+
+def test_a_damaged_layer_is_fetched_again_by_the_build_that_needs_it(
+    anybody: Pybuild, seen: FaultProxy
+) -> None:
+    name = f"{seen.host}/team/rotten:1"
+    _push(anybody, name, f"{SHELL}RUN echo good > /x\n")
+    assert anybody.run("pull", "-q", name).status == 0
+    path = _blob(anybody, name)
+    digest = _damage(path)
+    seen.requests.clear()
+    ended = anybody.try_build(f"FROM {name}\nRUN cat /x > /y\n")
+    assert ended.status == 0, ended.stderr
+    assert (
+        f"warning: {name}: {digest} is damaged in the store: it is fetched again" in ended.stderr
+    )
+    assert _asked(seen) == [f"GET /v2/team/rotten/blobs/{digest}"]
+    assert anybody.run("verify-store").status == 0
+
+
+def test_a_damaged_configuration_and_manifest_are_fetched_again(
+    pybuild: Pybuild, seen: FaultProxy
+) -> None:
+    name = f"{seen.host}/team/rotten-config:1"
+    manifest = _push(pybuild, name)
+    assert pybuild.run("pull", "-q", name).status == 0
+    config = _blob(pybuild, name, config=True)
+    digest = _damage(config)
+    _damage(pybuild.store / "blobs/sha256" / manifest.removeprefix("sha256:"))
+    seen.requests.clear()
+    ended = pybuild.try_build(f"FROM {name}\nLABEL a=b\n")
+    assert ended.status == 0, ended.stderr
+    repository = "/v2/team/rotten-config"
+    assert _asked(seen) == [
+        f"GET {repository}/manifests/{manifest}",
+        f"GET {repository}/blobs/{digest}",
+    ]
+
+
+def test_a_pull_mends_what_is_damaged_and_a_start_says_so(
+    pybuild: Pybuild, seen: FaultProxy
+) -> None:
+    name = f"{seen.host}/team/rotten-pull:1"
+    _push(pybuild, name)
+    assert pybuild.run("pull", "-q", name).status == 0
+    digest = _damage(_blob(pybuild, name))
+    ran = run_pyrun(name, "true", store=pybuild.store, caller=pybuild.caller)
+    assert ran.status == 125
+    assert digest in ran.stderr
+    assert f"hint: `pybuild pull {name}` fetches again what is damaged" in ran.stderr
+    ended = pybuild.run("pull", name)
+    assert f"warning: {name}: {digest} was damaged in the store" in ended.stderr
+    assert _asked(seen)[-1] == f"GET /v2/team/rotten-pull/blobs/{digest}"
+    assert run_pyrun(name, "true", store=pybuild.store, caller=pybuild.caller).status == 0
+
+
+def test_a_damaged_layer_without_a_registry_to_ask_is_named(
+    pybuild: Pybuild, registry: Registry
+) -> None:
+    with running_proxy(registry.host) as proxy:
+        name = f"{proxy.host}/team/rotten-gone:1"
+        _push(pybuild, name)
+        assert pybuild.run("pull", "-q", name).status == 0
+    path = _blob(pybuild, name)
+    digest = _damage(path)
+    ended = pybuild.try_build(f"FROM {name}\nLABEL a=b\n", "--pull=never")
+    assert ended.status == 1
+    assert f"Containerfile:1:6: {name}: {digest} is damaged in the store" in ended.stderr
+    assert "hint: without --pull=never it is fetched again" in ended.stderr
+    ended = pybuild.try_build(f"FROM {name}\nLABEL a=b\n")
+    assert ended.status == 4
+    assert f"{digest} is damaged in the store, and cannot be fetched: GET " in ended.stderr
+    for record in (pybuild.store / "origins").iterdir():
+        record.unlink()
+    path.write_bytes(b"again")
+    ended = pybuild.try_build(f"FROM {name}\nLABEL a=b\n")
+    assert (ended.status, digest in ended.stderr) == (1, True)
+    assert "hint: pybuild verify-store --repair" in ended.stderr
+
+
+def test_what_is_fetched_again_is_what_was_there_although_the_tag_has_moved(
+    pybuild: Pybuild, registry: Registry
+) -> None:
+    name = f"{registry.host}/team/rotten-moved:1"
+    _push(pybuild, name, f"{SHELL}RUN echo old > /x\n")
+    assert pybuild.run("pull", "-q", name).status == 0
+    _push(pybuild, name, f"{SHELL}RUN echo new > /x\n")
+    _damage(_blob(pybuild, name))
+    assert pybuild.build(f"FROM {name}\nLABEL a=b\n").read("x") == b"old\n"
 
 
 # --- login and logout

@@ -9,9 +9,11 @@ from __future__ import annotations
 import gzip
 import http.client
 import http.server
+import io
 import re
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -208,6 +210,38 @@ def cut_answer(most: int, *, length: bool = True) -> Act:
 
     def act(exchange: Exchange) -> None:
         exchange.answer(exchange.forward(), most=most, length=length)
+
+    return act
+
+
+def slow_answer(pieces: int, seconds: float) -> Act:
+    """The registry's answer comes in so many pieces, with so much time between them."""
+
+    def act(exchange: Exchange) -> None:
+        answer = exchange.forward()
+        body, answer.body = answer.body, b""
+        answer.headers["Content-Length"] = str(len(body))
+        exchange.answer(answer)
+        size = -(-len(body) // pieces)
+        for at in range(0, len(body), size):
+            exchange.wfile.write(body[at : at + size])
+            exchange.wfile.flush()
+            time.sleep(seconds)
+
+    return act
+
+
+def slow_request(pieces: int, seconds: float) -> Act:
+    """The body is read in so many pieces, with so much time between them, then passed on."""
+
+    def act(exchange: Exchange) -> None:
+        size, body = exchange.size, b""
+        while len(body) < size:
+            body += exchange.rfile.read(min(-(-size // pieces), size - len(body)))
+            time.sleep(seconds)
+        exchange.rfile = io.BytesIO(body)
+        exchange.answer(exchange.forward())
+        exchange.close_connection = True
 
     return act
 

@@ -50,6 +50,13 @@ class Registry:
         hex_digits = digest.removeprefix("sha256:")
         return self.root / _SERIALIZED / "blobs/sha256" / hex_digits[:2] / hex_digits / "data"
 
+    def log(self) -> list[str]:
+        """Method, path with query, and status of the requests so far, by its own access log."""
+        found = re.findall(
+            r'"([A-Z]+) (/v2/\S*) HTTP/1.1" (\d+) ', (self.root / "log").read_text()
+        )
+        return [" ".join(words) for words in found]
+
 
 @contextmanager
 def running_registry(root: Path, **settings: str) -> Iterator[Registry]:

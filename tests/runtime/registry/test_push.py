@@ -221,7 +221,7 @@ def test_a_blob_of_a_neighbour_is_mounted(
     base = parse_reference(f"{faults.host}/{repository}/base")
     layers = layers_of(layout, image)
     known = {Digest.parse(layer): base for layer in layers}
-    send(image, parse_reference(f"{faults.host}/{repository}:v1"), mount_from=known)
+    send(image, parse_reference(f"{faults.host}/{repository}:v1"), mount_from=known.get)
     check(registry, repository, layout, image)
     assert len(faults.asked("POST", "mount=")) == 2
     assert len(faults.asked("PUT", UPLOADS)) == 1  # the configuration
@@ -239,7 +239,7 @@ def test_a_blob_that_the_neighbour_has_not_is_sent(
         Digest.parse(layer): parse_reference(f"{faults.host}/{repository}/none")
         for layer in layers_of(layout, image)
     }
-    send(image, parse_reference(f"{faults.host}/{repository}:v1"), mount_from=known)
+    send(image, parse_reference(f"{faults.host}/{repository}:v1"), mount_from=known.get)
     check(registry, repository, layout, image)
     # The refused mount has begun an upload, which is used.
     assert len(faults.asked("POST")) == 3
@@ -258,7 +258,7 @@ def test_a_registry_that_refuses_mounts_gets_the_blob(
         Digest.parse(layer): parse_reference(f"{faults.host}/{repository}/base")
         for layer in layers_of(layout, image)
     }
-    send(image, parse_reference(f"{faults.host}/{repository}:v1"), mount_from=known)
+    send(image, parse_reference(f"{faults.host}/{repository}:v1"), mount_from=known.get)
     check(registry, repository, layout, image)
 
 
@@ -268,7 +268,7 @@ def test_who_gets_no_token_for_the_neighbour_sends_the_blob(
     tokens.secret = "private/base"
     base = token_registry.name("private/base")
     known = {Digest.parse(layer): base for layer in layers_of(layout, image)}
-    send(image, token_registry.name("a/b:v1"), credentials=ALICE, mount_from=known)
+    send(image, token_registry.name("a/b:v1"), credentials=ALICE, mount_from=known.get)
     check(token_registry, "a/b", layout, image)
 
 
@@ -279,7 +279,7 @@ def test_nothing_is_mounted_from_another_registry(
         Digest.parse(layer): parse_reference("other.example/base")
         for layer in layers_of(layout, image)
     }
-    send(image, parse_reference(f"{faults.host}/{repository}:v1"), mount_from=known)
+    send(image, parse_reference(f"{faults.host}/{repository}:v1"), mount_from=known.get)
     assert faults.asked("POST", "mount=") == []
 
 
