@@ -143,17 +143,9 @@ def _main(line: CommandLine) -> int:
         return show(line, text, name)
     if not line.report:
         return _build(line, name, text)
-    from buildkit.junit import Results
-    from buildkit.replacement import write_document
+    from buildkit.junit import reported
 
-    results, path = Results(), line.report.partition("=")[2]
-    try:
-        status = _build(line, name, text, results)
-    except BuildError as error:
-        write_document(path, results.document(name, error))
-        raise
-    write_document(path, results.document(name, None))
-    return status
+    return reported(line.report, name, lambda results: _build(line, name, text, results))
 
 
 def _build(line: CommandLine, name: str, text: bytes, results: Results | None = None) -> int:

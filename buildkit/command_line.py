@@ -130,8 +130,6 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         raise UsageError(f"--call {line.call!r}: {', '.join(_CALLS)}")
     if line.format and line.format not in _FORMATS.get(line.call, ("text",)):
         raise UsageError(f"--format {line.format!r} is not a format of --call {line.call}")
-    if line.report and not line.report.startswith("junit="):
-        raise UsageError(f"--report {line.report!r}: junit=FILE expected")
     if line.pull not in ("", "always", "missing", "never", "newer", "true", "false"):
         raise UsageError(f"--pull={line.pull}: always, missing, never or newer")
     if line.push and not line.tags:
@@ -140,8 +138,7 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         raise UsageError(f"--at {line.at!r}: the number of a line, for pybuild shell")
     if line.on_fail not in ("", "shell"):
         raise UsageError(f"--on-fail {line.on_fail!r}: shell")
-    if line.error_format not in ("text", "json"):
-        raise UsageError(f"--error-format {line.error_format!r}: text or json")
+    check_formats(line.report, line.error_format)
     if line.call == "expand" and not line.word:
         raise UsageError("--call expand WORD [NAME=VALUE...]: no word given")
     for tag in line.tags:
@@ -188,6 +185,14 @@ def _check_unused(line: CommandLine) -> None:
                 if on
             )
             raise UsageError(f"pybuild {command} writes nothing: {option} has no place there")
+
+
+def check_formats(report: str, error_format: str) -> None:
+    """Refuse other values of --report and --error-format; raises UsageError."""
+    if report and not report.startswith("junit="):
+        raise UsageError(f"--report {report!r}: junit=FILE expected")
+    if error_format not in ("text", "json"):
+        raise UsageError(f"--error-format {error_format!r}: text or json")
 
 
 def check_choices(line: CommandLine) -> None:

@@ -6,6 +6,7 @@ that the runner sets, and nobody else.
 
 from __future__ import annotations
 
+import json
 import os
 
 from buildkit.errors import BuildError, DiskError
@@ -49,6 +50,16 @@ def tell(found: Recorded, names: tuple[str, ...]) -> None:
     write_outputs(outputs)
     rows = [("name", name) for name in names] + list(outputs.items())
     write_summary("pybuild", [*rows, ("steps", str(len(found.titles)))])
+
+
+def tell_of_targets(tables: Mapping[str, Mapping[str, object]]) -> None:
+    """What docker/bake-action gives as output, and a summary; raises DiskError.
+
+    The tables are those of `--metadata-file`.
+    """
+    write_outputs({"metadata": json.dumps(tables, sort_keys=True)})
+    rows = [(name, str(table["containerimage.digest"])) for name, table in tables.items()]
+    write_summary("pybuild bake", rows)
 
 
 def write_outputs(outputs: Mapping[str, str]) -> None:

@@ -10,13 +10,16 @@ import os
 import re
 from xml.etree import ElementTree
 
+from buildkit.errors import BuildError
 from buildkit.progress import CACHED, CANCELED, ERROR, View
+from buildkit.replacement import write_document
 from runtime.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from buildkit.counting import Count
-    from buildkit.errors import BuildError
 
 _KEPT = 1 << 14  # bytes of a failed step's output
 # What XML 1.0 cannot say (section 2.2 "Characters").
@@ -92,6 +95,21 @@ class Results(View):
         ElementTree.indent(suites)
         text: bytes = ElementTree.tostring(suites, encoding="utf-8", xml_declaration=True)
         return text + b"\n"
+
+
+def reported(option: str, name: str, build: Callable[[Results], int]) -> int:
+    """Build, and write what `--report` asks for, whatever comes of it; the exit status.
+
+    Raises what the build raises, and DiskError.
+    """
+    results, path = Results(), option.partition("=")[2]
+    try:
+        status = build(results)
+    except BuildError as error:
+        write_document(path, results.document(name, error))
+        raise
+    write_document(path, results.document(name, None))
+    return status
 
 
 def _add_failure(case: ElementTree.Element, step: _Step, error: BuildError | None) -> None:

@@ -27,7 +27,7 @@ from buildkit.named_contexts import NamedContext
 from buildkit.outcomes import Linked
 from buildkit.outputs import LOCAL, STDOUT, read_outputs
 from buildkit.platforms import parts_of, read_platforms
-from buildkit.progress import Progress
+from buildkit.progress import Progress, View
 from buildkit.recorded import Recorded
 from buildkit.request import INLINE, Request, read_request
 from buildkit.sbom.options import read_sbom_files
@@ -55,9 +55,15 @@ class Job(Record):
 
 
 def build_targets(
-    resolved: Resolved, options: Mapping[str, Options], store: Store, notes: Sequence[str]
+    resolved: Resolved,
+    options: Mapping[str, Options],
+    store: Store,
+    notes: Sequence[str],
+    watcher: View | None = None,
 ) -> dict[str, Recorded]:
     """Build all targets, then write what they ask for; by name, in order. Says the notes.
+
+    `watcher` sees how the steps go.
 
     Raises BuildError with the target's name, at its place in its Containerfile. Nothing is written
     unless all are built; what was built stays cached.
@@ -68,7 +74,7 @@ def build_targets(
             requests[name] = _request(options[name], links_of(resolved.targets[name]), store)
     _check_places(requests)
     first = next(iter(requests.values()))
-    with Progress(first.progress) as progress:
+    with Progress(first.progress, also=watcher) as progress:
         return _build_all(resolved, requests, store, notes, progress)
 
 

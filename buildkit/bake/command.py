@@ -12,11 +12,14 @@ from buildkit.bake.options import INSECURE, Common, Options, options_of
 from buildkit.bake.overriding import read_overrides
 from buildkit.command_line import (
     check_choices,
+    check_formats,
     progress_kind,
     read_containerfile,
     store_limit,
 )
-from buildkit.errors import UsageError
+from buildkit.errors import BuildError, UsageError
+from buildkit.junit import Results, reported
+from buildkit.printing import complain_of
 from runtime.errors import UsageError as OptionError
 from runtime.options import OptionTable
 from runtime.record import Record
@@ -48,6 +51,10 @@ of a compose file that is all of them. Steps that targets have in common are don
       --load          nothing: tags are names in the store anyway
       --metadata-file FILE
                       write digests and descriptors as JSON, an object for each target
+      --report junit=FILE
+                      write how each step went as JUnit's XML
+      --error-format text|json
+                      what an error is: text, or one line of JSON
       --isolation auto|namespaces|chroot, --jobs N, --progress KIND, -q, --root DIR
                       as with pybuild
       --help
@@ -61,11 +68,13 @@ _TABLE = OptionTable(
     "pybuild bake",
     values={
         "--call": "call",
+        "--error-format": "error_format",
         "--isolation": "isolation",
         "--jobs": "jobs",
         "--list": "list",
         "--metadata-file": "metadata_file",
         "--progress": "progress",
+        "--report": "report",
         "--root": "root",
     },
     lists={"-f": "files", "--file": "files", "--set": "overrides", "--allow": "allow"},
@@ -94,11 +103,13 @@ class BakeLine(Record):
     overrides: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     call: str = "build"
+    error_format: str = "text"
     isolation: str = ""
     jobs: str = ""
     list: str = ""
     metadata_file: str = ""
     progress: str = ""
+    report: str = ""
     root: str | None = None
     load: bool = False
     no_cache: bool = False
@@ -115,6 +126,16 @@ def run_bake(arguments: list[str]) -> int:
     if line.help:
         sys.stdout.write(HELP)
         return 0
+    try:
+        return _run(line)
+    except BuildError as error:
+        if line.error_format == "text":
+            raise
+        complain_of(error, as_json=True)
+        return error.status
+
+
+def _run(line: BakeLine) -> int:
     definition = read_files(line.files)
     if line.list:
         sys.stdout.write(_listing(definition, line.list))
@@ -127,7 +148,9 @@ def run_bake(arguments: list[str]) -> int:
     if line.print:
         sys.stdout.write(_json(resolved.to_json()))
         return 0
-    return _build(line, resolved)
+    if not line.report:
+        return _build(line, resolved, None)
+    return reported(line.report, "bake", lambda results: _build(line, resolved, results))
 
 
 def _parse(arguments: list[str]) -> BakeLine:
@@ -140,10 +163,12 @@ def _parse(arguments: list[str]) -> BakeLine:
     line = BakeLine(**fields, asked=tuple(operands))
     if line.call not in ("build", "check"):
         raise UsageError(f"--call {line.call!r}: build or check")
+    check_formats(line.report, line.error_format)
     return line
 
 
-def _build(line: BakeLine, resolved: Resolved) -> int:
+def _build(line: BakeLine, resolved: Resolved, results: Results | None) -> int:
+    from buildkit import github
     from buildkit.bake.building import build_targets, said_of
     from buildkit.errors import Cancelled
     from buildkit.metadata import metadata_of, write_metadata
@@ -167,7 +192,7 @@ def _build(line: BakeLine, resolved: Resolved) -> int:
     store = Store(line.root or default_root())
     stop_on_signals()
     try:
-        found = build_targets(resolved, options, store, _notes(resolved, options))
+        found = build_targets(resolved, options, store, _notes(resolved, options), results)
     except Cancelled:
         sweep_at_last(store)
         raise
@@ -184,9 +209,11 @@ def _build(line: BakeLine, resolved: Resolved) -> int:
                 kind = settle_kind(progress_kind(own), quiet=line.quiet, by_hand=False)
                 push_names(store, own.tags, kind, before=shown)
                 shown += len(own.tags)
+    tables = {name: metadata_of(one, options[name].line.tags) for name, one in built.items()}
     if line.metadata_file:
-        tables = {name: metadata_of(one, options[name].line.tags) for name, one in built.items()}
         write_metadata(line.metadata_file, tables)
+    if github.is_here():
+        github.tell_of_targets(tables)
     if not any(o.endswith("dest=-") for option in options.values() for o in option.line.outputs):
         sys.stdout.write("".join(f"{name} {one.digest}\n" for name, one in built.items()))
     return 0

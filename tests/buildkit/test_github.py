@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def test_a_hint_is_a_line_of_the_annotation(pybuild: Pybuild, job: dict[str, str
 def test_an_error_without_a_place_is_the_jobs(pybuild: Pybuild, job: dict[str, str]) -> None:
     ended = pybuild.try_build(TEXT, "--target", "none", "--jobs", "no", env=job)
     assert "\n::error title=pybuild::" in ended.stderr
+
+
+def test_targets_are_in_one_output_and_one_summary(pybuild: Pybuild, job: dict[str, str]) -> None:
+    pybuild.write(TEXT)
+    target = {"context": str(pybuild.context), "tags": ["one"]}
+    definition = {"target": {"default": target | {"labels": {"a": "b"}}}}
+    (pybuild.work / "docker-bake.json").write_text(json.dumps(definition))
+    ended = pybuild.run("bake", "--metadata-file=metadata", env=job)
+    assert ended.status == 0, ended.stderr
+    name, _, value = Path(job["GITHUB_OUTPUT"]).read_text().rstrip("\n").partition("=")
+    assert name == "metadata"
+    assert json.loads(value) == json.loads((pybuild.work / "metadata").read_text())
+    digest = json.loads(value)["default"]["containerimage.digest"]
+    assert f"| default | `{digest}` |" in Path(job["GITHUB_STEP_SUMMARY"]).read_text()
 
 
 @pytest.mark.parametrize("value", ["", "false"])

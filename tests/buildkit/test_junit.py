@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from xml.etree import ElementTree
 
 import pytest
@@ -77,3 +78,21 @@ def test_a_report_that_cannot_be_written_is_status_5(pybuild: Pybuild) -> None:
 def test_another_kind_is_status_2(pybuild: Pybuild) -> None:
     ended = pybuild.try_build("FROM scratch\n", "--report=tap=x")
     assert (ended.status, "junit=FILE expected" in ended.stderr) == (2, True)
+
+
+def test_the_steps_of_all_targets_are_cases(pybuild: Pybuild) -> None:
+    pybuild.add({"f": "", "Containerfile": TWO})
+    target = {"context": str(pybuild.context)}
+    targets = {"one": target | {"target": "a"}, "two": target | {"target": "b"}}
+    definition = {"group": {"default": {"targets": list(targets)}}, "target": targets}
+    (pybuild.work / "docker-bake.json").write_text(json.dumps(definition))
+    ended = pybuild.run("bake", OPTION)
+    assert ended.status == 0, ended.stderr
+    names = {case.attrib["name"] for case in _suite(pybuild)}
+    assert names == {"[one a 1/1] COPY f /a", "[two b 1/1] COPY f /b"}
+    pybuild.write("FROM scratch AS a\nCOPY f /\nFROM scratch AS b\nCOPY none /\n")
+    ended = pybuild.run("bake", OPTION, "--error-format=json")
+    assert ended.status == 1
+    [error] = json.loads(ended.stderr.splitlines()[-1])
+    assert error["line"] == 4
+    assert _suite(pybuild).attrib["failures"] == "1"
