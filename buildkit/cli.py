@@ -155,7 +155,8 @@ def _build(line: CommandLine, name: str, text: bytes, results: Results | None = 
 
     store_limit()  # refused before anything is built
     outputs = read_outputs(
-        line.outputs, named=bool(line.tags) or line.shell or line.verify or line.lock
+        line.outputs,
+        named=bool(line.tags) or line.stored or line.shell or line.verify or line.lock,
     )
     sboms = _sbom_files(line, outputs)
     files = tuple(o.dest for o in outputs if o.is_file) + tuple(sbom.dest for sbom in sboms)

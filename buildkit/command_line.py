@@ -6,6 +6,7 @@ import os
 
 from buildkit.command_words import TABLE
 from buildkit.errors import UsageError
+from buildkit.stored_outputs import StoredOutput, joined, read_word
 from runtime.errors import UsageError as OptionError
 from runtime.record import Record
 
@@ -58,6 +59,8 @@ class CommandLine(Record):
     no_cache: bool = False
     pull: str = ""  # empty: missing
     push: bool = False
+    load: bool = False
+    stored: bool = False  # no file is asked for
     no_cache_filter: tuple[str, ...] = ()
     cache_from: tuple[str, ...] = ()
     cache_to: tuple[str, ...] = ()
@@ -125,7 +128,7 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         raise UsageError(f"one context expected, not {' '.join(operands)}", hint="pybuild --help")
     if operands:
         fields["context"] = operands[0]
-    line = CommandLine(**fields)
+    line = _with_stored_outputs(CommandLine(**fields))
     if line.call not in _CALLS:
         raise UsageError(f"--call {line.call!r}: {', '.join(_CALLS)}")
     if line.format and line.format not in _FORMATS.get(line.call, ("text",)):
@@ -145,6 +148,21 @@ def parse_command_line(arguments: list[str]) -> CommandLine:
         check_name(tag, "-t")
     _check_unused(line)
     return line
+
+
+def _with_stored_outputs(line: CommandLine) -> CommandLine:
+    """The same with what outputs say that are no files."""
+    read = [(word, read_word(word)) for word in line.outputs]
+    kept = tuple(word for word, output in read if output is None)
+    said = StoredOutput(names=line.tags, pushes=line.push, compression=line.compression)
+    found = joined([said, *(output for _, output in read if output is not None)])
+    return line.replace(
+        outputs=kept,
+        stored=len(kept) < len(line.outputs),
+        tags=found.names,
+        push=found.pushes,
+        compression=found.compression,
+    )
 
 
 def _check_unused(line: CommandLine) -> None:

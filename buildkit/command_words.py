@@ -47,7 +47,9 @@ takes files from. Without -o and -t the image is written to image.tar.
       --pull always|missing|never|newer
                              when base images are asked for at their registries (default:
                              missing; alone it means always)
-      --push                 push the image to the registries of its names
+      --push                 push the image to the registries of its names, its layers
+                             compressed by gzip unless --compression says how
+      --load                 nothing: names are in the store anyway
       --no-cache             do every step anew
       --no-cache-filter STAGE[,STAGE...]
                              do the steps of these stages anew
@@ -178,6 +180,7 @@ TABLE = OptionTable(
     },
     flags={
         "--no-cache": "no_cache",
+        "--load": "load",
         "--push": "push",
         "--explain": "explain",
         "--locked": "locked",

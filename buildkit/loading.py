@@ -45,9 +45,7 @@ def load(store: Store, work: Workspace, holdings: tuple[Holding, ...]) -> tuple[
         for digest, path in made.items():
             os.rename(path, store.blob(digest))
             trust(store, store.blob(digest))
-        for descriptor, document in _documents(holdings):
-            if not os.path.exists(store.blob(descriptor.digest)):
-                write_atomically(store.blob(descriptor.digest), document)
+        keep_documents(store, holdings)
         for holding in holdings:
             for name in holding.names:
                 _name(store, name, holding.descriptor)
@@ -60,6 +58,13 @@ def _name(store: Store, name: str, descriptor: Descriptor) -> None:
     from buildkit.documents import to_json
 
     write_atomically(store.image_name(name), to_json(descriptor.to_json()))
+
+
+def keep_documents(store: Store, holdings: Iterable[Holding]) -> None:
+    """Put manifests, configurations and indexes into the store; raises OSError."""
+    for descriptor, document in _documents(holdings):
+        if not os.path.exists(store.blob(descriptor.digest)):
+            write_atomically(store.blob(descriptor.digest), document)
 
 
 def _documents(holdings: Iterable[Holding]) -> Iterator[tuple[Descriptor, bytes]]:

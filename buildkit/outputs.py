@@ -93,7 +93,7 @@ def read_output(word: str, *, further: bool = False) -> Output:
         fields[key] = value
     kind, dest = fields.pop("type"), fields.pop("dest", "")
     if kind in _ELSEWHERE:
-        raise UsageError(f"-o type={kind} is not supported by this version", hint=_HINT)
+        raise UsageError(f"-o type={kind} is for builds", hint=_HINT)
     kinds = (*files, *folders)
     if kind not in kinds:
         raise UsageError(f"-o type={kind!r}: {', '.join(kinds[:-1])} or {kinds[-1]}")

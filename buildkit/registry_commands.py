@@ -6,6 +6,7 @@ import os
 import sys
 from typing import Any
 
+from buildkit.compressing import read_compression
 from buildkit.errors import BuildError, UsageError
 from buildkit.printing import complain
 from buildkit.progress import Progress, settle_kind
@@ -20,7 +21,7 @@ from runtime.store.store import Store, default_root
 
 HELP = """\
 usage: pybuild pull [-q] [--platform OS/ARCH] [--tls-verify=BOOL] NAME...
-       pybuild push [-q] [--tls-verify=BOOL] NAME [DESTINATION]
+       pybuild push [-q] [--tls-verify=BOOL] [--compression HOW] NAME [DESTINATION]
        pybuild login [-u USER] [-p PASSWORD | --password-stdin] [--tls-verify=BOOL] [REGISTRY]
        pybuild logout [REGISTRY]
 
@@ -29,6 +30,8 @@ name or DESTINATION says. REGISTRY is a host with its port, docker.io if none is
 
   -q, --quiet          print only digests
       --platform       of an image for several (default: this machine's)
+      --compression none|gzip|zstd[:LEVEL]
+                       of the layers that are pushed (default: as they are)
   -u, --username USER
   -p, --password PASSWORD
                        seen by everybody who lists processes; better:
@@ -50,6 +53,7 @@ _TABLE = OptionTable(
     "pybuild pull",
     values={
         "--platform": "platform",
+        "--compression": "compression",
         "-u": "username",
         "--username": "username",
         "-p": "password",
@@ -68,7 +72,7 @@ _TABLE = OptionTable(
 )
 _ALLOWED = {
     "pull": {"quiet", "platform", "root", "authfile", "tls_verify"},
-    "push": {"quiet", "root", "authfile", "tls_verify"},
+    "push": {"quiet", "root", "authfile", "tls_verify", "compression"},
     "login": {"username", "password", "password_stdin", "authfile", "tls_verify"},
     "logout": {"authfile"},
 }
@@ -124,7 +128,11 @@ def _move(command: str, fields: dict[str, Any], operands: list[str]) -> None:
                 found.append(image.digest)
         else:
             name, to = operands[0], operands[-1]
-            found.append(push_image(store, name, to, progress=progress, verified=verified))
+            how = read_compression(fields["compression"]) if "compression" in fields else None
+            digest = push_image(
+                store, name, to, progress=progress, verified=verified, compression=how
+            )
+            found.append(digest)
     print("\n".join(map(str, found)))
 
 

@@ -26,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from buildkit.compressing import Compression
     from buildkit.transferring import Report
 
 ALWAYS, MISSING, NEVER, NEWER = "always", "missing", "never", "newer"
@@ -164,9 +165,18 @@ def push_names(store: Store, names: tuple[str, ...], kind: str, *, before: int =
 
 
 def push_image(
-    store: Store, name: str, destination: str, *, progress: Progress, verified: bool = True
+    store: Store,
+    name: str,
+    destination: str,
+    *,
+    progress: Progress,
+    verified: bool = True,
+    compression: Compression | None = None,
 ) -> Digest:
-    """Push what a name in the store stands for; returns its digest, raises as `push_names`."""
+    """Push what a name in the store stands for, its layers compressed in another way if asked for.
+
+    Returns the digest of what is pushed, raises as `push_names`.
+    """
     from buildkit.transferring import transferred
 
     reference = read_reference(destination)
@@ -181,10 +191,28 @@ def push_image(
 
     def send(report: Report) -> Digest:
         places = read_registries_conf().endpoints(reference, pulling=False)
-        _send(store, descriptor, places if verified else unverified(places), report)
-        return descriptor.digest
+        if compression is not None:
+            sent = _compressed(store, name, descriptor, compression)
+        else:
+            sent = descriptor
+        _send(store, sent, places if verified else unverified(places), report)
+        return sent.digest
 
     return transferred(progress, f"[internal] push {reference}", send, str)
+
+
+def _compressed(store: Store, name: str, descriptor: Descriptor, how: Compression) -> Descriptor:
+    """The same image with such layers, which is in the store too."""
+    from buildkit.holdings import stored_holding
+    from buildkit.loading import keep_documents
+    from buildkit.saving import recompressed
+
+    try:
+        holding = recompressed(store, stored_holding(store, descriptor, name), how)
+        keep_documents(store, (holding,))
+    except OSError as error:
+        raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error
+    return holding.descriptor
 
 
 def read_reference(name: str) -> Reference:

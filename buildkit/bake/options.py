@@ -13,6 +13,7 @@ from buildkit.bake.fields import Fields
 from buildkit.command_line import CommandLine, check_name
 from buildkit.errors import UsageError
 from buildkit.outputs import STDOUT
+from buildkit.stored_outputs import KINDS, StoredOutput, joined, read_fields
 from runtime.record import Record
 
 INSECURE = "security.insecure"
@@ -43,8 +44,8 @@ class Options(Record):
 def options_of(fields: Fields, common: Common) -> Options:
     """What a target asks for; raises UsageError."""
     context = _local("context", fields.get("context", "."))
-    outputs, tags, pushes = _outputs(fields)
-    if pushes and not tags:
+    outputs, stored = _outputs(fields)
+    if stored.pushes and not stored.names:
         raise UsageError("push: to what name?", hint="tags names the registry")
     attests, notes = _attests(fields)
     links = links_of(fields)
@@ -55,7 +56,8 @@ def options_of(fields: Fields, common: Common) -> Options:
         outputs=outputs,
         labels=_pairs(fields.get("labels", {})),
         annotations=tuple(fields.get("annotations", ())),
-        tags=tags,
+        tags=stored.names,
+        compression=stored.compression,
         target=fields.get("target"),
         platforms=tuple(fields.get("platforms", ())),
         build_args=_pairs(fields.get("args", {})),
@@ -64,7 +66,7 @@ def options_of(fields: Fields, common: Common) -> Options:
             for name, value in sorted(fields.get("contexts", {}).items())
             if name not in links
         ),
-        push=pushes,
+        push=stored.pushes,
         pull="always" if fields.get("pull") else "",
         no_cache=bool(fields.get("no-cache")),
         no_cache_filter=tuple(fields.get("no-cache-filter", ())),
@@ -138,16 +140,18 @@ def _entitlements(asked: Iterable[str], allowed: tuple[str, ...]) -> tuple[str, 
     return tuple(asked)
 
 
-def _outputs(fields: Fields) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
-    """What is to be written, as words of -o; the names of the image; whether it is pushed."""
-    words, tags, pushes = [], list(fields.get("tags", ())), False
+def _outputs(fields: Fields) -> tuple[tuple[str, ...], StoredOutput]:
+    """What is to be written, as words of -o; what becomes of the image in the store."""
+    words, stored = [], [StoredOutput(names=tuple(fields.get("tags", ())))]
     for entry in fields.get("output", ()):
         given = dict(entry)
-        kind, dest = given.pop("type"), given.get("dest", "")
-        names = given.pop("name", "")
-        pushes = pushes or kind == "registry" or given.pop("push", "false") == "true"
-        tags += [name for name in names.split(",") if name]
-        if kind in ("cacheonly", "image", "registry") or (kind == "docker" and not dest):
+        kind, dest = given["type"], given.get("dest", "")
+        if kind in KINDS:
+            stored.append(read_fields(given, f"output type={kind}"))
+            continue
+        about = {key: given.pop(key) for key in ("name", "push") if key in given}
+        stored.append(read_fields({"type": "image", **about}, f"output type={kind}"))
+        if kind == "docker" and not dest:
             continue  # its names are in the store
         if kind not in ("local", "rootfs") and not dest:
             dest = given["dest"] = STDOUT
@@ -155,10 +159,11 @@ def _outputs(fields: Fields) -> tuple[tuple[str, ...], tuple[str, ...], bool]:
             raise UsageError(f"output type={kind}: dest=DIRECTORY expected")
         if any("," in text for text in given.values()):
             raise UsageError(f"output type={kind}: a comma in {given}")
-        words.append(",".join([f"type={kind}", *(f"{k}={v}" for k, v in given.items())]))
-    for tag in tags:
+        words.append(",".join(f"{k}={v}" for k, v in given.items()))
+    found = joined(stored)
+    for tag in found.names:
         check_name(tag, "tags")
-    return tuple(words), tuple(dict.fromkeys(tags)), pushes
+    return tuple(words), found
 
 
 def _attests(fields: Fields) -> tuple[tuple[str, ...], list[str]]:

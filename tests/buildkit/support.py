@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
 import os
@@ -47,7 +48,7 @@ class Image:
         [self.descriptor] = self.index["manifests"]
         self.manifest: dict[str, Any] = json.loads(self.blob(self.descriptor))
         self.config: dict[str, Any] = json.loads(self.blob(self.manifest["config"]))
-        self.layers = [self.blob(layer) for layer in self.manifest["layers"]]
+        self.layers = [_plain(self.blob(layer)) for layer in self.manifest["layers"]]
 
     def blob(self, descriptor: Mapping[str, Any]) -> bytes:
         """The bytes that a descriptor names."""
@@ -81,6 +82,11 @@ class Image:
                 start = entry.offset_data
                 return layer[start : start + entry.size]
         raise KeyError(name)
+
+
+def _plain(layer: bytes) -> bytes:
+    """A layer's tar, which is compressed in what was pulled."""
+    return gzip.decompress(layer) if layer.startswith(b"\x1f\x8b") else layer
 
 
 def modes(image: Image) -> dict[str, str]:

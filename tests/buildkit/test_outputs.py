@@ -232,13 +232,25 @@ def test_a_root_filesystem_is_not_written_over_files(context: Pybuild) -> None:
     assert os.listdir(out) == ["mine"]
 
 
+def test_an_image_that_is_only_cached_is_no_file(pybuild: Pybuild) -> None:
+    for word in ("type=cacheonly", "type=image", "type=image,name=named:1"):
+        ended = pybuild.try_build(SHELL, "-o", word, "--load")
+        assert ended.status == 0, ended.stderr
+        assert not pybuild.output.exists()
+    assert "named:1" in pybuild.run("images", "--format=json").stdout
+
+
 # --- Wrong
 
 
 @pytest.mark.parametrize(
     ("word", "status", "message"),
     [
-        ("type=registry", 2, "type=registry is not supported"),
+        ("type=registry", 2, "--push: to what name?"),
+        ("type=registry,dest=x", 2, "'dest' is not known"),
+        ("type=image,push=perhaps", 2, "push=perhaps: true or false"),
+        ("type=image,name=a,name=b", 2, "each once"),
+        ("type=registry,name=UPPER", 2, "not an image name"),
         ("type=zip,dest=x", 2, "oci, docker, tar, local or rootfs"),
         ("type=oci,dest=x,y=z", 2, "'y' is not known"),
         ("type=oci,dest=x,dest=y", 2, "each once"),

@@ -320,6 +320,36 @@ def test_a_push_that_fails_keeps_the_image(pybuild: Pybuild) -> None:
     assert "127.0.0.1:1/x:latest" in pybuild.run("images", "--format=json").stdout
 
 
+def test_what_is_pushed_is_compressed_unless_somebody_says_how(
+    pybuild: Pybuild, registry: Registry
+) -> None:
+    name, text = f"{registry.host}/team/small:1", "FROM scratch\nCOPY Containerfile /f\n"
+    for options, kind in (
+        (("-t", name, "--push"), "+gzip"),
+        ((f"--output=type=registry,name={name}",), "+gzip"),
+        ((f"-otype=image,name={name},push=true,compression=zstd",), "+zstd"),
+        (("-t", name, "--push", "--compression=none"), ""),
+    ):
+        ended = pybuild.try_build(text, *options)
+        assert ended.status == 0, ended.stderr
+        assert not pybuild.output.exists()
+        assert _types(registry, name, ended.stdout.strip()) == {kind}
+    # What has a name is pushed as it is, or as it is asked for.
+    for how, kind in (("none", ""), ("gzip", "+gzip")):
+        to = f"{registry.host}/team/other:1"
+        ended = pybuild.run("push", "-q", f"--compression={how}", name, to)
+        assert ended.status == 0, ended.stderr
+        assert registry.tag("team/other", "1") == ended.stdout.strip()
+        assert _types(registry, name, ended.stdout.strip()) == {kind}
+
+
+def _types(registry: Registry, name: str, digest: str) -> set[str]:
+    """How the layers of an image in the registry are compressed."""
+    assert digest.startswith("sha256:"), name
+    manifest = json.loads(registry.data(digest).read_bytes())
+    return {layer["mediaType"].rpartition("tar")[2] for layer in manifest["layers"]}
+
+
 # --- pull and push
 
 
