@@ -19,6 +19,7 @@ from runtime.oci.digest import DiffID, Digest
 from runtime.oci.image import LAYER, Descriptor
 from runtime.record import Record
 from runtime.store.store import Store, write_atomically
+from runtime.store.wholeness import is_whole
 
 if TYPE_CHECKING:
     from buildkit.bootstrap.resolved import Resolution
@@ -50,7 +51,7 @@ def cache_key(parts: Parts) -> str:
 
 
 def look_up(store: Store, key: str) -> Result | None:
-    """The result recorded under a key, if its blob is still there."""
+    """The result recorded under a key, if its blob is still there and what it was."""
     try:
         with open(_path(store, key), "rb") as file:
             record = json.load(file)
@@ -70,13 +71,10 @@ def look_up(store: Store, key: str) -> Result | None:
         return None
     except (ValueError, KeyError, TypeError):  # a record of a broken disk is no record
         return None
-    try:
-        size = os.stat(store.blob(layer.descriptor.digest)).st_size
+    if not is_whole(store, layer.descriptor):
+        return None
+    with suppress(FileNotFoundError):
         os.utime(_path(store, key))  # for who prunes what was not used for long
-    except FileNotFoundError:
-        return None
-    if size != layer.descriptor.size:
-        return None
     return Result(layer=layer, epoch=record["epoch"], packages=packages)
 
 

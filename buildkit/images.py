@@ -17,6 +17,7 @@ from runtime.image.source import LAYOUT, open_image, split_reference
 from runtime.oci.image import Descriptor
 from runtime.store.known import trust
 from runtime.store.store import Store
+from runtime.store.wholeness import is_whole
 from runtime.store.workspace import Workspace
 
 MISSING_ONES = Puller()
@@ -70,8 +71,16 @@ def _is_in_archive(path: str) -> bool:
 
 
 def are_there(store: Store, image: Image) -> bool:
-    """Whether all layer blobs of an image are in the store."""
-    return all(os.path.exists(store.blob(la.digest)) for la in image.manifest.layers)
+    """Whether all layer blobs of an image are in the store, or are the store's own."""
+    return not any(
+        _is_missing(store, blob, layer)
+        for blob, layer in zip(image.blobs, image.manifest.layers, strict=True)
+    )
+
+
+def _is_missing(store: Store, blob: BlobRange, layer: Descriptor) -> bool:
+    # What is damaged is brought again, from elsewhere.
+    return blob.path != store.blob(layer.digest) and not is_whole(store, layer)
 
 
 def import_layers(
@@ -88,7 +97,7 @@ def import_layers(
                 f"{image.name}: layer {descriptor.digest}: diff_id is {descriptor.digest}, "
                 f"config says {diff_id}"
             )
-        if not os.path.exists(store.blob(descriptor.digest)):
+        if _is_missing(store, blob, descriptor):
             _import_blob(store, work, blob, descriptor, image.name, counted)
         layers.append(Layer(descriptor=descriptor, diff_id=diff_id))
     return tuple(layers)

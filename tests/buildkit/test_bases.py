@@ -131,7 +131,9 @@ def test_layers_of_a_base_are_loaded_in_a_step_of_their_own_once(
     assert "load layers" not in pybuild.try_build(f"{text}ENV A=1\n").stderr
 
 
-def test_a_base_that_was_damaged_in_the_store_is_named(pybuild: Pybuild) -> None:
+def test_a_base_that_was_damaged_in_the_store_comes_from_its_archive_again(
+    pybuild: Pybuild,
+) -> None:
     _base(pybuild)
     pybuild.build("FROM base.tar\nRUN true\n")
     blobs = [path for path in (pybuild.store / "blobs/sha256").iterdir()]
@@ -140,6 +142,6 @@ def test_a_base_that_was_damaged_in_the_store_is_named(pybuild: Pybuild) -> None
     content[len(content) // 2] ^= 1
     damaged.write_bytes(content)
     ended = pybuild.try_build("FROM base.tar\nRUN echo > /f\n")
-    assert ended.status == 1
-    assert f"layer sha256:{damaged.name}: digest is sha256:" in ended.stderr
-    assert "hint: pybuild verify-store --repair" in ended.stderr
+    assert ended.status == 0, ended.stderr
+    assert "load layers of base.tar" in ended.stderr
+    assert pybuild.run("verify-store").status == 0

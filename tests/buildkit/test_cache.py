@@ -184,6 +184,19 @@ def test_what_is_lost_from_the_store_is_made_again(pybuild: Pybuild, folder: str
     assert pybuild.try_build(TEXT).stdout == first
 
 
+def test_a_layer_that_was_damaged_since_is_made_again_and_not_exported(pybuild: Pybuild) -> None:
+    pybuild.add({"large": os.urandom(2 << 20)})
+    text = "FROM scratch\nCOPY large /\n"
+    image = pybuild.build(text)
+    (layer,) = image.manifest["layers"]
+    blob = pybuild.store / "blobs" / layer["digest"].replace(":", "/")
+    with open(blob, "r+b") as file:
+        file.seek(1 << 20)
+        file.write(b"rotten")
+    assert pybuild.steps(f"{text}LABEL a=b\n") == [MISS]
+    assert pybuild.run("verify-store").status == 0
+
+
 @pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"layer": 1}', b"\xff"])
 def test_a_damaged_record_is_no_record(pybuild: Pybuild, junk: bytes) -> None:
     pybuild.add({"d/x": "1"})

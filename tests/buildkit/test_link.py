@@ -100,7 +100,7 @@ def test_a_layer_whose_directory_is_gone_is_made_of_its_blob(pybuild: Pybuild) -
     assert pybuild.build(text).layers == image.layers
 
 
-def test_a_damaged_blob_is_found_when_it_is_needed_and_can_be_repaired(pybuild: Pybuild) -> None:
+def test_a_damaged_blob_is_found_when_it_is_needed_and_made_again(pybuild: Pybuild) -> None:
     pybuild.add({"a": "1"})
     text = "FROM scratch\nCOPY a /\n"
     image = pybuild.build(text)
@@ -113,10 +113,7 @@ def test_a_damaged_blob_is_found_when_it_is_needed_and_can_be_repaired(pybuild: 
     for path in (pybuild.store / "layers").iterdir():
         shutil.rmtree(path)
     further = f"{text}WORKDIR /w\n"
-    ended = pybuild.try_build(further)
-    assert ended.status == 1
-    assert f"Containerfile:3:1: layer {layer['digest']}: " in ended.stderr
-    assert "hint: pybuild verify-store --repair" in ended.stderr
-    assert pybuild.run("verify-store", "--repair").status == 0
+    assert pybuild.run("verify-store").status == 1
     assert pybuild.steps(further) == ["DONE", "DONE"]
+    assert pybuild.run("verify-store").status == 0
     assert pybuild.build(text).layers == image.layers

@@ -126,9 +126,16 @@ class Exchange(http.server.BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
         self.end_headers()
         if self.method != "HEAD":
-            self.wfile.write(answer.body[:most])
+            self.write(answer.body[:most])
         if not length or most is not None:
             self.cut()
+
+    def write(self, body: bytes) -> None:
+        """Send a part of a body, which is counted."""
+        self.wfile.write(body)
+        proxy = self.server.proxy
+        with proxy.lock:
+            proxy.sent[self.path] = proxy.sent.get(self.path, 0) + len(body)
 
     def cut(self) -> None:
         """End the connection."""
@@ -156,6 +163,7 @@ class FaultProxy:
     upstream: str = ""
     rules: list[Rule] = field(default_factory=list)
     requests: list[Asked] = field(default_factory=list)
+    sent: dict[str, int] = field(default_factory=dict)  # bytes of bodies, by path
     lock: threading.Lock = field(default_factory=threading.Lock)
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -224,7 +232,7 @@ def slow_answer(pieces: int, seconds: float) -> Act:
         exchange.answer(answer)
         size = -(-len(body) // pieces)
         for at in range(0, len(body), size):
-            exchange.wfile.write(body[at : at + size])
+            exchange.write(body[at : at + size])
             exchange.wfile.flush()
             time.sleep(seconds)
 
@@ -237,7 +245,11 @@ def slow_request(pieces: int, seconds: float) -> Act:
     def act(exchange: Exchange) -> None:
         size, body = exchange.size, b""
         while len(body) < size:
-            body += exchange.rfile.read(min(-(-size // pieces), size - len(body)))
+            piece = exchange.rfile.read(min(-(-size // pieces), size - len(body)))
+            if not piece:  # the client is gone
+                exchange.close_connection = True
+                return
+            body += piece
             time.sleep(seconds)
         exchange.rfile = io.BytesIO(body)
         exchange.answer(exchange.forward())
