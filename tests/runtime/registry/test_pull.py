@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 
@@ -14,13 +15,15 @@ from runtime.errors import ImageError, PyrunError, RegistryError, StoreError
 from runtime.image.source import stored_image
 from runtime.oci.digest import Digest
 from runtime.oci.image import Descriptor
+from runtime.registry.credentials import Credentials
 from runtime.registry.manifests import resolve
 from runtime.registry.pull import pull
-from runtime.registry.reference import parse_reference
+from runtime.registry.reference import Reference, parse_reference
 from runtime.store.store import Store
 from tests.claims import detected_lie, kept_credential, registry_fault
 from tests.runtime.registry.conftest import Clock
 from tests.runtime.registry.fault_proxy import (
+    Act,
     Answer,
     Exchange,
     FaultProxy,
@@ -275,44 +278,59 @@ def test_a_layer_that_is_there_twice_is_fetched_once(
 # --- faults -----------------------------------------------------------------------------------
 
 
+@dataclass
+class Served:
+    """An image in a registry behind a proxy, and a store that it is pulled into."""
+
+    faults: FaultProxy
+    behind: FaultProxy
+    layout: Layout
+    image: Table
+    store: Store
+    clock: Clock
+
+    @property
+    def name(self) -> Reference:
+        """What is pulled."""
+        return parse_reference(f"{self.faults.host}/app")
+
+    def pull(self, credentials: Credentials | None = None) -> Descriptor:
+        """Pull it, whatever comes of that."""
+        return pull(self.store, self.name, credentials=credentials, settings=self.clock.settings)
+
+    def pulls(self, credentials: Credentials | None = None) -> None:
+        """Pull it; it must be as it is in the registry."""
+        check(self.store, self.pull(credentials))
+        assert blobs_of(self.store) == self.layout.blobs
+
+
+@pytest.fixture
+def served(
+    proxy: FaultProxy, layout: Layout, image: Table, kept: Store, clock: Clock
+) -> Iterator[Served]:
+    """The image of two layers."""
+    serve(proxy, layout, image)
+    with running_proxy(proxy.host) as faults:
+        yield Served(faults, proxy, layout, image, kept, clock)
+
+
 @registry_fault
 @pytest.mark.parametrize("length", [True, False])
 @pytest.mark.parametrize("path", [BLOBS, MANIFESTS])
-def test_what_breaks_off_is_completed(
-    proxy: FaultProxy,
-    layout: Layout,
-    image: Table,
-    kept: Store,
-    clock: Clock,
-    length: bool,
-    path: str,
-) -> None:
-    serve(proxy, layout, image)
-    with running_proxy(proxy.host) as faults:
-        # Where no size is known, what breaks off looks like something damaged: once.
-        faults.on(cut_answer(100, length=length), path=path, times=1 + length)
-        found = pull(kept, parse_reference(f"{faults.host}/app"), settings=clock.settings)
-    check(kept, found)
-    assert blobs_of(kept) == layout.blobs
+def test_what_breaks_off_is_completed(served: Served, length: bool, path: str) -> None:
+    # Where no size is known, what breaks off looks like something damaged: once.
+    served.faults.on(cut_answer(100, length=length), path=path, times=1 + length)
+    served.pulls()
 
 
 @registry_fault
 @pytest.mark.parametrize("path", [BLOBS, MANIFESTS])
 @pytest.mark.parametrize("most", [None, 200, 200_000])
 def test_what_comes_in_chunks_is_read_to_its_end(
-    proxy: FaultProxy,
-    layout: Layout,
-    image: Table,
-    kept: Store,
-    clock: Clock,
-    path: str,
-    most: int | None,
+    served: Served, path: str, most: int | None
 ) -> None:
-    serve(proxy, layout, image)
-    with running_proxy(proxy.host) as faults:
-        faults.on(chunked(most), path=path, times=2 if most else 0)
-        check(kept, pull(kept, parse_reference(f"{faults.host}/app"), settings=clock.settings))
-    assert blobs_of(kept) == layout.blobs
+    served.faults.on(chunked(most), path=path, times=2 if most else 0)
+    served.pulls()
 
 
 @registry_fault
@@ -381,13 +399,10 @@ def test_a_part_that_is_damaged_is_fetched_anew(
 
 
 @registry_fault
-def test_a_server_that_ignores_the_range_starts_anew(
-    proxy: FaultProxy, layout: Layout, image: Table, kept: Store, clock: Clock
-) -> None:
-    serve(proxy, layout, image)  # which knows of no ranges
-    with running_proxy(proxy.host) as faults:
-        faults.on(cut_answer(200_000), path=layers_of(layout, image)[0])
-        check(kept, pull(kept, parse_reference(f"{faults.host}/app"), settings=clock.settings))
+def test_a_server_that_ignores_the_range_starts_anew(served: Served) -> None:
+    # The one behind knows of no ranges.
+    served.faults.on(cut_answer(200_000), path=layers_of(served.layout, served.image)[0])
+    served.pulls()
 
 
 @registry_fault
@@ -396,31 +411,22 @@ def test_a_server_that_ignores_the_range_starts_anew(
     [status(206, b"x", Content_Range="bytes 7-7/9"), status(206, b"x"), status(416)],
     ids=["other", "unsaid", "416"],
 )
-def test_a_part_that_nobody_asked_for_is_not_taken(
-    proxy: FaultProxy, layout: Layout, image: Table, kept: Store, clock: Clock, act: object
-) -> None:
-    serve(proxy, layout, image)
-    with running_proxy(proxy.host) as faults:
-        faults.on(act, path=BLOBS)  # type: ignore[arg-type]
-        check(kept, pull(kept, parse_reference(f"{faults.host}/app"), settings=clock.settings))
+def test_a_part_that_nobody_asked_for_is_not_taken(served: Served, act: Act) -> None:
+    served.faults.on(act, path=BLOBS)
+    served.pulls()
 
 
 @detected_lie
 @pytest.mark.parametrize("path", [BLOBS, MANIFESTS])
-def test_a_flipped_byte_is_fetched_once_more_and_then_named(
-    proxy: FaultProxy, layout: Layout, image: Table, kept: Store, clock: Clock, path: str
-) -> None:
-    serve(proxy, layout, image)
-    with running_proxy(proxy.host) as faults:
-        reference = parse_reference(f"{faults.host}/app")
-        faults.on(flipped(50), path=path, times=0)
-        with pytest.raises(RegistryError, match=rf"{path}?.*: its digest is sha256:"):
-            pull(kept, reference, settings=clock.settings)
-        assert not (set(blobs_of(kept)) - set(layout.blobs))
-        faults.rules.clear()
-        faults.on(flipped(50), path=path)
-        check(kept, pull(kept, reference, settings=clock.settings))
-    assert clock.waits == []
+def test_a_flipped_byte_is_fetched_once_more_and_then_named(served: Served, path: str) -> None:
+    served.faults.on(flipped(50), path=path, times=0)
+    with pytest.raises(RegistryError, match=rf"{path}?.*: its digest is sha256:"):
+        served.pull()
+    assert not (set(blobs_of(served.store)) - set(served.layout.blobs))
+    served.faults.rules.clear()
+    served.faults.on(flipped(50), path=path)
+    served.pulls()
+    assert served.clock.waits == []
 
 
 @registry_fault
@@ -439,30 +445,17 @@ def test_a_flipped_byte_is_fetched_once_more_and_then_named(
     ids=["gzip", "404", "403", "html"],
 )
 def test_an_answer_that_is_not_what_was_asked_for_is_named(
-    proxy: FaultProxy,
-    layout: Layout,
-    image: Table,
-    kept: Store,
-    clock: Clock,
-    path: str,
-    act: object,
-    words: str,
+    served: Served, path: str, act: Act, words: str
 ) -> None:
-    serve(proxy, layout, image)
-    with running_proxy(proxy.host) as faults:
-        faults.on(act, path=path, times=0)  # type: ignore[arg-type]
-        with pytest.raises(RegistryError, match=f"GET http://{faults.host}{'/v2/app'}.*({words})"):
-            pull(kept, parse_reference(f"{faults.host}/app"), settings=clock.settings)
+    served.faults.on(act, path=path, times=0)
+    where = f"GET http://{served.faults.host}/v2/app"
+    with pytest.raises(RegistryError, match=f"{where}.*({words})"):
+        served.pull()
 
 
 @registry_fault
 def test_an_answer_that_trickles_is_given_up(
-    proxy: FaultProxy,
-    layout: Layout,
-    image: Table,
-    kept: Store,
-    clock: Clock,
-    monkeypatch: pytest.MonkeyPatch,
+    served: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = [0.0]
 
@@ -470,98 +463,77 @@ def test_an_answer_that_trickles_is_given_up(
         now[0] += 61
         return now[0]
 
-    serve(proxy, layout, image)
     monkeypatch.setattr("runtime.registry.wire.time.monotonic", monotonic)
     monkeypatch.setattr("runtime.registry.wire._SLOWEST", 1 << 40)
     with pytest.raises(RegistryError, match=r"the answer trickles: \d+ bytes in 60 seconds"):
-        pull(kept, parse_reference(f"{proxy.host}/app"), settings=clock.settings)
+        served.pull()
 
 
 @detected_lie
-def test_a_wrong_word_about_the_digest_is_not_believed(
-    proxy: FaultProxy, layout: Layout, image: Table, kept: Store, clock: Clock
-) -> None:
-    serve(proxy, layout, image)
-    with running_proxy(proxy.host) as faults:
-        reference = parse_reference(f"{faults.host}/app")
-        faults.on(header("Docker-Content-Digest", "sha256:" + "0" * 64), path=MANIFESTS, times=0)
-        with pytest.raises(RegistryError, match=f"its digest is {image['digest']}, not sha256:0"):
-            pull(kept, reference, settings=clock.settings)
-        pinned = reference.at(Digest.parse(image["digest"]))
-        with pytest.raises(RegistryError, match="the registry calls it sha256:0000"):
-            resolve(pinned, settings=clock.settings)
+def test_a_wrong_word_about_the_digest_is_not_believed(served: Served) -> None:
+    act = header("Docker-Content-Digest", "sha256:" + "0" * 64)
+    served.faults.on(act, path=MANIFESTS, times=0)
+    digest = served.image["digest"]
+    with pytest.raises(RegistryError, match=f"its digest is {digest}, not sha256:0"):
+        served.pull()
+    with pytest.raises(RegistryError, match="the registry calls it sha256:0000"):
+        resolve(served.name.at(Digest.parse(digest)), settings=served.clock.settings)
 
 
 @registry_fault
-def test_one_failure_ends_the_waiting_of_others(
-    proxy: FaultProxy, layout: Layout, image: Table, kept: Store
-) -> None:
-    serve(proxy, layout, image)
-    large, small = layers_of(layout, image)
+def test_one_failure_ends_the_waiting_of_others(served: Served) -> None:
+    large, small = layers_of(served.layout, served.image)
     waits = Event()
-    with running_proxy(proxy.host) as faults:
 
-        def wait_long(exchange: Exchange) -> None:
-            status(503, Retry_After="100")(exchange)
-            waits.set()
+    def wait_long(exchange: Exchange) -> None:
+        status(503, Retry_After="100")(exchange)
+        waits.set()
 
-        def fail(exchange: Exchange) -> None:
-            waits.wait()
-            status(404)(exchange)
+    def fail(exchange: Exchange) -> None:
+        waits.wait()
+        status(404)(exchange)
 
-        faults.on(wait_long, path=large)
-        faults.on(fail, path=small)
-        # Nobody asks for the large one again: who waited for that was told to stop.
-        with pytest.raises(RegistryError, match=f"{small}: 404"):
-            pull(kept, parse_reference(f"{faults.host}/app"))
-        assert len(faults.asked(path=large)) == 1
+    served.faults.on(wait_long, path=large)
+    served.faults.on(fail, path=small)
+    # Nobody asks for the large one again: who waited for that was told to stop.
+    with pytest.raises(RegistryError, match=f"{small}: 404"):
+        pull(served.store, served.name)
+    assert len(served.faults.asked(path=large)) == 1
 
 
 @kept_credential
-def test_a_layer_elsewhere_is_fetched_without_credentials(
-    proxy: FaultProxy, layout: Layout, image: Table, kept: Store, clock: Clock
-) -> None:
-    serve(proxy, layout, image)
-    with running_proxy(proxy.host) as faults:
-        challenge = status(401, WWW_Authenticate='Basic realm="x"')
-        faults.on(challenge, path=MANIFESTS)
-        for digest in layout.blobs:
-            location = f"http://{proxy.host}/v2/app/blobs/{digest}"
-            faults.on(status(307, Location=location), path=f"/blobs/{digest}")
-        reference = parse_reference(f"{faults.host}/app")
-        check(kept, pull(kept, reference, credentials=ALICE, settings=clock.settings))
-        assert faults.requests[-1].headers["Authorization"] == ALICE.basic
-    redirected = [one for one in proxy.requests if BLOBS in one.path]
+def test_a_layer_elsewhere_is_fetched_without_credentials(served: Served) -> None:
+    faults = served.faults
+    faults.on(status(401, WWW_Authenticate='Basic realm="x"'), path=MANIFESTS)
+    for digest in served.layout.blobs:
+        location = f"http://{served.behind.host}/v2/app/blobs/{digest}"
+        faults.on(status(307, Location=location), path=f"/blobs/{digest}")
+    served.pulls(ALICE)
+    assert faults.requests[-1].headers["Authorization"] == ALICE.basic
+    redirected = [one for one in served.behind.requests if BLOBS in one.path]
     assert len(redirected) == 3
     assert {one.headers["Authorization"] for one in redirected} == {None}
 
 
-def test_whoever_wants_the_same_blob_at_the_same_time_waits_for_it(
-    proxy: FaultProxy, layout: Layout, image: Table, kept: Store, clock: Clock
-) -> None:
-    serve(proxy, layout, image)
-    large = layers_of(layout, image)[0]
+def test_whoever_wants_the_same_blob_at_the_same_time_waits_for_it(served: Served) -> None:
+    large, faults = layers_of(served.layout, served.image)[0], served.faults
     other_is_there = Event()
-    with running_proxy(proxy.host) as faults, ThreadPoolExecutor(2) as pool:
 
-        def slow(exchange: Exchange) -> None:
-            other_is_there.wait()
-            exchange.answer(exchange.forward())
+    def slow(exchange: Exchange) -> None:
+        other_is_there.wait()
+        exchange.answer(exchange.forward())
 
-        def second() -> Descriptor:
-            found = parse_reference(f"{faults.host}/app")
-            return pull(kept, found, settings=clock.settings)
-
-        faults.on(slow, path=large, times=0)
-        first = pool.submit(second)
+    faults.on(slow, path=large, times=0)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(served.pull)
         wait_for(lambda: bool(faults.asked(path=large)))
-        last = pool.submit(second)
+        last = pool.submit(served.pull)
         # It has asked for the manifest, and the large layer is what it asks for next.
         wait_for(lambda: len(faults.asked(path=MANIFESTS)) == 2)
         other_is_there.set()
-        assert first.result().digest == last.result().digest == image["digest"]
-        assert len(faults.asked(path=large)) == 1
-    check(kept, first.result())
+        assert first.result().digest == last.result().digest == served.image["digest"]
+    assert len(faults.asked(path=large)) == 1
+    check(served.store, first.result())
 
 
 def test_a_store_that_lacks_a_directory_is_named(

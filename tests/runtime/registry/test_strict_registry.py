@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,19 @@ def image(layout: Layout) -> Table:
     return layout.image(layout.layer("a", SIZE))
 
 
+@pytest.fixture
+def send(
+    fake: FakeRegistry, name: Reference, layout: Layout, image: Table, tmp_path: Path, clock: Clock
+) -> Callable[[], None]:
+    """Push the image; afterwards it is there whole."""
+
+    def do() -> None:
+        push(descriptor(image), layout.source(tmp_path / "s"), name, settings=clock.settings)
+        check(fake, layout, image)
+
+    return do
+
+
 def check(fake: FakeRegistry, layout: Layout, image: Table) -> None:
     """Whether everything is there, and no upload is left over."""
     there = {**fake.blobs, **{digest: content for digest, (_, content) in fake.manifests.items()}}
@@ -59,18 +73,13 @@ def check(fake: FakeRegistry, layout: Layout, image: Table) -> None:
 def test_what_was_cut_is_gone_on_with_to_the_byte(
     proxy: FaultProxy,
     fake: FakeRegistry,
-    name: Reference,
-    layout: Layout,
-    image: Table,
-    tmp_path: Path,
-    clock: Clock,
+    send: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
     cuts: list[int],
 ) -> None:
     monkeypatch.setattr(blob_upload, "PROGRESS", 1)
     fake.cuts = list(cuts)
-    push(descriptor(image), layout.source(tmp_path / "s"), name, settings=clock.settings)
-    check(fake, layout, image)
+    send()
     assert fake.cuts == []
     sent = [one for one in proxy.requests if one.method in ("PATCH", "PUT")]
     resumed = [one.headers["Content-Range"] for one in sent if one.method == "PATCH"]
@@ -81,17 +90,12 @@ def test_what_was_cut_is_gone_on_with_to_the_byte(
 def test_pieces_are_as_large_as_is_asked_for(
     proxy: FaultProxy,
     fake: FakeRegistry,
-    name: Reference,
-    layout: Layout,
-    image: Table,
-    tmp_path: Path,
-    clock: Clock,
+    send: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(blob_upload, "_PIECE", 1)
     fake.least = 100_000
-    push(descriptor(image), layout.source(tmp_path / "s"), name, settings=clock.settings)
-    check(fake, layout, image)
+    send()
     large = [one for one in proxy.requests if one.headers["Content-Length"] == "100000"]
     assert len(large) == 3
 
@@ -101,11 +105,7 @@ def test_pieces_are_as_large_as_is_asked_for(
 def test_a_piece_without_an_answer_is_not_sent_twice(
     proxy: FaultProxy,
     fake: FakeRegistry,
-    name: Reference,
-    layout: Layout,
-    image: Table,
-    tmp_path: Path,
-    clock: Clock,
+    send: Callable[[], None],
     monkeypatch: pytest.MonkeyPatch,
     lost: bool,
 ) -> None:
@@ -120,8 +120,7 @@ def test_a_piece_without_an_answer_is_not_sent_twice(
     proxy.rules.clear()
     proxy.on(lose, "PATCH", after=1)
     proxy.on(fake, times=0)
-    push(descriptor(image), layout.source(tmp_path / "s"), name, settings=clock.settings)
-    check(fake, layout, image)
+    send()
     ranges = [one.headers["Content-Range"] for one in proxy.requests if one.method == "PATCH"]
     assert len(ranges) == len(set(ranges)) + (not lost)
 
