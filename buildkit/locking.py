@@ -15,8 +15,9 @@ from buildkit.bootstrap.lock_use import place_of_lock
 from buildkit.bootstrap.locked import LockFile, read_lock, to_entry, write_text
 from buildkit.bootstrap.package_files import vendored_name
 from buildkit.bootstrap.placing import place
-from buildkit.build import begin_together, make_builder, plan_request, run_builder
+from buildkit.build import begin_together, make_builder, run_builder
 from buildkit.errors import BuildError, DiskError, UsageError
+from buildkit.planning import plan_request
 from buildkit.progress import Progress
 from buildkit.replacement import Replacement, write_document
 from buildkit.steps import (

@@ -14,8 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from buildkit.build import Planned
     from buildkit.outcomes import DoneStep
+    from buildkit.planning import Planned
     from buildkit.request import Request
     from buildkit.sbom.of_build import Sboms
     from runtime.store.store import Store

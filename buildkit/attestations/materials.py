@@ -26,9 +26,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from buildkit.build import Planned
     from buildkit.inputs import Input
     from buildkit.outcomes import DoneStep
+    from buildkit.planning import Planned
     from buildkit.request import Request
     from buildkit.steps import Base, Plan, PlannedStage
 

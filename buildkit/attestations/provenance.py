@@ -17,8 +17,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from buildkit.build import Planned
     from buildkit.outcomes import DoneStep
+    from buildkit.planning import Planned
     from buildkit.request import Request
     from buildkit.steps import PlannedStage
 

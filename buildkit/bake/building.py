@@ -8,24 +8,17 @@ from contextlib import contextmanager
 
 from buildkit.bake.definition import Resolved, links_of
 from buildkit.bake.options import Options
-from buildkit.build import (
-    Links,
-    Planned,
-    begin_together,
-    check_outputs,
-    failed,
-    finish,
-    make_builder,
-    plan_request,
-    write_exports,
-)
+from buildkit.build import begin_together, make_builder
 from buildkit.builder import Builder
 from buildkit.command_line import read_containerfile, source_date_epoch
 from buildkit.contents import StatCache
 from buildkit.errors import BuildError, DiskError, LocatedError, UsageError
+from buildkit.failures import failed
+from buildkit.finishing import check_outputs, finish, write_exports
 from buildkit.named_contexts import NamedContext
 from buildkit.outcomes import Linked
 from buildkit.outputs import LOCAL, STDOUT, read_outputs
+from buildkit.planning import Links, Planned, plan_request
 from buildkit.platforms import parts_of, read_platforms
 from buildkit.progress import Progress, View
 from buildkit.recorded import Recorded
@@ -258,6 +251,6 @@ def _carry_out(
     except LocatedError as failure:
         job = jobs[failure.plan]
         with said_of(job.name):
-            raise failed(failure, job.request, job.planned, progress) from failure
+            raise failed(failure, job.request, job.planned.containerfile, progress) from failure
     except OSError as error:
         raise DiskError(f"{error.filename or store.root}: {error.strerror}") from error

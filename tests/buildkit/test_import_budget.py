@@ -68,4 +68,4 @@ def test_a_build_loads_nothing_for_instructions_that_it_does_not_have(
     assert {name for name in names if name.startswith("grammar.lint")} == set()
     assert {name for name in names if name.startswith("buildkit.bootstrap.")} == set()
     assert names & {"buildkit.adding", "buildkit.copied_snapshot", "requests"} == set()
-    assert len(names) <= 366
+    assert len(names) <= 370
