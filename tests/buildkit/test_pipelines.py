@@ -26,7 +26,7 @@ from tests.runtime.registry.registries import (
 from tests.support import CHECKOUT, command
 
 CI = CHECKOUT / "examples/ci"
-_CONTAINERFILE = f'{SHELL}RUN echo built > /how\nCMD ["/bin/sh", "-c", "cat /how"]\n'
+_CONTAINERFILE = f'{SHELL}RUN date +%N > /how\nCMD ["/bin/sh", "-c", "cat /how"]\n'
 
 
 def _pipeline(name: str) -> dict[Any, Any]:
@@ -96,6 +96,7 @@ def test_the_gitlab_job_checks_builds_pushes_and_runs_in_a_plain_container(
         "CI_REGISTRY_USER": USER,
         "CI_REGISTRY_PASSWORD": PASSWORD,
         "IMAGE": f"{registry.host}/group/project:main",
+        "CACHE": f"{registry.host}/group/project:cache",
     }
     said = _run(plain, "\n".join(lines), variables)
     digest = (plain.context / "digest").read_text()
@@ -103,6 +104,9 @@ def test_the_gitlab_job_checks_builds_pushes_and_runs_in_a_plain_container(
     assert registry.tag("group/project", "main") == digest
     assert json.loads((plain.context / "quality.json").read_text()) == []
     assert (plain.context / "steps.xml").read_text().startswith("<?xml")
+    # The next job has a machine of its own, and does nothing again.
+    _run(plain, "\n".join(lines), {**variables, "PYBUILD_ROOT": str(plain.work / "fresh")})
+    assert registry.tag("group/project", "main") == digest
 
 
 def test_the_github_job_checks_builds_and_pushes_in_a_plain_container(
@@ -119,8 +123,10 @@ def test_the_github_job_checks_builds_and_pushes_in_a_plain_container(
         "USER_NAME": USER,
         "TOKEN": PASSWORD,
         "IMAGE": f"{registry.host}/group/project:main",
+        "CACHE": f"{registry.host}/group/project:cache",
     }
     _run(plain, script, variables)
+    assert registry.tag("group/project", "cache")
     digest = registry.tag("group/project", "main")
     assert f"digest={digest}\n" in output.read_text()
     metadata = json.loads((plain.context / "metadata.json").read_text())
