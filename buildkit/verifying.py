@@ -10,7 +10,9 @@ from collections.abc import Iterator
 from buildkit.images import image_names
 from runtime.errors import ImageError
 from runtime.image.source import named_descriptor, named_images, stored_attestations
+from runtime.oci.digest import Digest
 from runtime.record import Record
+from runtime.registry.origins import origins_of
 from runtime.store.store import Store
 from runtime.store.workspace import remove_tree
 
@@ -32,7 +34,8 @@ def verify(store: Store) -> Iterator[Damage]:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != name:
-            yield Damage(path=path, what=f"its bytes have the digest sha256:{found}")
+            what = f"its bytes have the digest sha256:{found}"
+            yield Damage(path=path, what=f"{what}{_whence(store, name)}")
     for name in image_names(store):
         path = store.image_name(name)
         try:
@@ -54,6 +57,15 @@ def verify(store: Store) -> Iterator[Damage]:
     for name in sorted(os.listdir(f"{store.root}/layers")):
         if not os.path.isdir(f"{store.root}/layers/{name}/fs"):
             yield Damage(path=f"{store.root}/layers/{name}", what="it has no files")
+
+
+def _whence(store: Store, name: str) -> str:
+    """Who has a blob, for somebody who wants it again."""
+    try:
+        origins = origins_of(store, Digest.parse(f"sha256:{name}"))
+    except ImageError:  # not a name of ours
+        return ""
+    return f"; {origins[0].name} has it: a build or `pybuild pull` fetches it" if origins else ""
 
 
 def repair(damage: Damage) -> None:

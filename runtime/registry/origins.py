@@ -66,7 +66,7 @@ def _path(store: Store, digest: Digest) -> str:
 def _write(store: Store, digest: Digest, pairs: list[tuple[str, str]]) -> None:
     """Write a record whole; it need not survive a power cut."""
     path = _path(store, digest)
-    aside = f"{store.root}/{FOLDER}/{os.getpid()}.aside"
+    aside = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
     try:
         os.makedirs(f"{store.root}/{FOLDER}", exist_ok=True)
         with open(aside, "w", encoding="ascii") as file:

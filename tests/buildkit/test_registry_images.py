@@ -447,6 +447,9 @@ def test_a_pull_mends_what_is_damaged_and_a_start_says_so(
     _push(pybuild, name)
     assert pybuild.run("pull", "-q", name).status == 0
     digest = _damage(_blob(pybuild, name))
+    ended = pybuild.run("verify-store")
+    assert ended.status == 1
+    assert f"; {name.rpartition(':')[0]} has it: a build or `pybuild pull` fetches" in ended.stderr
     ran = run_pyrun(name, "true", store=pybuild.store, caller=pybuild.caller)
     assert ran.status == 125
     assert digest in ran.stderr

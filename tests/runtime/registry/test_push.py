@@ -272,6 +272,21 @@ def test_who_gets_no_token_for_the_neighbour_sends_the_blob(
     check(token_registry, "a/b", layout, image)
 
 
+def test_a_mount_asks_for_the_right_to_read_the_neighbour(
+    token_registry: Registry, tokens: TokenServer, layout: Layout, image: Table, send: Pusher
+) -> None:
+    base = token_registry.name("team/base:v1")
+    send(image, base, credentials=ALICE)
+    known = {Digest.parse(layer): base for layer in layers_of(layout, image)}
+    before = len(token_registry.log())
+    send(image, token_registry.name("a/b:v1"), credentials=ALICE, mount_from=known.get)
+    check(token_registry, "a/b", layout, image)
+    mounted = [word for word in token_registry.log()[before:] if "?mount=" in word]
+    assert sum(word.endswith(" 201") for word in mounted) == 2
+    scopes = [" ".join(asked.get("scope", [])).split() for asked in tokens.asked]
+    assert ["repository:a/b:pull,push", "repository:team/base:pull"] in scopes
+
+
 def test_nothing_is_mounted_from_another_registry(
     faults: FaultProxy, layout: Layout, image: Table, send: Pusher, repository: str
 ) -> None:
