@@ -64,7 +64,8 @@ def verify_reproducible(request: Request, store: Store, known: StatCache) -> str
 def begin_together(store: Store, requests: Sequence[Request], progress: Progress) -> Together:
     """What the builders of these requests share: the caches that one of them names."""
     sources = chain.from_iterable(one.cache_from for one in requests if one.use_cache)
-    return Together(begin(store, tuple(dict.fromkeys(sources)), progress))
+    wanted = frozenset(one.shape.compression for one in requests)
+    return Together(begin(store, tuple(dict.fromkeys(sources)), progress, wanted))
 
 
 def make_builder(

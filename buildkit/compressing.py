@@ -37,6 +37,9 @@ class Compression(Record):
     kind: str = "none"  # or gzip, zstd
     level: int = 0
 
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.level}"
+
 
 def read_compression(text: str, option: str = "--compression") -> Compression:
     """`none|gzip|zstd[:LEVEL]`; raises UsageError."""
@@ -58,10 +61,19 @@ def compressed(store: Store, layer: Layer, how: Compression) -> Layer:
     """
     if how.kind == "none" or not layer.descriptor.is_plain_layer:
         return layer
-    about = json.dumps([layer.diff_id, how.kind, how.level]).encode()
-    record = f"{store.root}/cache/compressed-{digest_of(about).hex}"
-    descriptor = _known(store, record, how) or _compress(store, layer, how, record)
+    descriptor = _known(store, _record(store, layer, how), how) or _compress(store, layer, how)
     return Layer(descriptor=descriptor, diff_id=layer.diff_id)
+
+
+def remember(store: Store, layer: Layer, how: Compression, descriptor: Descriptor) -> None:
+    """Note that a blob of the store is what `compressed` makes of a layer; raises OSError."""
+    about = json.dumps([descriptor.digest, descriptor.size]).encode()
+    write_atomically(_record(store, layer, how), about)
+
+
+def _record(store: Store, layer: Layer, how: Compression) -> str:
+    about = json.dumps([layer.diff_id, how.kind, how.level]).encode()
+    return f"{store.root}/cache/compressed-{digest_of(about).hex}"
 
 
 def _known(store: Store, record: str, how: Compression) -> Descriptor | None:
@@ -76,7 +88,7 @@ def _known(store: Store, record: str, how: Compression) -> Descriptor | None:
     return Descriptor(media_type=_MEDIA_TYPES[how.kind], digest=digest, size=size)
 
 
-def _compress(store: Store, layer: Layer, how: Compression, record: str) -> Descriptor:
+def _compress(store: Store, layer: Layer, how: Compression) -> Descriptor:
     sha = hashlib.sha256()
     size = 0
     squeeze = _gzip if how.kind == "gzip" else _zstd
@@ -91,8 +103,9 @@ def _compress(store: Store, layer: Layer, how: Compression, record: str) -> Desc
             os.fsync(made.fileno())
         digest = Digest.parse(f"sha256:{sha.hexdigest()}")
         os.rename(path, store.blob(digest))
-    write_atomically(record, json.dumps([digest, size]).encode())
-    return Descriptor(media_type=_MEDIA_TYPES[how.kind], digest=digest, size=size)
+    descriptor = Descriptor(media_type=_MEDIA_TYPES[how.kind], digest=digest, size=size)
+    remember(store, layer, how, descriptor)
+    return descriptor
 
 
 def _gzip(read: Callable[[], bytes], level: int) -> Iterator[bytes]:

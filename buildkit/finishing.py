@@ -58,8 +58,9 @@ def finish(
         if request.cache_to:
             from buildkit.remote_cache.exporting import exports_of, members_of
 
-            exports = exports_of(request.cache_to, builder.done, results, builder.caches)
-            members = members_of(request.cache_to, builder.done)
+            how = request.shape.compression
+            exports = exports_of(request.cache_to, builder.done, results, builder.caches, how)
+            members = members_of(request.cache_to, builder.done, how)
             request = request.replace(shape=request.shape.replace(members=members))
         results = tuple(shaped(store, result, request.shape) for result in results)
         sboms = _sboms(store, results, request, progress)

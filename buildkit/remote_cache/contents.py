@@ -5,11 +5,13 @@ configuration is a table of steps, its layers are layers as images have them. In
 member of the configuration, and its layers are the image's.
 
     {"version": 1,
-     "layers": [{"diff_id": "sha256:…", "size": BYTES, "blob": "sha256:…"}, …],
+     "layers": [{"diff_id": "sha256:…", "size": BYTES, "blob": "sha256:…",
+                 "compression": "gzip:6"}, …],
      "steps": {KEY: {"epoch": SECONDS, "layer": NUMBER, "packages": [[KIND, ID, SHA256], …]}, …}}
 
 `size` is that of the layer's tar; a layer without `blob` is known and is not in the cache, a step
-without `layer` has changed nothing. Keys are those of `buildkit.cache`.
+without `layer` has changed nothing. `compression` is there for what we have compressed: whoever
+wants the same need not do it again. Keys are those of `buildkit.cache`.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import re
 from collections.abc import Iterable, Mapping
 
 from buildkit.cache import Layer, Result
+from buildkit.compressing import Compression
 from buildkit.documents import to_json
 from runtime.errors import ImageError
 from runtime.oci.digest import DiffID, Digest, digest_of
@@ -33,16 +36,24 @@ CACHE = "application/vnd.pybuild.cache.v1"  # artifactType
 CACHE_CONFIG = "application/vnd.pybuild.cache.config.v1+json"
 IN_IMAGE = "pybuild.cache.v1"  # the member of an image's configuration
 _VERSION = 1
+_COMPRESSION = re.compile(r"(gzip|zstd):([0-9]{1,2})")
 _KEY = re.compile(r"[0-9a-f]{64}")
 _LAST_SECOND = 253402300799  # of the year 9999
 _LARGEST = 1 << 62  # bytes
+
+
+class Blob(Record):
+    """A layer as it is in some place."""
+
+    descriptor: Descriptor
+    how: Compression | None = None  # it is compressed, where that is known
 
 
 class Contents(Record):
     """Steps by their keys, and where the place that they come from has their layers."""
 
     steps: Mapping[str, Result]
-    blobs: Mapping[DiffID, Descriptor]  # of some of the layers, perhaps compressed
+    blobs: Mapping[DiffID, Blob]  # of some of the layers
 
 
 class Document(Record):
@@ -58,7 +69,7 @@ def artifact_of(contents: Contents) -> tuple[Document, Document]:
     config = Descriptor(
         media_type=CACHE_CONFIG, digest=digest_of(config_bytes), size=len(config_bytes)
     )
-    blobs = {blob.digest: blob for blob in contents.blobs.values()}
+    blobs = {blob.descriptor.digest: blob.descriptor for blob in contents.blobs.values()}
     layers = tuple(blobs[digest] for digest in sorted(blobs))
     table = Manifest(config=config, layers=layers).to_json() | {"artifactType": CACHE}
     manifest_bytes = to_json(table)
@@ -71,9 +82,9 @@ def artifact_of(contents: Contents) -> tuple[Document, Document]:
     )
 
 
-def member_of(steps: Mapping[str, Result]) -> dict[str, object]:
-    """What an image says of the steps that led to it, in its configuration."""
-    return _table_of(steps, {})
+def member_of(steps: Mapping[str, Result], how: Compression) -> dict[str, object]:
+    """What an image, whose layers are compressed so, says of its steps in its configuration."""
+    return _table_of(steps, {}, how)
 
 
 def read_artifact(manifest: Manifest, config: bytes, where: str) -> Contents:
@@ -86,7 +97,7 @@ def read_artifact(manifest: Manifest, config: bytes, where: str) -> Contents:
             if digest not in known:
                 raise ImageError(f"{where}: {digest} is no layer of its manifest")
             diff_id = DiffID(Digest.parse(layer.get("diff_id"), where))
-            blobs[diff_id] = known[Digest(digest)]
+            blobs[diff_id] = Blob(descriptor=known[Digest(digest)], how=_compression(layer))
     return Contents(steps=_steps(table, where), blobs=blobs)
 
 
@@ -98,14 +109,20 @@ def read_member(manifest: Manifest, config: bytes, where: str) -> Contents | Non
     diff_ids = ImageConfig.from_json(config, where).diff_ids
     if len(diff_ids) != len(manifest.layers):
         raise ImageError(f"{where}: {len(diff_ids)} diff_ids, {len(manifest.layers)} layers")
-    blobs = dict(zip(diff_ids, manifest.layers, strict=True))
+    ways = {
+        layer.get("diff_id"): _compression(layer) for layer in _objects(table, "layers", where)
+    }
+    blobs = {
+        diff_id: Blob(descriptor=descriptor, how=ways.get(diff_id))
+        for diff_id, descriptor in zip(diff_ids, manifest.layers, strict=True)
+    }
     return Contents(steps=_steps(table, where), blobs=blobs)
 
 
 def joined(several: Iterable[Contents]) -> Contents:
     """Those of one place as one; the first ones count."""
     steps: dict[str, Result] = {}
-    blobs: dict[DiffID, Descriptor] = {}
+    blobs: dict[DiffID, Blob] = {}
     for contents in several:
         steps = {**contents.steps, **steps}
         blobs = {**contents.blobs, **blobs}
@@ -113,15 +130,18 @@ def joined(several: Iterable[Contents]) -> Contents:
 
 
 def _table_of(
-    steps: Mapping[str, Result], blobs: Mapping[DiffID, Descriptor]
+    steps: Mapping[str, Result], blobs: Mapping[DiffID, Blob], how: Compression | None = None
 ) -> dict[str, object]:
     layers = {step.layer.diff_id: step.layer for step in steps.values() if step.layer}
     ordered = sorted(layers)
     described = []
     for diff_id in ordered:
         layer: dict[str, object] = {"diff_id": diff_id, "size": layers[diff_id].descriptor.size}
+        way = how
         if diff_id in blobs:
-            layer["blob"] = blobs[diff_id].digest
+            layer["blob"], way = blobs[diff_id].descriptor.digest, blobs[diff_id].how
+        if way is not None and way.kind != "none":
+            layer["compression"] = str(way)
         described.append(layer)
     numbers = {diff_id: number for number, diff_id in enumerate(ordered)}
     table = {}
@@ -173,6 +193,12 @@ def _number(table: Mapping[str, Any], name: str, most: int, where: str) -> int:
     if not 0 <= value <= most:
         raise ImageError(f"{where}: {name} is {value}")
     return value
+
+
+def _compression(layer: Mapping[str, Any]) -> Compression | None:
+    """How a blob is compressed; None if that is not said, or not in our words."""
+    found = _COMPRESSION.fullmatch(str(layer.get("compression")))
+    return Compression(kind=found[1], level=int(found[2])) if found else None
 
 
 def _packages(step: Mapping[str, Any], where: str) -> tuple[tuple[str, str, str], ...] | None:

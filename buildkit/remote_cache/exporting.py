@@ -8,11 +8,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from buildkit.cache import Layer, Result, cache_key
-from buildkit.compressing import compressed
+from buildkit.compressing import Compression, compressed, read_compression
 from buildkit.counting import Count, teller
 from buildkit.errors import BuildError
 from buildkit.remote_cache.contents import (
     IN_IMAGE,
+    Blob,
     Contents,
     Document,
     artifact_of,
@@ -27,7 +28,6 @@ from runtime.errors import ImageError
 from runtime.image.blob import BlobRange
 from runtime.image.members import open_members
 from runtime.oci.digest import DiffID, Digest
-from runtime.oci.image import Descriptor
 from runtime.record import Record
 from runtime.registry.reference import Reference, parse_reference
 from runtime.store.store import Store
@@ -55,6 +55,14 @@ class _Chosen(Record):
     elsewhere: Mapping[Digest, Reference]  # in another repository of the same registry
 
 
+class _Place(Record):
+    """A layer, and where its bytes are: here, or in another repository of the same registry."""
+
+    blob: Blob
+    file: BlobRange | None = None
+    reference: Reference | None = None
+
+
 def steps_of(done: Sequence[DoneStep]) -> dict[str, Result]:
     """The results of steps by their keys, without what only this build knows of them."""
     return {cache_key(one.prepared.parts): one.result.replace(resolution=None) for one in done}
@@ -65,24 +73,34 @@ def exports_of(
     done: Sequence[DoneStep],
     results: Sequence[Built],
     caches: Sequence[Cache],
+    compression: Compression,
 ) -> tuple[Export, ...]:
-    """What is to be written of a build beside its images."""
+    """What is to be written of a build beside its images, whose layers are compressed so.
+
+    So are those of the caches, unless somebody says how: a registry has both once.
+    """
+    usual = compression if compression.kind != "none" else read_compression("zstd")
     steps = steps_of(done)
     own = frozenset(layer.diff_id for result in results for layer in result.layers)
     return tuple(
-        Export(target=target, steps=steps, own=own, caches=caches)
+        Export(
+            target=target.replace(compression=target.compression or usual),
+            steps=steps,
+            own=own,
+            caches=caches,
+        )
         for target in targets
         if target.kind != INLINE
     )
 
 
 def members_of(
-    targets: tuple[CacheTarget, ...], done: Sequence[DoneStep]
+    targets: tuple[CacheTarget, ...], done: Sequence[DoneStep], compression: Compression
 ) -> tuple[tuple[str, object], ...]:
     """What the configuration of an image says of its steps, if it is to be a cache of them."""
     if all(target.kind != INLINE for target in targets):
         return ()
-    return ((IN_IMAGE, member_of(steps_of(done))),)
+    return ((IN_IMAGE, member_of(steps_of(done), compression)),)
 
 
 def check_targets(targets: tuple[CacheTarget, ...]) -> None:
@@ -147,53 +165,57 @@ def _choose(store: Store, export: Export) -> _Chosen:
         for step in export.steps.values()
         if step.layer and (target.mode == MAX or step.layer.diff_id in export.own)
     }
-    found: dict[DiffID, Descriptor] = {}
-    blobs: dict[Digest, BlobRange] = {}
-    elsewhere: dict[Digest, Reference] = {}
-    for diff_id, layer in layers.items():
-        for cache in export.caches:
-            descriptor = cache.contents.blobs.get(diff_id)
-            if descriptor is None or (target.force and not _is_as(descriptor, target)):
-                continue
-            if target.kind == LOCAL and cache.reference is None:
-                try:
-                    blobs[descriptor.digest] = open_members(cache.source.place).place(descriptor)
-                except ImageError:  # another job has removed it
-                    continue
-                found[diff_id] = descriptor
-                break
-            if target.kind == REGISTRY and cache.reference is not None:
-                there = parse_reference(target.place)
-                if cache.reference.host == there.host:
-                    found[diff_id] = descriptor
-                    elsewhere[descriptor.digest] = cache.reference
-                    break
-        if diff_id in found or not _have(store, layer, export.caches):
-            continue  # it is known, and whoever needs it makes it again
-        made = compressed(store, layer, target.compression).descriptor
-        found[diff_id] = made
-        path = store.blob(made.digest)
-        blobs[made.digest] = BlobRange(path=path, offset=0, size=made.size)
+    # What is nowhere is known all the same, and whoever needs it makes it again.
+    found = {
+        diff_id: place
+        for diff_id, layer in layers.items()
+        if (place := _there(export, diff_id) or _here(store, export, layer)) is not None
+    }
     return _Chosen(
-        contents=Contents(steps=export.steps, blobs=found), blobs=blobs, elsewhere=elsewhere
+        contents=Contents(
+            steps=export.steps, blobs={diff_id: place.blob for diff_id, place in found.items()}
+        ),
+        blobs={p.blob.descriptor.digest: p.file for p in found.values() if p.file},
+        elsewhere={p.blob.descriptor.digest: p.reference for p in found.values() if p.reference},
     )
 
 
-def _is_as(descriptor: Descriptor, target: CacheTarget) -> bool:
-    """Whether a blob is compressed as the target wants it."""
-    kind = target.compression.kind
-    return descriptor.is_plain_layer if kind == "none" else descriptor.media_type.endswith(kind)
+def _there(export: Export, diff_id: DiffID) -> _Place | None:
+    """A layer as a cache has it that was read, if the target can have that: it is not sent."""
+    target = export.target
+    for cache in export.caches:
+        blob = cache.contents.blobs.get(diff_id)
+        if blob is None or (target.force and blob.how != target.compression):
+            continue
+        if target.kind == LOCAL and cache.reference is None:
+            try:
+                file = open_members(cache.source.place).place(blob.descriptor)
+            except ImageError:  # another job has removed it
+                continue
+            return _Place(blob=blob, file=file)
+        same_registry = (
+            target.kind == REGISTRY
+            and cache.reference is not None
+            and cache.reference.host == parse_reference(target.place).host
+        )
+        if same_registry:
+            return _Place(blob=blob, reference=cache.reference)
+    return None
 
 
-def _have(store: Store, layer: Layer, caches: Sequence[Cache]) -> bool:
-    """Bring a layer here if it is in another cache; whether it is here."""
+def _here(store: Store, export: Export, layer: Layer) -> _Place | None:
+    """A layer of the store, or one that is brought there from another cache."""
+    how = export.target.compression
+    assert how is not None
     path = store.blob(layer.descriptor.digest)
-    for cache in caches:
-        if os.path.exists(path):
-            break
-        if layer.diff_id in cache.contents.blobs:
-            in_child(partial(fetch_layers, store, cache, (layer,), None))
-    return os.path.exists(path)
+    for cache in export.caches:
+        if not os.path.exists(path) and layer.diff_id in cache.contents.blobs:
+            in_child(partial(fetch_layers, store, cache, (layer,), frozenset((how,)), None))
+    if not os.path.exists(path):
+        return None
+    made = compressed(store, layer, how).descriptor
+    file = BlobRange(path=store.blob(made.digest), offset=0, size=made.size)
+    return _Place(blob=Blob(descriptor=made, how=how), file=file)
 
 
 def _push(store: Store, target: CacheTarget, chosen: _Chosen, count: Count | None) -> None:

@@ -43,7 +43,7 @@ class CacheTarget(Record):
     place: str = ""  # as in CacheSource; INLINE: the image itself
     tag: str = _TAG
     mode: str = MIN  # the layers of the image; MAX: of all steps
-    compression: Compression
+    compression: Compression | None  # None: the image's, or else zstd
     force: bool = False  # whether layers that are there in another compression are written anew
     ignore_error: bool = False
 
@@ -160,8 +160,9 @@ def _digest(fields: dict[str, str], option: str) -> Digest | None:
         raise UsageError(error.message) from error
 
 
-def _compression(fields: dict[str, str], option: str) -> Compression:
-    # Fast in both directions; what is in the store is the same whatever it was on its way.
+def _compression(fields: dict[str, str], option: str) -> Compression | None:
+    if "compression" not in fields and "compression-level" not in fields:
+        return None
     name = fields.pop("compression", "zstd")
     level = fields.pop("compression-level", "")
     if name not in _COMPRESSIONS:

@@ -16,6 +16,7 @@ from runtime.oci.digest import DiffID
 from runtime.store.store import Store
 
 if TYPE_CHECKING:
+    from buildkit.compressing import Compression
     from buildkit.progress import Progress
     from buildkit.remote_cache.options import CacheSource
     from buildkit.remote_cache.reading import Cache
@@ -28,8 +29,16 @@ class HollowError(Exception):
 class RemoteCache:
     """Caches elsewhere, the first ones first."""
 
-    def __init__(self, store: Store, progress: Progress, caches: Sequence[Cache] = ()) -> None:
+    def __init__(
+        self,
+        store: Store,
+        progress: Progress,
+        caches: Sequence[Cache] = (),
+        wanted: frozenset[Compression] = frozenset(),
+    ) -> None:
+        """`wanted` is how layers will be compressed."""
         self._store = store
+        self._wanted = wanted
         self._progress = progress
         self.caches = caches
         self._missing: set[DiffID] = set()  # that cannot be had
@@ -85,7 +94,10 @@ class RemoteCache:
 
         title = f"[internal] fetch {len(layers)} cached layer{'s'[: len(layers) > 1]}"
         with self._progress.step(f"{title} from {cache.source}", once=True) as step:
-            work = Work(lambda _: fetch_layers(self._store, cache, layers, step.count), _silent)
+            work = Work(
+                lambda _: fetch_layers(self._store, cache, layers, self._wanted, step.count),
+                _silent,
+            )
             problem = yield from value_of(work)
             if problem:
                 step.remark(problem)
@@ -98,7 +110,12 @@ class RemoteCache:
         return os.path.exists(self._store.blob(layer.descriptor.digest))
 
 
-def begin(store: Store, sources: Sequence[CacheSource], progress: Progress) -> RemoteCache:
+def begin(
+    store: Store,
+    sources: Sequence[CacheSource],
+    progress: Progress,
+    wanted: frozenset[Compression],
+) -> RemoteCache:
     """Read the caches; what cannot be read is said, and gone on without. Raises DiskError."""
     caches = []
     for source in sources:
@@ -110,7 +127,7 @@ def begin(store: Store, sources: Sequence[CacheSource], progress: Progress) -> R
                 step.remark(found.message)
             else:
                 caches.append(found)
-    return RemoteCache(store, progress, caches)
+    return RemoteCache(store, progress, caches, wanted)
 
 
 def _silent(_: bytes) -> None:

@@ -47,12 +47,13 @@ class BlobDownload:
         descriptor: Descriptor,
         show: Callable[[int], None],
         *,
-        keep: str = "",
+        keep: str | None = "",
         taker: Taker | None = None,
     ) -> None:
         """`show` is told how many bytes are there.
 
-        It goes into the store, to the path `keep`, or only to who takes its bytes as they come.
+        It goes into the store, or to the path `keep`, or is not kept (None) but by who takes its
+        bytes as they come.
         """
         self._transport = transport
         self._store = store
@@ -60,7 +61,7 @@ class BlobDownload:
         self._show = show
         self._stop = transport.stop
         self._url = transport.url(f"blobs/{descriptor.digest}")
-        self._kept = keep or store.blob(descriptor.digest)
+        self._kept = store.blob(descriptor.digest) if keep == "" else keep
         self._taker = taker
         self._part = f"{store.root}/downloads/{descriptor.digest.hex}.part"
         self._hash = hashlib.sha256()
@@ -73,12 +74,12 @@ class BlobDownload:
             fd = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX)
-                if self._taker is None and os.path.exists(self._kept):  # from another process
+                if self._taker is None and self._is_kept():  # by another process
                     _remove(self._part)
                     return
                 self._take_up(fd)
                 self._try_all(fd)
-                if self._taker is not None:
+                if self._kept is None or self._is_kept():
                     _remove(self._part)
                     return
                 os.fsync(fd)
@@ -87,6 +88,9 @@ class BlobDownload:
                 os.close(fd)
         except OSError as error:
             raise StoreError(f"{self._part}: {error.strerror}") from error
+
+    def _is_kept(self) -> bool:
+        return self._kept is not None and os.path.exists(self._kept)
 
     def _take_up(self, fd: int) -> None:
         """Go on with what is there already."""

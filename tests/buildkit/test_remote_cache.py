@@ -271,6 +271,37 @@ def test_layers_are_compressed_as_it_is_asked(
         assert types == {{"gzip": "+gzip", "zstd": "+zstd", "uncompressed": ""}[compression]}
 
 
+def test_an_image_that_is_pushed_and_its_cache_have_the_same_blobs(
+    pybuild: Pybuild, registry: Registry
+) -> None:
+    places = Places("local", "", pybuild.work)
+    name = f"{registry.host}/shared/{pybuild.directory.name.lower()}:1"
+    image = pybuild.build(TEXT, places.to(), "-t", name, "--push", "-o", "image.tar")
+    assert _digests(_manifest(pybuild)) == _digests(image.manifest)
+
+
+@pytest.mark.parametrize("kind", ["local", "registry"])
+def test_what_a_cache_has_compressed_is_not_compressed_again(
+    pybuild: Pybuild, registry: Registry, kind: str
+) -> None:
+    local, places = (Places(k, registry.host, pybuild.work) for k in ("local", kind))
+    pybuild.build(TEXT, local.to("compression=gzip,compression-level=1"))
+    layers = [
+        layer | {"compression": "gzip:6"} if "blob" in layer else layer
+        for layer in _table(pybuild)["layers"]
+    ]
+    _change_table(pybuild, "cache", layers=layers)
+    if kind == "registry":
+        origin, place = f"oci:{pybuild.work}/cache:latest", places.source().partition("ref=")[2]
+        words = ["skopeo", "copy", "--dest-tls-verify=false", origin, f"docker://{place}"]
+        subprocess.run(words, check=True, capture_output=True)
+    image, log = fresh(pybuild, TEXT, places.source(), "--compression=gzip:6")
+    assert done(log) == []
+    # Bytes that level 6 would not make: they are the cache's.
+    assert _digests(image.manifest) == _digests(_manifest(pybuild))
+    assert pybuild.run("verify-store", "--root", "fresh").status == 0
+
+
 def test_the_same_steps_make_the_same_cache(pybuild: Pybuild) -> None:
     places = Places("local", "", pybuild.work)
     pybuild.build(TEXT, places.to("mode=max", name="one"), places.to("mode=max", name="two"))
@@ -482,6 +513,10 @@ def _manifest(pybuild: Pybuild, name: str = "cache") -> dict[str, Any]:
     [entry] = index["manifests"]
     found: dict[str, Any] = json.loads(_path(pybuild, name, entry).read_text())
     return found
+
+
+def _digests(manifest: Mapping[str, Any]) -> set[str]:
+    return {layer["digest"] for layer in manifest["layers"]}
 
 
 def _path(pybuild: Pybuild, name: str, descriptor: Mapping[str, Any]) -> Path:
