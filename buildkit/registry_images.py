@@ -19,7 +19,6 @@ from runtime.oci.image import Descriptor
 from runtime.oci.reader import parse_json
 from runtime.record import Record
 from runtime.registry.reference import Reference, parse_reference
-from runtime.registry.registries_conf import read_registries_conf
 from runtime.store.store import Store, write_atomically
 
 TYPE_CHECKING = False
@@ -190,6 +189,8 @@ def push_image(
         raise BuildError(error.message, hint=error.hint) from error
 
     def send(report: Report) -> Digest:
+        from runtime.registry.registries_conf import read_registries_conf
+
         places = read_registries_conf().endpoints(reference, pulling=False)
         if compression is not None:
             sent = _compressed(store, name, descriptor, compression)
@@ -239,6 +240,8 @@ def _record(store: Store, name: str, platform: str) -> str:
 
 def places_of(name: str) -> tuple[Reference, ...]:
     """Where an image may be, as registries.conf says; raises UsageError, NetworkError."""
+    from runtime.registry.registries_conf import read_registries_conf
+
     try:
         conf = read_registries_conf()
         meanings = conf.meanings(name)
