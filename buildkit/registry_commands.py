@@ -10,13 +10,13 @@ from buildkit.compressing import read_compression
 from buildkit.errors import BuildError, UsageError
 from buildkit.printing import complain
 from buildkit.progress import Progress, settle_kind
-from buildkit.registry_images import pull_image, push_image, read_reference, unverified
+from buildkit.registry_images import pull_image, push_image, read_reference
 from buildkit.subcommands import MANY, disk_errors, parsed, platform_of
 from buildkit.transferring import first_answer, in_child
 from runtime.options import OptionTable
 from runtime.registry.credentials import Credentials
 from runtime.registry.login import check_login, login_file, remove_login, write_login
-from runtime.registry.reference import DOCKER_HUB, Reference
+from runtime.registry.reference import DOCKER_HUB, Reference, unverified
 from runtime.store.store import Store, default_root
 
 HELP = """\

@@ -18,7 +18,7 @@ from runtime.oci.digest import Digest, digest_of
 from runtime.oci.image import Descriptor
 from runtime.oci.reader import parse_json
 from runtime.record import Record
-from runtime.registry.reference import Reference, parse_reference
+from runtime.registry.reference import Reference, parse_reference, unverified
 from runtime.store.store import Store, write_atomically
 
 TYPE_CHECKING = False
@@ -250,15 +250,6 @@ def places_of(name: str) -> tuple[Reference, ...]:
         raise UsageError(error.message, hint=error.hint) from error
     except RegistryError as error:
         raise NetworkError(error.message, hint=error.hint) from error
-
-
-def unverified(places: tuple[Reference, ...]) -> tuple[Reference, ...]:
-    """The same without asking for certificates: by TLS, and where there is none, without."""
-    found = []
-    for place in places:
-        found.append(place.replace(plain_http=False, tls=True, verified=False))
-        found.append(place.replace(plain_http=True))
-    return tuple(dict.fromkeys(found))
 
 
 def _stands_for(reference: Reference) -> str:

@@ -71,6 +71,15 @@ class Reference(Record):
         return f"{self.name}{tag}" + (f"@{self.digest}" if self.digest else "")
 
 
+def unverified(places: tuple[Reference, ...]) -> tuple[Reference, ...]:
+    """The same without asking for certificates: by TLS, and where there is none, without."""
+    found = []
+    for place in places:
+        found.append(place.replace(plain_http=False, tls=True, verified=False))
+        found.append(place.replace(plain_http=True))
+    return tuple(dict.fromkeys(found))
+
+
 def parse_reference(text: str) -> Reference:
     """Read a name; raises UsageError that says what is wrong with it.
 

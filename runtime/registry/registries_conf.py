@@ -6,7 +6,7 @@ The user's file counts instead of the machine's, and drop-ins add to it:
     ~/.config/containers/registries.conf, or /etc/containers/registries.conf
     /etc/containers/registries.conf.d/*.conf and ~/.config/containers/registries.conf.d/*.conf
 
-Where a registry is `insecure` https is tried first, with certificates that are checked, then http.
+Where a registry is `insecure` any certificate is good enough, and after https http is tried.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ import os
 
 from runtime.errors import RegistryError
 from runtime.record import Record
-from runtime.registry.reference import DOCKER_HUB, Reference, is_short, parse_reference
+from runtime.registry.reference import (
+    DOCKER_HUB,
+    Reference,
+    is_short,
+    parse_reference,
+    unverified,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ class Endpoint(Record):
     """Where images of a registry, or of a part of it, are."""
 
     location: str  # host and path; empty: as the prefix says
-    insecure: bool = False  # plain http if there is no https
+    insecure: bool = False  # any certificate will do, and plain http if there is no https
     pulls: str = "all"  # of a mirror: which references it is asked for
 
 
@@ -86,12 +92,10 @@ class RegistriesConf(Record):
         if pulling:
             kind = "tag-only" if reference.digest is None else "digest-only"
             places = [m for m in rule.mirrors if m.pulls in ("all", kind)] + places
-        found = []
+        found: list[Reference] = []
         for place in places:
             moved = _moved(reference, rule.prefix, place.location)
-            found.append(moved)
-            if place.insecure:
-                found.append(moved.replace(plain_http=True))
+            found += unverified((moved,)) if place.insecure else (moved,)
         return tuple(found)
 
 

@@ -115,6 +115,10 @@ def test_without_verification_any_certificate_will_do_and_none(
         assert "Warning" not in ended.stderr
     put(home, host, ca_crt=authority / "other.crt")
     assert pybuild.run("push", "--tls-verify=true", name).status == 4
+    conf = pybuild.work / "registries.conf"
+    conf.write_text(f'[[registry]]\nlocation = "{host}"\ninsecure = true\n')
+    loose = {"CONTAINERS_REGISTRIES_CONF": str(conf)}
+    assert pybuild.run("push", name, env=loose).status == 0
     assert pybuild.run("push", "--tls-verify=false", name).status == 0
     other = f"{registry.host}/team/loose:1"
     assert pybuild.run("push", "-q", "--tls-verify=false", name, other).status == 0

@@ -21,7 +21,8 @@ def _read(tmp_path: Path, text: str) -> RegistriesConf:
 
 def _endpoints(conf: RegistriesConf, name: str, *, pulling: bool = True) -> list[str]:
     places = conf.endpoints(parse_reference(name), pulling=pulling)
-    return [f"{'http ' if at.plain_http else ''}{at}" for at in places]
+    kinds = ["http " if at.plain_http else "" if at.verified else "unverified " for at in places]
+    return [f"{kind}{at}" for kind, at in zip(kinds, places, strict=True)]
 
 
 def test_without_a_file_a_short_name_is_docker_hubs() -> None:
@@ -74,7 +75,7 @@ pull-from-mirror = "digest-only"
     ]
     assert _endpoints(conf, f"alpine@{DIGEST}") == [
         f"m1.example/docker/alpine@{DIGEST}",
-        f"m2.example/alpine@{DIGEST}",
+        f"unverified m2.example/alpine@{DIGEST}",
         f"http m2.example/alpine@{DIGEST}",
         f"hub.example/lib/alpine@{DIGEST}",
     ]
@@ -95,8 +96,8 @@ location = "b.example"
 """,
     )
     assert _endpoints(conf, "a.example/team/x:1") == ["b.example/x:1"]
-    assert _endpoints(conf, "a.example/x:1") == ["a.example/x:1", "http a.example/x:1"]
-    assert _endpoints(conf, "a.example/teams:1")[0] == "a.example/teams:1"
+    assert _endpoints(conf, "a.example/x:1") == ["unverified a.example/x:1", "http a.example/x:1"]
+    assert _endpoints(conf, "a.example/teams:1")[0] == "unverified a.example/teams:1"
 
 
 def test_a_blocked_registry_is_refused(tmp_path: Path) -> None:
