@@ -36,7 +36,7 @@ CLAIMS: dict[str, int] = {
         (kept_credential, 15),
         (detected_lie, 20),
         (shape, 28),
-        (secret, 28),
+        (secret, 29),
     )
 }
 _PROPERTY = "claim"

@@ -25,6 +25,7 @@ from tests.runtime.registry.registries import (
     password_settings,
     running_registry,
 )
+from tests.runtime.registry.token_server import running_token_server
 from tests.support import Result, compressed, file, tar_of, wait_for
 
 CANARY = "c4nary-5d1c-f00d-face-0b5e55ed"
@@ -240,6 +241,29 @@ def test_a_password_of_a_registry(scene: Scene, tmp_path: Path) -> None:
         scene.run("push", name, f"{registry.host}/c/d", env=env)
     scene.check(PASSWORD)
     scene.check("wrong-horse-5d1c")
+
+
+@secret
+@slow
+@needs_registry
+@pytest.mark.needs_program("openssl")
+def test_a_token_of_a_registry(scene: Scene, tmp_path: Path) -> None:
+    auth = scene.spare / "auth.json"
+    word = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+    env = {"REGISTRY_AUTH_FILE": str(auth)}
+    with (
+        running_token_server(tmp_path / "tokens") as tokens,
+        running_registry(tmp_path / "registry", **tokens.settings) as registry,
+    ):
+        auth.write_text(json.dumps({"auths": {registry.host: {"auth": word}}}))
+        name = f"{registry.host}/a/b:1"
+        scene.build(SHELL, "-t", name, "--push", *ALL, env=env)
+        scene.run("reset", "--force")
+        scene.build(f"FROM {name}\nRUN echo 1 > /f\n", "-o", "image.tar", *ALL, env=env)
+        scene.run("pull", f"{registry.host}/a/none", status=4, env=env)
+    assert len(tokens.issued) >= 3
+    for token in (PASSWORD, *tokens.issued):
+        scene.check(token)
 
 
 @secret

@@ -26,6 +26,7 @@ class TokenServer:
     place: Path
     url: str = ""
     asked: list[dict[str, list[str]]] = field(default_factory=list)
+    issued: list[str] = field(default_factory=list)
     logins: list[str] = field(default_factory=list)  # the Authorization of each
     anonymous_may: tuple[str, ...] = ("pull",)
     lifetime_s: int = 300
@@ -70,7 +71,9 @@ class TokenServer:
             capture_output=True,
             check=True,
         ).stdout
-        return f"{signed}.{_encoded(signature)}"
+        made = f"{signed}.{_encoded(signature)}"
+        self.issued.append(made)
+        return made
 
 
 def _encoded(content: str | bytes) -> str:
