@@ -12,9 +12,11 @@ from runtime.errors import ImageError
 from runtime.image.blob import decompressed
 from runtime.image.hashing import Hasher
 from runtime.oci.image import Descriptor, canonical_media_type
+from runtime.sandbox.syscalls import SYNC_FILE_RANGE_WRITE, sync_file_range
 from runtime.store.known import trust
 from runtime.store.store import Store
 
+_PART = 8 << 20  # bytes that the disk may begin with, so that little is left for fsync
 _AHEAD = 8  # pieces that wait for it at most
 
 
@@ -99,7 +101,7 @@ class _Work:
             yield piece
 
     def _unpack(self, taken: Iterator[bytes]) -> tuple[int, str]:
-        hasher, size = Hasher(), 0
+        hasher, size, begun = Hasher(), 0, 0
         with open(self._path, "wb", buffering=0) as made:
             for piece in decompressed(self._kind, taken, self._where):
                 hasher.update(piece)
@@ -107,5 +109,8 @@ class _Work:
                 view = memoryview(piece)
                 while view:
                     view = view[made.write(view) :]
+                if size - begun >= _PART:
+                    sync_file_range(made.fileno(), begun, size - begun, SYNC_FILE_RANGE_WRITE)
+                    begun = size
             os.fsync(made.fileno())
         return size, f"sha256:{hasher.hexdigest()}"

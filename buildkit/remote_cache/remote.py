@@ -117,10 +117,16 @@ def begin(
     wanted: frozenset[Compression],
 ) -> RemoteCache:
     """Read the caches; what cannot be read is said, and gone on without. Raises DiskError."""
+    if not sources:
+        return RemoteCache(store, progress)
+    from buildkit.remote_cache.options import REGISTRY
+    from buildkit.remote_cache.reading import Problem, read_cache
+
+    if any(source.kind == REGISTRY for source in sources):
+        # A tenth of a second, once: here, and not in each of the children.
+        import runtime.registry.transport  # noqa: F401
     caches = []
     for source in sources:
-        from buildkit.remote_cache.reading import Problem, read_cache
-
         with progress.step(f"[internal] import cache from {source}", once=True) as step:
             found = read_cache(store, source)
             if isinstance(found, Problem):

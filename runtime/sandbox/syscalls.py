@@ -57,6 +57,8 @@ RESOLVE_NO_SYMLINKS = 0x04
 RESOLVE_BENEATH = 0x08
 RESOLVE_IN_ROOT = 0x10
 
+SYNC_FILE_RANGE_WRITE = 2  # include/uapi/linux/fs.h
+
 PR_SET_PDEATHSIG = 1  # include/uapi/linux/prctl.h
 PR_SET_DUMPABLE = 4
 PR_SET_KEEPCAPS = 8
@@ -142,6 +144,11 @@ def _libc_call(name: str, *args: int | bytes | None) -> None:
     # The functions return int: of the long that we read, the upper half means nothing.
     if _Function(_symbol(name))(*_words(args)) & 0xFFFFFFFF == 0xFFFFFFFF:
         _fail(name, *args)
+
+
+def sync_file_range(fd: int, offset: int, nbytes: int, flags: int) -> None:
+    """Begin to write a part of a file to the disk, or wait for that, as sync_file_range(2)."""
+    _libc_call("sync_file_range", fd, offset, nbytes, flags)
 
 
 def unshare(flags: int) -> None:
