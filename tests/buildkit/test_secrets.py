@@ -292,6 +292,8 @@ def test_what_a_credential_helper_says(scene: Scene, tmp_path: Path) -> None:
 
 
 def test_what_is_looked_for_is_found(tmp_path: Path) -> None:
+    place = tmp_path / "searched"
+    place.mkdir()
     word = CANARY.encode()
     layer = compressed(tar_of([file("f", b"x" * 600 + word)]), "zstd")
     packed = compressed(tar_of([file("layer", layer)]), "gzip")
@@ -301,9 +303,9 @@ def test_what_is_looked_for_is_found(tmp_path: Path) -> None:
         assert any(needle in coded for needle in needles(word)), user
     for name, content in (("packed", packed), ("coded", base64.b64encode(b"u:" + word)),
                           (CANARY, b"")):  # fmt: skip
-        (tmp_path / name).write_bytes(content)
-        assert traces(CANARY, tmp_path) == traces(CANARY, tmp_path / name) != []
-        (tmp_path / name).unlink()
-    (tmp_path / "link").symlink_to(CANARY)
-    assert traces(CANARY, tmp_path) == [f"{tmp_path}/link: itself"]
-    assert traces(CANARY, tmp_path.parent, spare=tmp_path) == []
+        (place / name).write_bytes(content)
+        assert traces(CANARY, place) == traces(CANARY, place / name) != []
+        (place / name).unlink()
+    (place / "link").symlink_to(CANARY)
+    assert traces(CANARY, place) == [f"{place}/link: itself"]
+    assert traces(CANARY, tmp_path, spare=place) == []
