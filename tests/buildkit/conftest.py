@@ -4,7 +4,7 @@ Fixtures:   pybuild (run by whoever runs the tests), anybody (the test runs with
             without rights, and with the root of a plain container), plain (the last of these),
             as_root, as_user, as_lone_user (who has a single id),
             hello_repository (the project's own packages), tiny_repository (extra, where its maker
-            is there), debian_mirror
+            is there), debian_mirror, registry, seen (a proxy before it)
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from tests.conftest import (
     root_is_missing,
     userns_is_missing,
 )
+from tests.runtime.registry.fault_proxy import FaultProxy, running_proxy
+from tests.runtime.registry.registries import PROGRAM, Registry, running_registry
 from tests.support import BUSYBOX, CHECKOUT, PLAIN_CONTAINER, Caller, run
 
 TYPE_CHECKING = False
@@ -65,6 +67,22 @@ ln -s file %{buildroot}/usr/share/odd/link
 def _busybox_is_there() -> None:
     if not BUSYBOX.exists():
         pytest.skip("/bin/busybox is not installed (busybox-static)")
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    """An open registry, of this machine alone."""
+    if not PROGRAM:
+        pytest.skip("docker-registry is not installed")
+    with running_registry(tmp_path_factory.mktemp("open") / "registry") as running:
+        yield running
+
+
+@pytest.fixture
+def seen(registry: Registry) -> Iterator[FaultProxy]:
+    """The same behind a proxy, which notes what is asked and does what a script says."""
+    with running_proxy(registry.host) as running:
+        yield running
 
 
 @contextmanager

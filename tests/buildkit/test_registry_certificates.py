@@ -48,13 +48,6 @@ def mutual(tmp_path_factory: pytest.TempPathFactory, authority: Path) -> Iterato
         yield running
 
 
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """An open registry without TLS."""
-    with running_registry(tmp_path_factory.mktemp("open") / "registry") as running:
-        yield running
-
-
 @pytest.fixture
 def home(pybuild: Pybuild) -> Path:
     """The home of whoever calls pybuild."""

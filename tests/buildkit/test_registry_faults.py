@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 
 import pytest
 
@@ -18,10 +17,9 @@ from tests.runtime.registry.fault_proxy import (
     flipped,
     gzipped,
     header,
-    running_proxy,
     status,
 )
-from tests.runtime.registry.registries import PROGRAM, Registry, running_registry
+from tests.runtime.registry.registries import PROGRAM, Registry
 from tests.support import Result
 
 pytestmark = [
@@ -29,20 +27,6 @@ pytestmark = [
     pytest.mark.skipif(not PROGRAM, reason="docker-registry is not installed"),
 ]
 BLOBS, MANIFESTS, UPLOADS = "/blobs/sha256:", "/manifests/", "/blobs/uploads/"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """An open registry."""
-    with running_registry(tmp_path_factory.mktemp("open") / "registry") as running:
-        yield running
-
-
-@pytest.fixture
-def faults(registry: Registry) -> Iterator[FaultProxy]:
-    """A proxy before it."""
-    with running_proxy(registry.host) as running:
-        yield running
 
 
 def _push(pybuild: Pybuild, name: str, text: str, *options: str) -> Result:
@@ -66,16 +50,16 @@ PUSHES: dict[str, Rule] = {
 @registry_fault
 @pytest.mark.parametrize("rule", PUSHES.values(), ids=PUSHES)
 def test_a_push_that_fails_is_status_4_and_the_tag_stays(
-    pybuild: Pybuild, registry: Registry, faults: FaultProxy, rule: Rule
+    pybuild: Pybuild, registry: Registry, seen: FaultProxy, rule: Rule
 ) -> None:
-    repository = f"faults/{list(PUSHES.values()).index(rule)}"
-    name = f"{faults.host}/{repository}:1"
+    repository = f"seen/{list(PUSHES.values()).index(rule)}"
+    name = f"{seen.host}/{repository}:1"
     before = _push(pybuild, name, "before").stdout.strip()
-    faults.rules.append(rule)
+    seen.rules.append(rule)
     ended = _push(pybuild, name, "after")
     assert ended.status == 4, ended.stderr
     assert ended.stderr.startswith("pybuild: ")
-    assert faults.host in ended.stderr
+    assert seen.host in ended.stderr
     assert len(ended.stderr.splitlines()) <= 2  # with a hint
     assert registry.tag(repository, "1") == before != ""
 
@@ -92,14 +76,14 @@ PULLS: dict[str, tuple[Act, str]] = {
 @detected_lie
 @pytest.mark.parametrize(("act", "path"), PULLS.values(), ids=PULLS)
 def test_a_pull_of_a_lie_is_status_4_and_nothing_gets_the_name(
-    pybuild: Pybuild, faults: FaultProxy, act: Act, path: str
+    pybuild: Pybuild, seen: FaultProxy, act: Act, path: str
 ) -> None:
-    name = f"{faults.host}/lies/{list(PULLS.values()).index((act, path))}:1"
+    name = f"{seen.host}/lies/{list(PULLS.values()).index((act, path))}:1"
     assert _push(pybuild, name, "it", "--root=pusher").status == 0
-    faults.on(act, "GET", path, times=0)
+    seen.on(act, "GET", path, times=0)
     ended = pybuild.run("pull", "-q", name)
     assert (ended.status, ended.stdout) == (4, "")
     assert ended.stderr.startswith("pybuild: ")
-    assert f"{faults.host}/" in ended.stderr
+    assert f"{seen.host}/" in ended.stderr
     assert names_in(pybuild) == {}
     assert os.listdir(pybuild.store / "tmp") == []

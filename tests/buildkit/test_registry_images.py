@@ -26,20 +26,6 @@ pytestmark = pytest.mark.skipif(not PROGRAM, reason="docker-registry is not inst
 
 
 @pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """An open registry."""
-    with running_registry(tmp_path_factory.mktemp("open") / "registry") as running:
-        yield running
-
-
-@pytest.fixture
-def seen(registry: Registry) -> Iterator[FaultProxy]:
-    """The same behind a proxy that notes what is asked."""
-    with running_proxy(registry.host) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
 def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """One that wants a password."""
     place = tmp_path_factory.mktemp("closed")

@@ -16,29 +16,14 @@ from tests.buildkit.support import Pybuild
 from tests.runtime.registry.fault_proxy import (
     Exchange,
     FaultProxy,
-    running_proxy,
     slow_answer,
     slow_request,
 )
-from tests.runtime.registry.registries import PROGRAM, Registry, running_registry
+from tests.runtime.registry.registries import PROGRAM, Registry
 from tests.support import run, wait_for
 
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="docker-registry is not installed")
 LARGE, SMALL = 16 << 20, 1 << 20  # bytes of files in layers
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """An open registry."""
-    with running_registry(tmp_path_factory.mktemp("open") / "registry") as running:
-        yield running
-
-
-@pytest.fixture
-def seen(registry: Registry) -> Iterator[FaultProxy]:
-    """The same behind a proxy that notes what is asked and counts what it sends."""
-    with running_proxy(registry.host) as running:
-        yield running
 
 
 def _build(pybuild: Pybuild, name: str, *words: str) -> dict[str, int]:

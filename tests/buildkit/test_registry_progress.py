@@ -5,32 +5,17 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
 
 import pytest
 
 from tests.buildkit.support import SHELL, Pybuild
 from tests.buildkit.terminal import on_a_terminal
-from tests.runtime.registry.fault_proxy import FaultProxy, running_proxy, slow_answer, slow_request
-from tests.runtime.registry.registries import PROGRAM, Registry, running_registry
+from tests.runtime.registry.fault_proxy import FaultProxy, slow_answer, slow_request
+from tests.runtime.registry.registries import PROGRAM
 
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="docker-registry is not installed")
 SIZE = 8 << 20  # bytes of the large layer
 COUNT = r"\d+\.\dMB / \d+\.\dMB"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """An open registry."""
-    with running_registry(tmp_path_factory.mktemp("open") / "registry") as running:
-        yield running
-
-
-@pytest.fixture
-def seen(registry: Registry) -> Iterator[FaultProxy]:
-    """The same behind a proxy."""
-    with running_proxy(registry.host) as running:
-        yield running
 
 
 @pytest.fixture

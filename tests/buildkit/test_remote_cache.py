@@ -8,7 +8,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,8 @@ from buildkit.errors import UsageError
 from buildkit.remote_cache.options import read_sources, read_targets
 from tests.buildkit.support import SHELL, Image, Pybuild
 from tests.claims import secret
-from tests.runtime.registry.fault_proxy import FaultProxy, Rule, running_proxy, status
-from tests.runtime.registry.registries import PROGRAM, Registry, running_registry
+from tests.runtime.registry.fault_proxy import FaultProxy, Rule, status
+from tests.runtime.registry.registries import PROGRAM, Registry
 from tests.support import CHECKOUT
 
 pytestmark = pytest.mark.skipif(not PROGRAM, reason="docker-registry is not installed")
@@ -44,20 +44,6 @@ OTHER_COPY = TEXT.replace("/out /out", "/out /elsewhere")
 
 SLOW = pytest.mark.slow
 HELLO = CHECKOUT / "examples/hello/Containerfile"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    """An open registry."""
-    with running_registry(tmp_path_factory.mktemp("cache") / "registry") as running:
-        yield running
-
-
-@pytest.fixture
-def seen(registry: Registry) -> Iterator[FaultProxy]:
-    """The same behind a proxy that notes what is asked."""
-    with running_proxy(registry.host) as running:
-        yield running
 
 
 class Places:
