@@ -20,6 +20,12 @@ class Count:
         """So many bytes (of so many, 0 if that is not known), files and packages are done."""
         _FIELDS.pack_into(self._page, 0, size, of, files, packages)
 
+    @property
+    def bytes(self) -> tuple[int, int]:
+        """Bytes that are done, of how many; 0 where that is not known."""
+        size, of, _, _ = _FIELDS.unpack_from(self._page)
+        return size, of
+
     def __str__(self) -> str:
         """As `1,234 files, 5.6MB` or `5.6MB / 40.0MB`; empty if nothing was counted."""
         size, of, files, packages = _FIELDS.unpack_from(self._page)

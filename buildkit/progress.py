@@ -102,7 +102,8 @@ def make_view(
         case "rawjson":
             from buildkit.progress_json import JsonView
 
-            return JsonView(), None
+            events = JsonView()
+            return events, events.tick
         case _:
             from buildkit.progress_plain import PlainView
 

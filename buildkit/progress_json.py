@@ -1,4 +1,7 @@
-"""BuildKit's own events (client.SolveStatus), one JSON object per line: for programs."""
+"""BuildKit's own events (client.SolveStatus), one JSON object per line: for programs.
+
+What is counted of a step is a status with its name: the bytes so far, of how many.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,24 @@ import datetime
 import hashlib
 import json
 import sys
+import time
 
+from buildkit.counting import Count
 from buildkit.progress import CACHED, CANCELED, ERROR, View
+
+_INTERVAL_S = 0.5
 
 
 class JsonView(View):
-    """Vertexes, logs and warnings."""
+    """Vertexes, statuses, logs and warnings; `tick` is to be called now and then."""
 
     def __init__(self) -> None:
         self._vertexes: dict[int, dict[str, object]] = {}
+        self._counts: dict[int, Count] = {}  # of steps that have not ended
+        self._told: dict[int, tuple[int, int]] = {}
+        self._next = 0.0
 
-    def begin(self, number: int, title: str) -> None:
+    def begin(self, number: int, title: str) -> Count:
         """A vertex that has started; its digest is only its name here."""
         digest = hashlib.sha256(f"{number} {title}".encode("utf-8", "replace")).hexdigest()
         vertex: dict[str, object] = {
@@ -27,6 +37,31 @@ class JsonView(View):
         }
         self._vertexes[number] = vertex
         _print({"vertexes": [vertex]})
+        count = self._counts[number] = Count()
+        return count
+
+    def tick(self) -> None:
+        """Say how far steps are."""
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _INTERVAL_S
+            for number in list(self._counts):
+                self._tell(number)
+
+    def _tell(self, number: int, **more: object) -> None:
+        current, total = counted = self._counts[number].bytes
+        if counted == self._told.get(number, (0, 0)) and not (more and current):
+            return
+        self._told[number] = counted
+        vertex = self._vertexes[number]
+        status = {
+            "id": vertex["name"],
+            "vertex": vertex["digest"],
+            "current": current,
+            "total": total,
+            "timestamp": _now(),
+            "started": vertex["started"],
+        }
+        _print({"statuses": [status | more]})
 
     def remark(self, number: int, text: str) -> None:
         """A line of the log."""
@@ -44,6 +79,8 @@ class JsonView(View):
 
     def end(self, number: int, outcome: str, seconds: float) -> None:
         """The vertex is completed."""
+        self._tell(number, completed=_now())
+        del self._counts[number]
         vertex = self._vertexes[number] | {"completed": _now()}
         if outcome == CACHED:
             vertex["cached"] = True

@@ -94,7 +94,7 @@ def test_quiet_shows_nothing_of_them(pybuild: Pybuild, seen: FaultProxy, base: s
     assert (ended.status, ended.stderr) == (0, "")
 
 
-def test_events_have_them_as_vertexes(pybuild: Pybuild, seen: FaultProxy, base: str) -> None:
+def test_events_have_them_with_their_bytes(pybuild: Pybuild, seen: FaultProxy, base: str) -> None:
     copy = f"{seen.host}/shown/events:1"
     text = f"FROM {base}\nLABEL a=b\n"
     ended = pybuild.try_build(text, "--progress=rawjson", "-t", copy, "--push")
@@ -104,6 +104,12 @@ def test_events_have_them_as_vertexes(pybuild: Pybuild, seen: FaultProxy, base: 
     done = [vertex["name"] for vertex in vertexes if "completed" in vertex]
     assert done == [f"[internal] pull {base}", f"[internal] push {copy}"]
     assert len({vertex["digest"] for vertex in vertexes}) == 2
+    # The bytes of each, at the end all of them.
+    statuses = [status for event in events for status in event.get("statuses", ())]
+    assert {status["vertex"] for status in statuses} == {v["digest"] for v in vertexes}
+    ended_ones = [status for status in statuses if "completed" in status]
+    assert [status["id"] for status in ended_ones] == done
+    assert all(SIZE < status["current"] == status["total"] for status in ended_ones)
 
 
 def test_one_that_fails_is_a_step_that_failed(pybuild: Pybuild, seen: FaultProxy) -> None:
