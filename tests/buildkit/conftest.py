@@ -63,6 +63,22 @@ ln -s file %{buildroot}/usr/share/odd/link
 """
 
 
+# What these are about is the same however steps are kept apart: the plain container's turn of
+# `anybody` is of the second tier there.
+_SAME_IN_PLAIN_CONTAINERS = (
+    *("cache", "downloads", "explain", "git_sources", "image_commands", "jobs", "load"),
+    *("named_contexts", "outputs", "store_commands", "verify_reproducible"),
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what the first tier need not have."""
+    for item in items:
+        module = item.path.stem.removeprefix("test_")
+        if "plain_container" in item.name and module in _SAME_IN_PLAIN_CONTAINERS:
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _busybox_is_there() -> None:
     if not BUSYBOX.exists():

@@ -551,6 +551,7 @@ def test_packages_are_known_also_when_all_is_cached(
     assert _provenance(pybuild, text, "--provenance=mode=min", "-o=image.tar") == first
 
 
+@pytest.mark.slow
 @pytest.mark.needs_program("apt-get", "mmdebstrap", "dpkg-deb", "gpg", "gpgv")
 def test_debian_packages_are_known_too(as_root: Pybuild, debian_mirror: Path) -> None:
     add_mirror(as_root, debian_mirror)

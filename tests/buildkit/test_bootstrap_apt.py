@@ -283,6 +283,7 @@ def test_without_cleaning_what_apt_left_stays(with_mirror: Pybuild) -> None:
     assert {"var/lib/dpkg/status", "var/lib/dpkg/status-old", "var/lib/dpkg/lock"} <= set(files)
 
 
+@pytest.mark.slow
 def test_to_clean_all_takes_the_database_away(with_mirror: Pybuild) -> None:
     text = SYSTEM.replace("--manager=apt", "--manager=apt --clean=all")
     with_mirror.build(text, timeout_s=180)
@@ -514,6 +515,7 @@ def test_a_system_below_is_refused_with_a_hint(with_mirror: Pybuild) -> None:
     assert "Containerfile:3:1:" in ended.stderr
 
 
+@pytest.mark.slow
 def test_a_script_that_fails_is_an_error_at_its_package(with_mirror: Pybuild) -> None:
     text = f"FROM scratch\n{APT} \\\n  breaking\n"
     said = fails_and_leaves_nothing(

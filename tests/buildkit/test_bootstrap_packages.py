@@ -97,6 +97,7 @@ def test_a_transfer_that_breaks_off_goes_on_where_it_was(pybuild: Pybuild, site:
     assert ranges == [None, "bytes=1000-"]
 
 
+@pytest.mark.slow
 def test_the_next_build_resumes_what_this_one_could_not_fetch(
     pybuild: Pybuild, site: Site
 ) -> None:

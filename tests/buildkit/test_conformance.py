@@ -151,7 +151,23 @@ def _copy_context(build: str, to: Path) -> None:
     (to / "busybox").chmod(0o755)
 
 
-@pytest.mark.parametrize("build", BUILDS)
+# buildah takes seconds for each; those here are of every kind.
+_EACH_TIME = (
+    *("add-buildkit", "args-scope", "config", "copy-buildkit", "copy-globs", "copy-links"),
+    *("copy-stages", "from-base", "ignored-patterns", "mounts-bind", "mounts-cache"),
+    *("named-contexts", "onbuild", "replaces", "run-buildkit", "stages", "users"),
+)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        build
+        if build.startswith("error") or build in _EACH_TIME
+        else pytest.param(build, marks=pytest.mark.slow)
+        for build in BUILDS
+    ],
+)
 def test_files_and_configuration_are_those_of_buildah(
     build: str, buildah: Buildah, as_root: Pybuild, base: Path
 ) -> None:

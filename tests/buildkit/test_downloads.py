@@ -330,6 +330,7 @@ def test_a_lasting_failure_is_one_error(
     assert len(site.requests) == tries
 
 
+@pytest.mark.slow
 def test_nobody_at_home_is_one_error(pybuild: Pybuild) -> None:
     with running_site() as site:
         url = site.url
@@ -404,6 +405,7 @@ def test_content_is_taken_as_the_server_has_it(pybuild: Pybuild, site: Site) -> 
     assert site.requests[0].headers["Accept-Encoding"] == "identity"
 
 
+@pytest.mark.slow
 def test_a_chunked_answer_that_breaks_off_is_an_error(pybuild: Pybuild, site: Site) -> None:
     def answer(request: Request) -> None:
         request.send_response(200)

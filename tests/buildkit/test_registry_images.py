@@ -122,6 +122,7 @@ def test_newer_asks_for_the_manifest_alone_if_nothing_changed(
     assert _asked(seen) == ["HEAD /v2/team/same/manifests/1"]
 
 
+@pytest.mark.slow
 def test_without_the_registry_newer_takes_what_is_there_and_always_fails(
     pybuild: Pybuild, registry: Registry
 ) -> None:
@@ -218,6 +219,7 @@ blocked = false
     assert (ended.status, ended.stdout) == (0, f"{digest}\n"), ended.stderr
 
 
+@pytest.mark.slow
 def test_where_no_place_has_an_image_each_is_said(pybuild: Pybuild, registry: Registry) -> None:
     conf = pybuild.work / "registries.conf"
     conf.write_text(f'unqualified-search-registries = ["{registry.host}", "127.0.0.1:1"]\n')
