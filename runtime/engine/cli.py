@@ -1,0 +1,55 @@
+"""`pyrun run`, `ps` and the other verbs of containers that live: who does what each asks for."""
+
+from __future__ import annotations
+
+import os
+
+from runtime.errors import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from runtime.store.store import Store
+
+VERBS = {
+    "run": "runtime.engine.run_cli",
+    "create": "runtime.engine.run_cli",
+    "start": "runtime.engine.run_cli",
+    "attach": "runtime.engine.run_cli",
+    "ps": "runtime.engine.listing_cli",
+    "logs": "runtime.engine.logs_cli",
+    "stop": "runtime.engine.ending_cli",
+    "kill": "runtime.engine.ending_cli",
+    "wait": "runtime.engine.ending_cli",
+    "rm": "runtime.engine.ending_cli",
+}
+
+
+def main(arguments: list[str]) -> int:
+    """Run one verb; raises PyrunError."""
+    module = __import__(VERBS[arguments[0]], fromlist=["main"])
+    command: Callable[[str, list[str]], int] = module.main
+    return command(arguments[0], arguments[1:])
+
+
+def open_store(root: str | None) -> Store:
+    """The store with the containers, as root of it; raises PyrunError."""
+    from runtime.sandbox.userns import become_root
+    from runtime.store.store import Store, default_root
+
+    place = root or default_root()
+    become_root()
+    return Store(place)
+
+
+def say(text: str) -> None:
+    """Print to standard output, whatever the text is."""
+    os.write(1, text.encode("utf-8", "surrogateescape"))
+
+
+def one_or_more(operands: list[str], usage: str) -> list[str]:
+    """The containers that a command line names; raises UsageError if there is none."""
+    if not operands:
+        raise UsageError(f"pyrun {usage}: which container?", hint="pyrun ps lists them")
+    return operands

@@ -1,0 +1,159 @@
+"""From what was asked for to a container: made once, started as often as somebody wants."""
+
+from __future__ import annotations
+
+import os
+from time import time_ns
+
+from runtime.bundle import asks_for_limits, entry_of, to_spec
+from runtime.engine.containers import folder, free_name, take_name
+from runtime.engine.logfile import timestamp
+from runtime.engine.names import made_up_name
+from runtime.engine.record import ContainerRecord, write_file
+from runtime.errors import ContainerError
+from runtime.oci.packed import pack, unpack
+from runtime.sandbox.rootfs import Overlay
+from runtime.store.known import know
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+
+    from runtime.engine.run_line import RunLine
+    from runtime.oci.spec import Spec
+    from runtime.store.known import KnownImage
+    from runtime.store.store import Store
+
+_SPEC = "spec"
+_TRIES = 8
+
+
+def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
+    """Make a container that does not run yet; its directory, and its record.
+
+    Raises PyrunError; nothing is left behind then.
+    """
+    identity = os.urandom(32).hex()
+    image = know(store, line.image, line.platform)
+    is_archive = os.path.exists(line.image)
+    spec = to_spec(image, line.options.replace(hostname=line.options.hostname or identity[:12]))
+    spec = _limited(spec, line)
+    record = ContainerRecord(
+        id=identity,
+        name=line.name,
+        image=os.path.abspath(line.image) if is_archive else line.image,
+        platform=line.platform,
+        descriptor=None if is_archive else _descriptor(store, line.image),
+        created=timestamp(time_ns()),
+        command=spec.process.args,
+        labels=line.labels,
+        auto_remove=line.auto_remove,
+        interactive=line.options.interactive,
+        terminal=line.options.terminal,
+        init=line.options.init,
+        stop_signal=line.stop_signal,
+        stop_timeout_s=line.stop_timeout_s,
+        log_size=line.log_size,
+        log_files=line.log_files,
+        seccomp=line.options.seccomp,
+        landlock=line.options.landlock,
+    )
+    record = _named(store, record)
+    aside = f"{store.root}/tmp/container-{identity}"
+    try:
+        _make_directory(aside, record, spec, image)
+        os.rename(aside, f"{folder(store)}/{identity}")
+    except BaseException:
+        from runtime.store.workspace import remove_tree
+
+        free_name(store, record.name)
+        remove_tree(aside)
+        raise
+    return f"{folder(store)}/{identity}", record
+
+
+def start_container(
+    store: Store, path: str, record: ContainerRecord, client: socket.socket | None = None
+) -> None:
+    """Start a container; `client` is attached from the beginning. Raises PyrunError."""
+    from runtime.engine.monitor import Job, begin
+
+    with open(f"{path}/{_SPEC}", "rb") as file:
+        spec: Spec = unpack(file.read())[0]
+    image = _image(store, path, record)
+    begin(
+        Job(
+            store=store,
+            path=path,
+            record=record,
+            spec=spec,
+            rootfs=Overlay(lowers=image.lowers, upper=f"{path}/upper", work=f"{path}/work"),
+            entry=_entry(spec, record, store),
+        ),
+        client,
+    )
+
+
+def _image(store: Store, path: str, record: ContainerRecord) -> KnownImage:
+    """The image of a container, which must be the one that it was made with."""
+    image = know(store, record.image, record.platform)
+    with open(f"{path}/lowers", "rb") as file:
+        if file.read() != repr(image.lowers).encode():
+            raise ContainerError(
+                f"container {record.name}: {record.image} is another image by now",
+                hint="what the container has written belongs to the old one",
+            )
+    return image
+
+
+def _entry(spec: Spec, record: ContainerRecord, store: Store):  # type: ignore[no-untyped-def]
+    from runtime.bundle import Options
+
+    options = Options(seccomp=record.seccomp, landlock=record.landlock, init=record.init)
+    return entry_of(spec, options, store.root)
+
+
+def _limited(spec: Spec, line: RunLine) -> Spec:
+    if not asks_for_limits(line.options):
+        return spec
+    from runtime.limits import asked_resources
+
+    return spec.replace(resources=asked_resources(line.options))
+
+
+def _descriptor(store: Store, name: str) -> dict[str, object]:
+    from runtime.image.source import named_descriptor
+
+    return named_descriptor(store, name).to_json()
+
+
+def _named(store: Store, record: ContainerRecord) -> ContainerRecord:
+    os.makedirs(folder(store), mode=0o700, exist_ok=True)
+    if record.name:
+        take_name(store, record.name, record.id)
+        return record
+    for _ in range(_TRIES):
+        name = made_up_name(os.urandom(4))
+        try:
+            take_name(store, name, record.id)
+            return record.replace(name=name)
+        except ContainerError:
+            continue
+    take_name(store, record.id[:12], record.id)
+    return record.replace(name=record.id[:12])
+
+
+def _make_directory(path: str, record: ContainerRecord, spec: Spec, image: KnownImage) -> None:
+    os.mkdir(path, 0o700)
+    os.mkdir(f"{path}/work", 0o700)
+    os.mkdir(f"{path}/upper", 0o755)
+    if image.lowers and isinstance(image.lowers[0], str):
+        # The root directory of an overlay is the upper one: it must look as the image's does.
+        status = os.stat(image.lowers[0])
+        os.chown(f"{path}/upper", status.st_uid, status.st_gid)
+        os.chmod(f"{path}/upper", status.st_mode & 0o7777)
+    with open(f"{path}/lowers", "wb") as file:
+        file.write(repr(image.lowers).encode())
+    with open(f"{path}/{_SPEC}", "wb") as file:
+        file.write(pack((spec,)))
+    write_file(path, "record.json", record.to_json())
