@@ -25,9 +25,7 @@ else:
     import _signal as signal
 
 # Of containers that live; in runtime.engine.cli is what does each.
-_VERBS = frozenset(
-    ("run", "create", "start", "attach", "ps", "logs", "stop", "kill", "wait", "rm")
-)
+_VERBS = frozenset("run create start attach ps logs stop kill wait rm exec enter".split())
 
 
 def run_and_exit() -> NoReturn:

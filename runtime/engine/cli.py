@@ -23,6 +23,14 @@ VERBS = {
     "kill": "runtime.engine.ending_cli",
     "wait": "runtime.engine.ending_cli",
     "rm": "runtime.engine.ending_cli",
+    "exec": "runtime.engine.exec_cli",
+    "enter": "runtime.engine.enter_cli",
+    "mount": "runtime.engine.mount_cli",
+    "umount": "runtime.engine.mount_cli",
+    "volume": "runtime.engine.volume_cli",
+    "cp": "runtime.engine.cp_cli",
+    "diff": "runtime.engine.diff_cli",
+    "export": "runtime.engine.export_cli",
 }
 
 
