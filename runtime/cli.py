@@ -25,7 +25,12 @@ else:
     import _signal as signal
 
 # Of containers that live; in runtime.engine.cli is what does each.
-_VERBS = frozenset("run create start attach ps logs stop kill wait rm exec enter".split())
+_VERBS = frozenset(
+    (
+        *("run", "create", "start", "attach", "ps", "logs", "stop", "kill", "wait", "rm"),
+        *("enter", "exec", "mount", "umount", "volume"),
+    )
+)
 
 
 def run_and_exit() -> NoReturn:

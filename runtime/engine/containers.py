@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from runtime.engine.mount_words import VolumeUse
     from runtime.store.store import Store
 
 CREATED, RUNNING, PAUSED, EXITED = "created", "running", "paused", "exited"
@@ -225,10 +226,18 @@ def _settle(path: str, record: ContainerRecord) -> Exit:
     return ended
 
 
-def remove(store: Store, path: str, record: ContainerRecord) -> None:
-    """Remove a container that does not run, with all that it has written."""
+def remove(store: Store, path: str, record: ContainerRecord, *, volumes: bool = False) -> None:
+    """Remove a container that does not run, with all that it has written.
+
+    With `volumes`, also those of its volumes that have no name and no other user.
+    """
     from runtime.store.workspace import remove_tree
 
+    uses: tuple[VolumeUse, ...] = ()
+    if volumes and os.path.exists(f"{path}/volumes.json"):
+        from runtime.engine.volumes import read_uses, remove_anonymous
+
+        uses = read_uses(path)
     free_name(store, record.name)
     aside = f"{store.root}/tmp/removed-{record.id}"
     try:
@@ -236,3 +245,5 @@ def remove(store: Store, path: str, record: ContainerRecord) -> None:
     except FileNotFoundError:  # by another process
         return
     remove_tree(aside)
+    if uses:
+        remove_anonymous(store, uses)

@@ -85,7 +85,9 @@ def _action(verb: str, fields: dict[str, str]) -> Callable[[Store, str], None]:
         case "wait":
             return _wait
         case _:
-            return lambda store, word: _remove(store, word, seconds, force="force" in fields)
+            return lambda store, word: _remove(
+                store, word, seconds, force="force" in fields, volumes="volumes" in fields
+            )
 
 
 def _stop(store: Store, word: str, seconds: int | None) -> None:
@@ -151,7 +153,7 @@ def _wait(store: Store, word: str) -> None:
     say(f"{seen.exit.status}\n")
 
 
-def _remove(store: Store, word: str, seconds: int | None, *, force: bool) -> None:
+def _remove(store: Store, word: str, seconds: int | None, *, force: bool, volumes: bool) -> None:
     seen = look_at(store, word)
     if seen.is_alive:
         if not force:
@@ -161,5 +163,5 @@ def _remove(store: Store, word: str, seconds: int | None, *, force: bool) -> Non
             )
         stop(seen, 0 if seconds is None else seconds)
     if os.path.isdir(seen.path):  # with --rm it is gone by now
-        remove(store, seen.path, seen.record)
+        remove(store, seen.path, seen.record, volumes=volumes or seen.record.auto_remove)
     say(f"{word}\n")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from time import time_ns
 
 from runtime.bundle import asks_for_limits, entry_of, to_spec
 from runtime.engine.containers import folder, free_name, take_name
+from runtime.engine.extras import add_mounts, with_extras
 from runtime.engine.logfile import timestamp
 from runtime.engine.names import made_up_name
 from runtime.engine.record import ContainerRecord, write_file
@@ -18,7 +20,9 @@ from runtime.store.known import know
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from contextlib import AbstractContextManager
 
+    from runtime.engine.mount_words import VolumeUse
     from runtime.engine.run_line import RunLine
     from runtime.oci.spec import Spec
     from runtime.store.known import KnownImage
@@ -37,7 +41,8 @@ def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
     image = know(store, line.image, line.platform)
     is_archive = os.path.exists(line.image)
     spec = to_spec(image, line.options.replace(hostname=line.options.hostname or identity[:12]))
-    spec = _limited(spec, line)
+    spec = with_extras(store, _limited(spec, line), line.extras)
+    uses = line.extras.volumes
     record = ContainerRecord(
         id=identity,
         name=line.name,
@@ -61,8 +66,12 @@ def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
     record = _named(store, record)
     aside = f"{store.root}/tmp/container-{identity}"
     try:
-        _make_directory(aside, record, spec, image)
-        os.rename(aside, f"{folder(store)}/{identity}")
+        with _volumes_locked(store) if uses else nullcontext():
+            os.mkdir(aside, 0o700)
+            if uses:
+                spec = _with_volumes(store, aside, spec, uses, image)
+            _fill_directory(aside, record, spec, image)
+            os.rename(aside, f"{folder(store)}/{identity}")
     except BaseException:
         from runtime.store.workspace import remove_tree
 
@@ -143,8 +152,21 @@ def _named(store: Store, record: ContainerRecord) -> ContainerRecord:
     return record.replace(name=record.id[:12])
 
 
-def _make_directory(path: str, record: ContainerRecord, spec: Spec, image: KnownImage) -> None:
-    os.mkdir(path, 0o700)
+def _volumes_locked(store: Store) -> AbstractContextManager[None]:
+    from runtime.engine.volumes import locked
+
+    return locked(store)
+
+
+def _with_volumes(
+    store: Store, path: str, spec: Spec, uses: tuple[VolumeUse, ...], image: KnownImage
+) -> Spec:
+    from runtime.engine.volumes import take_into_use
+
+    return add_mounts(spec, take_into_use(store, path, uses, image))
+
+
+def _fill_directory(path: str, record: ContainerRecord, spec: Spec, image: KnownImage) -> None:
     os.mkdir(f"{path}/work", 0o700)
     os.mkdir(f"{path}/upper", 0o755)
     if image.lowers and isinstance(image.lowers[0], str):

@@ -41,6 +41,7 @@ else:
 _CHUNK = 1 << 14
 _MOST_WAITING = 1 << 18  # bytes for somebody who is attached: then the container waits as well
 ATTACH = "attach"
+MOUNTS = "mounts.json"  # what `added_mounts` keeps
 
 
 class Job(Record):
@@ -142,7 +143,7 @@ class _Monitor:
     def start(self, client: socket.socket | None) -> None:
         """Start the container; raises PyrunError, and leaves nothing behind then."""
         job = self._job
-        for name in ("run.json", "exit.json", ATTACH):
+        for name in ("run.json", "exit.json", MOUNTS, ATTACH):
             _unlink(f"{job.path}/{name}")
         self._wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -359,6 +360,7 @@ class _Monitor:
         job = self._job
         self._log.close()
         _unlink(f"{job.path}/{ATTACH}")
+        _unlink(f"{job.path}/{MOUNTS}")
         status, oom_killed = exit_status(wait_status), self._was_oom_killed()
         error = ""
         try:
@@ -370,7 +372,7 @@ class _Monitor:
         )
         write_exit(job.path, self._ended)
         if job.record.auto_remove:
-            remove(job.store, job.path, job.record)
+            remove(job.store, job.path, job.record, volumes=True)
         self._tell(protocol.message(protocol.ENDED, bytes((status,))))
 
     def _was_oom_killed(self) -> bool:

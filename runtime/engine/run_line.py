@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from runtime.command_line import TABLE, options_of, platform_of
 from runtime.engine.containers import check_name
+from runtime.engine.env_file import with_files
+from runtime.engine.extras import Extras, take_extras
 from runtime.engine.record import LOG_FILES, LOG_SIZE, STOP_TIMEOUT_S
 from runtime.errors import UsageError
 from runtime.options import OptionTable
@@ -27,6 +29,15 @@ run it. Options of `pyrun IMAGE`, and:
       --cidfile FILE         write its id there
       --stop-signal SIGNAL   what `stop` sends (default: TERM)
       --stop-timeout SECONDS until it is killed (default: 10)
+      --env-file FILE        variables, one in a line
+  -v, --volume NAME:DEST[:ro]
+                             a volume (pyrun volume), made if it is missing; DEST alone: one
+                             that `rm -v` and --rm remove
+      --mount type=bind|volume|tmpfs|image,source=SRC,destination=DEST[,readonly]
+      --tmpfs DEST[:OPTIONS] such as size=64m
+      --shm-size BYTES       of /dev/shm (default: 64m)
+      --device PATH[:DEST[:rwm]]
+                             a device of the host
       --log-opt max-size=SIZE, --log-opt max-file=N
                              of its log (default: 10m, 3)
       --detach-keys KEYS     what leaves it running (default: ctrl-p,ctrl-q)
@@ -41,8 +52,18 @@ _TABLE = OptionTable(
         "--stop-signal": "stop_signal",
         "--stop-timeout": "stop_timeout",
         "--detach-keys": "detach_keys",
+        "--shm-size": "shm_size",
     },
-    lists={**TABLE.lists, "-l": "labels", "--label": "labels", "--log-opt": "log_opts"},
+    lists={
+        **TABLE.lists,
+        "-l": "labels",
+        "--label": "labels",
+        "--log-opt": "log_opts",
+        "--env-file": "env_files",
+        "--mount": "mounts",
+        "--tmpfs": "tmpfs",
+        "--device": "devices",
+    },
     flags={**TABLE.flags, "-d": "detach", "--detach": "detach"},
 )
 
@@ -64,6 +85,7 @@ class RunLine(Record):
     log_size: int = LOG_SIZE
     log_files: int = LOG_FILES
     detach_keys: str = ""
+    extras: Extras = Extras()
     help: bool = False
 
 
@@ -76,6 +98,8 @@ def parse_run_line(arguments: list[str]) -> RunLine:
         raise UsageError("no image given", hint="pyrun run --help")
     for name in ("rootfs", "verify", "version"):
         fields.pop(name, None)
+    fields["env"] = with_files(fields)
+    extras = take_extras(fields)
     size, files = _log_limits(fields.pop("log_opts", ()))
     name = fields.pop("name", "")
     if name:
@@ -99,6 +123,7 @@ def parse_run_line(arguments: list[str]) -> RunLine:
         name=name,
         log_size=size,
         log_files=files,
+        extras=extras,
         **own,
     )
 
