@@ -28,7 +28,7 @@ else:
 _VERBS = frozenset(
     (
         *("run", "create", "start", "attach", "ps", "logs", "stop", "kill", "wait", "rm"),
-        *("enter", "exec", "mount", "umount", "volume"),
+        *("cp", "diff", "enter", "exec", "export", "mount", "umount", "volume"),
     )
 )
 

@@ -28,6 +28,9 @@ VERBS = {
     "mount": "runtime.engine.mount_cli",
     "umount": "runtime.engine.mount_cli",
     "volume": "runtime.engine.volume_cli",
+    "cp": "runtime.engine.cp_cli",
+    "diff": "runtime.engine.export_cli",
+    "export": "runtime.engine.export_cli",
 }
 
 

@@ -87,9 +87,8 @@ def start_container(
     """Start a container; `client` is attached from the beginning. Raises PyrunError."""
     from runtime.engine.monitor import Job, begin
 
-    with open(f"{path}/{_SPEC}", "rb") as file:
-        spec: Spec = unpack(file.read())[0]
-    image = _image(store, path, record)
+    spec = spec_of_path(path)
+    image = image_of(store, path, record)
     begin(
         Job(
             store=store,
@@ -103,7 +102,14 @@ def start_container(
     )
 
 
-def _image(store: Store, path: str, record: ContainerRecord) -> KnownImage:
+def spec_of_path(path: str) -> Spec:
+    """The configuration of a container's directory."""
+    with open(f"{path}/{_SPEC}", "rb") as file:
+        spec: Spec = unpack(file.read())[0]
+    return spec
+
+
+def image_of(store: Store, path: str, record: ContainerRecord) -> KnownImage:
     """The image of a container, which must be the one that it was made with."""
     image = know(store, record.image, record.platform)
     with open(f"{path}/lowers", "rb") as file:
