@@ -124,8 +124,8 @@ def _send(seen: Seen, number: int) -> None:
         if not Container(pid=seen.state.pid).handles(number):
             number = signal_number("KILL")
         kill_container(directory, number)
-    except (ContainerError, FileNotFoundError):
-        if is_monitored(seen.path):
+    except (ContainerError, FileNotFoundError, ProcessLookupError):
+        if seen.state is not None and seen.state.is_alive:
             raise  # it did not end meanwhile
 
 

@@ -87,13 +87,17 @@ def _monitor(job: Job, client: socket.socket | None, answer: int) -> NoReturn:
     status = 1
     try:
         os.setsid()
-        monitor = _Monitor(job)
         try:
+            monitor = _Monitor(job)
             monitor.start(client)
         except PyrunError as error:
             text = f"{error.status}\0{error.message}\0{error.hint or ''}"
             os.write(answer, text.encode("utf-8", "surrogateescape"))
             os._exit(1)
+        except OSError as error:
+            text = f"{PyrunError.status}\0container {job.record.name}: {error}\0"
+            os.write(answer, text.encode("utf-8", "surrogateescape"))
+            raise
         os.write(answer, b"ok")
         os.close(answer)
         monitor.attend()
@@ -113,6 +117,7 @@ class _Client:
         self.connection = connection
         self.messages = protocol.Messages()
         self.waiting = bytearray()  # for it
+        self.sent = 0  # bytes of input that it was not told yet to have been taken
 
     def flush(self) -> bool:
         """Send what can be sent; False if it is gone."""
@@ -135,6 +140,7 @@ class _Monitor:
         self._outputs: dict[int, int] = {}  # descriptors, and the streams that they are
         self._input: int | None = None  # of the container
         self._typed = bytearray()  # for it
+        self._input_ends = False  # when it has all of that
         self._ended: Exit | None = None
 
     # --- the beginning
@@ -251,11 +257,13 @@ class _Monitor:
         for fd, client in self._clients.items():
             poll.register(fd, select.POLLIN | (select.POLLOUT if client.waiting else 0))
         # Somebody does not read: the container waits, as it would for a terminal.
+        wanted: dict[int, int] = {}
         if all(len(client.waiting) < _MOST_WAITING for client in self._clients.values()):
-            for fd in self._outputs:
-                poll.register(fd, select.POLLIN)
-        if self._input is not None and self._typed and self._input not in self._outputs:
-            poll.register(self._input, select.POLLOUT)
+            wanted = dict.fromkeys(self._outputs, select.POLLIN)
+        if self._input is not None and self._typed:  # a terminal is input and output
+            wanted[self._input] = wanted.get(self._input, 0) | select.POLLOUT
+        for fd, events in wanted.items():
+            poll.register(fd, events)
         return poll.poll(timeout_ms)
 
     def _hear(self, fd: int) -> None:
@@ -296,9 +304,12 @@ class _Monitor:
 
     def _tell(self, message: bytes) -> None:
         for client in list(self._clients.values()):
-            client.waiting += message
-            if not client.flush():
-                self._drop(client)
+            self._send(client, message)
+
+    def _send(self, client: _Client, message: bytes) -> None:
+        client.waiting += message
+        if not client.flush():
+            self._drop(client)
 
     def _serve(self, client: _Client) -> None:
         if not client.flush():
@@ -309,6 +320,7 @@ class _Monitor:
             if not content:
                 raise ValueError("gone")
             for kind, text in client.messages.take(content):
+                client.sent += len(text) if kind == protocol.STDIN else 0
                 self._obey(kind, text)
         except BlockingIOError:
             return
@@ -336,16 +348,19 @@ class _Monitor:
             pass
         except OSError:  # nobody reads there any more
             self._typed.clear()
-
-    def _end_input(self) -> None:
-        self._type()
-        if self._input is None:
-            return
-        if self._input == self._container.master:
-            self._typed += b"\x04"  # end of file, as a terminal says it
-        else:
+        if self._input_ends and not self._typed and self._input is not None:
             os.close(self._input)
             self._input = None
+        if len(self._typed) < _MOST_WAITING:
+            for client in [client for client in self._clients.values() if client.sent]:
+                self._send(client, protocol.message(protocol.TAKEN, client.sent.to_bytes(4)))
+                client.sent = 0
+
+    def _end_input(self) -> None:
+        if self._input is not None and self._input == self._container.master:
+            self._typed += b"\x04"  # end of file, as a terminal says it
+        else:
+            self._input_ends = True
 
     # --- the end
 
