@@ -25,12 +25,17 @@ VERBS = {
     "rm": "runtime.engine.ending_cli",
 }
 
+_PIPE = 141  # as a shell has it of who was ended by SIGPIPE
+
 
 def main(arguments: list[str]) -> int:
     """Run one verb; raises PyrunError."""
     module = __import__(VERBS[arguments[0]], fromlist=["main"])
     command: Callable[[str, list[str]], int] = module.main
-    return command(arguments[0], arguments[1:])
+    try:
+        return command(arguments[0], arguments[1:])
+    except BrokenPipeError:  # nobody reads any more, as with `pyrun logs ... | head`
+        return _PIPE
 
 
 def open_store(root: str | None) -> Store:

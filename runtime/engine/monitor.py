@@ -14,7 +14,7 @@ from time import time_ns
 from runtime.engine import protocol
 from runtime.engine.containers import hold_monitor_lock, remove, state_directory
 from runtime.engine.logfile import LogWriter, timestamp
-from runtime.engine.record import ContainerRecord, Exit, Run, write_exit, write_run
+from runtime.engine.record import NAMESPACES, ContainerRecord, Exit, Run, write_exit, write_run
 from runtime.errors import CommandError, PyrunError
 from runtime.lifecycle.create import make_container_group, now
 from runtime.lifecycle.kept import keep
@@ -178,7 +178,8 @@ class _Monitor:
         if client is not None:
             self._add(client)
         pid = self._container.pid
-        write_run(job.path, Run(pid=pid, monitor=os.getpid(), started=now()))
+        run = Run(pid=pid, monitor=os.getpid(), started=now(), namespaces=_namespaces(pid))
+        write_run(job.path, run)
 
     def _pipes(self, null: int) -> tuple[tuple[int, int, int], tuple[int, ...]]:
         """The container's standard descriptors, and our ends of them: input, stdout, stderr."""
@@ -412,6 +413,18 @@ def _listen(path: str) -> socket.socket:
     listener.listen(16)
     listener.setblocking(False)
     return listener
+
+
+def _namespaces(pid: int) -> dict[str, str]:
+    """The namespaces of a process that is ours to look at, which to others it may not be."""
+    found = {}
+    for name in NAMESPACES:
+        try:
+            link = os.readlink(f"/proc/{pid}/ns/{name}")
+        except OSError:  # not in this kernel; or it has ended
+            continue
+        found[name] = link.partition("[")[2].rstrip("]")
+    return found
 
 
 def _unlink(path: str) -> None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LOG_SIZE, LOG_FILES = 10 << 20, 3  # bytes of a file, files: a log that nobody reads stays small
 STOP_TIMEOUT_S = 10  # docker's and podman's
+NAMESPACES = ("pid", "mnt", "net", "ipc", "uts", "user", "cgroup", "time")
 
 
 class ContainerRecord(Record):
@@ -60,6 +61,7 @@ class Run(Record):
     pid: int
     monitor: int  # pid of its monitor
     started: str  # RFC 3339
+    namespaces: Any = None  # of NAMESPACES: the number of each, as /proc/PID/ns has it
 
 
 class Exit(Record):
