@@ -26,7 +26,28 @@ else:
 
 # Of containers that live; in runtime.engine.cli is what does each.
 _VERBS = frozenset(
-    ("run", "create", "start", "attach", "ps", "logs", "stop", "kill", "wait", "rm")
+    {
+        "attach",
+        "container",
+        "create",
+        "events",
+        "inspect",
+        "kill",
+        "logs",
+        "pause",
+        "ps",
+        "rename",
+        "restart",
+        "rm",
+        "run",
+        "start",
+        "stats",
+        "stop",
+        "top",
+        "unpause",
+        "update",
+        "wait",
+    }
 )
 
 

@@ -13,16 +13,26 @@ if TYPE_CHECKING:
     from runtime.store.store import Store
 
 VERBS = {
-    "run": "runtime.engine.run_cli",
-    "create": "runtime.engine.run_cli",
-    "start": "runtime.engine.run_cli",
     "attach": "runtime.engine.run_cli",
-    "ps": "runtime.engine.listing_cli",
-    "logs": "runtime.engine.logs_cli",
-    "stop": "runtime.engine.ending_cli",
+    "container": "runtime.engine.changing_cli",
+    "create": "runtime.engine.run_cli",
+    "events": "runtime.engine.events_cli",
+    "inspect": "runtime.engine.changing_cli",
     "kill": "runtime.engine.ending_cli",
-    "wait": "runtime.engine.ending_cli",
+    "logs": "runtime.engine.logs_cli",
+    "pause": "runtime.engine.changing_cli",
+    "ps": "runtime.engine.listing_cli",
+    "rename": "runtime.engine.changing_cli",
+    "restart": "runtime.engine.changing_cli",
     "rm": "runtime.engine.ending_cli",
+    "run": "runtime.engine.run_cli",
+    "start": "runtime.engine.run_cli",
+    "stats": "runtime.engine.watching_cli",
+    "stop": "runtime.engine.ending_cli",
+    "top": "runtime.engine.watching_cli",
+    "unpause": "runtime.engine.changing_cli",
+    "update": "runtime.engine.changing_cli",
+    "wait": "runtime.engine.ending_cli",
 }
 
 _PIPE = 141  # as a shell has it of who was ended by SIGPIPE

@@ -7,6 +7,7 @@ from time import monotonic, sleep
 
 from runtime.engine.cli import one_or_more, open_store, say
 from runtime.engine.containers import Seen, is_monitored, look_at, look_at_all, remove
+from runtime.engine.events import note
 from runtime.errors import ContainerError, PyrunError, UsageError
 from runtime.lifecycle.cli import signal_number
 from runtime.options import OptionTable
@@ -92,6 +93,7 @@ def _stop(store: Store, word: str, seconds: int | None) -> None:
     seen = look_at(store, word)
     if seen.is_alive:
         stop(seen, seconds)
+        note(store, "stop", seen.record)
     say(f"{word}\n")
 
 
@@ -109,6 +111,7 @@ def _kill(store: Store, word: str, number: int) -> None:
     if not seen.is_alive:
         raise ContainerError(f"container {word} is {seen.status}, not running")
     _send(seen, number)
+    note(store, "kill", seen.record, signal=str(number))
     say(f"{word}\n")
 
 

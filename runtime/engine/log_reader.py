@@ -41,19 +41,27 @@ class LogReader:
 
     def __init__(self, directory: str, files: int) -> None:
         """The log of a container's directory, in so many files."""
-        self._directory = directory
+        self._lines = RotatedLines(f"{directory}/{LOG}", files)
+
+    def entries(self) -> Iterator[Entry]:
+        """What has been written and was not read yet; more may come later."""
+        for line in self._lines.new():
+            if (entry := parse_entry(line)) is not None:
+                yield entry
+
+
+class RotatedLines:
+    """Reads the lines of a file that becomes `.1` when it is full, and that `.2`."""
+
+    def __init__(self, path: str, files: int) -> None:
+        """A file and the older ones beside it, `files` in all."""
+        self._newest = path
         self._files = files
         self._file = -1  # what is being read
         self._rest = b""
 
-    def close(self) -> None:
-        """Read no more."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def entries(self) -> Iterator[Entry]:
-        """What has been written and was not read yet; more may come later."""
+    def new(self) -> Iterator[bytes]:
+        """What was not read yet, from the oldest on."""
         if self._file < 0 and not self._open(self._oldest()):
             return
         while True:
@@ -67,7 +75,7 @@ class LogReader:
             self._file = newer
 
     def _path(self, number: int) -> str:
-        return f"{self._directory}/{LOG}.{number}" if number else f"{self._directory}/{LOG}"
+        return f"{self._newest}.{number}" if number else self._newest
 
     def _oldest(self) -> int:
         for number in range(self._files - 1, 0, -1):
@@ -82,13 +90,11 @@ class LogReader:
             return False
         return True
 
-    def _read(self) -> Iterator[Entry]:
+    def _read(self) -> Iterator[bytes]:
         while block := os.read(self._file, _BLOCK):
             lines = (self._rest + block).split(b"\n")
             self._rest = lines.pop()
-            for line in lines:
-                if (entry := parse_entry(line)) is not None:
-                    yield entry
+            yield from lines
 
     def _newer(self) -> int | None:
         """A descriptor of the file after ours; None if ours is the newest."""

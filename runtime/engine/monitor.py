@@ -13,6 +13,7 @@ from time import time_ns
 
 from runtime.engine import protocol
 from runtime.engine.containers import hold_monitor_lock, remove, state_directory
+from runtime.engine.events import note
 from runtime.engine.logfile import LogWriter, timestamp
 from runtime.engine.record import NAMESPACES, ContainerRecord, Exit, Run, write_exit, write_run
 from runtime.errors import CommandError, PyrunError
@@ -180,6 +181,7 @@ class _Monitor:
         pid = self._container.pid
         run = Run(pid=pid, monitor=os.getpid(), started=now(), namespaces=_namespaces(pid))
         write_run(job.path, run)
+        note(job.store, "start", job.record)
 
     def _pipes(self, null: int) -> tuple[tuple[int, int, int], tuple[int, ...]]:
         """The container's standard descriptors, and our ends of them: input, stdout, stderr."""
@@ -385,6 +387,9 @@ class _Monitor:
             status=status, finished=timestamp(time_ns()), oom_killed=oom_killed, error=error
         )
         write_exit(job.path, self._ended)
+        if oom_killed:
+            note(job.store, "oom", job.record)
+        note(job.store, "die", job.record, exitCode=str(status))
         if job.record.auto_remove:
             remove(job.store, job.path, job.record)
         self._tell(protocol.message(protocol.ENDED, bytes((status,))))

@@ -16,6 +16,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_KEPT = ("names", "events", "events.1")  # of a store without containers
+
 
 class Engine:
     """The containers of a store, for one caller."""
@@ -93,7 +95,7 @@ class Engine:
         for folder in ("containers", "containers/names", "tmp", "mnt"):
             place = self.store / folder
             names = os.listdir(place) if place.exists() else []
-            found += [f"{folder}/{name}" for name in names if name != "names"]
+            found += [f"{folder}/{name}" for name in names if name not in _KEPT]
         for line in Path("/proc/self/mountinfo").read_text().splitlines():
             if str(self.store) in line:
                 found.append(line)
