@@ -26,10 +26,36 @@ else:
 
 # Of containers that live; in runtime.engine.cli is what does each.
 _VERBS = frozenset(
-    (
-        *("run", "create", "start", "attach", "ps", "logs", "stop", "kill", "wait", "rm"),
-        *("cp", "diff", "enter", "exec", "export", "mount", "umount", "volume"),
-    )
+    {
+        "attach",
+        "container",
+        "cp",
+        "create",
+        "diff",
+        "enter",
+        "events",
+        "exec",
+        "export",
+        "inspect",
+        "kill",
+        "logs",
+        "mount",
+        "pause",
+        "ps",
+        "rename",
+        "restart",
+        "rm",
+        "run",
+        "start",
+        "stats",
+        "stop",
+        "top",
+        "umount",
+        "unpause",
+        "update",
+        "volume",
+        "wait",
+    }
 )
 
 

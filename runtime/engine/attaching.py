@@ -19,6 +19,7 @@ else:
     import _signal as signal
 
 _CHUNK = 1 << 14
+_MOST_SENT = 1 << 16  # bytes of input on their way
 DETACHED = -1
 DETACH_KEYS = "ctrl-p,ctrl-q"
 _CONTROL = {"@": 0, "[": 27, "\\": 28, "]": 29, "^": 30, "_": 31}
@@ -73,6 +74,7 @@ class Attached:
         self._terminal = terminal
         self._keys = keys
         self._pressed = b""
+        self._sent = 0  # bytes of input that the monitor still holds
         self._status: int | None = None
         self._proxy = proxy
 
@@ -109,15 +111,19 @@ class Attached:
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         poll.register(wake, select.POLLIN)
-        if self._interactive:
-            poll.register(0, select.POLLIN)
+        hears, listens = self._interactive, False
         while self._status is None:
+            if listens != (hears and self._sent < _MOST_SENT):
+                listens = not listens
+                if listens:
+                    poll.register(0, select.POLLIN)
+                else:
+                    poll.unregister(0)
             for fd, _ in poll.poll():
                 if fd == wake:
                     self._send_signals(os.read(wake, 256))
                 elif fd == 0:
-                    if not self._send_input():
-                        poll.unregister(0)
+                    hears = self._send_input()
                 elif not self._receive():
                     return
 
@@ -149,6 +155,7 @@ class Attached:
         if self._terminal and self._keys:
             content = self._without_keys(content)
         if content:
+            self._sent += len(content)
             self._send(protocol.STDIN, content)
         return True
 
@@ -172,6 +179,8 @@ class Attached:
         for kind, text in self._messages.take(content):
             if kind in (protocol.STDOUT, protocol.STDERR):
                 self._show(1 if kind == protocol.STDOUT else 2, text)
+            elif kind == protocol.TAKEN:
+                self._sent -= int.from_bytes(text)
             elif kind == protocol.ENDED:
                 self._status = text[0]
         return True

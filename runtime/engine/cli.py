@@ -13,32 +13,47 @@ if TYPE_CHECKING:
     from runtime.store.store import Store
 
 VERBS = {
-    "run": "runtime.engine.run_cli",
-    "create": "runtime.engine.run_cli",
-    "start": "runtime.engine.run_cli",
     "attach": "runtime.engine.run_cli",
-    "ps": "runtime.engine.listing_cli",
-    "logs": "runtime.engine.logs_cli",
-    "stop": "runtime.engine.ending_cli",
-    "kill": "runtime.engine.ending_cli",
-    "wait": "runtime.engine.ending_cli",
-    "rm": "runtime.engine.ending_cli",
-    "exec": "runtime.engine.exec_cli",
-    "enter": "runtime.engine.enter_cli",
-    "mount": "runtime.engine.mount_cli",
-    "umount": "runtime.engine.mount_cli",
-    "volume": "runtime.engine.volume_cli",
+    "container": "runtime.engine.changing_cli",
     "cp": "runtime.engine.cp_cli",
+    "create": "runtime.engine.run_cli",
     "diff": "runtime.engine.export_cli",
+    "enter": "runtime.engine.enter_cli",
+    "events": "runtime.engine.events_cli",
+    "exec": "runtime.engine.exec_cli",
     "export": "runtime.engine.export_cli",
+    "inspect": "runtime.engine.changing_cli",
+    "kill": "runtime.engine.ending_cli",
+    "logs": "runtime.engine.logs_cli",
+    "mount": "runtime.engine.mount_cli",
+    "pause": "runtime.engine.changing_cli",
+    "ps": "runtime.engine.listing_cli",
+    "rename": "runtime.engine.changing_cli",
+    "restart": "runtime.engine.changing_cli",
+    "rm": "runtime.engine.ending_cli",
+    "run": "runtime.engine.run_cli",
+    "start": "runtime.engine.run_cli",
+    "stats": "runtime.engine.watching_cli",
+    "stop": "runtime.engine.ending_cli",
+    "top": "runtime.engine.watching_cli",
+    "umount": "runtime.engine.mount_cli",
+    "unpause": "runtime.engine.changing_cli",
+    "update": "runtime.engine.changing_cli",
+    "volume": "runtime.engine.volume_cli",
+    "wait": "runtime.engine.ending_cli",
 }
+
+_PIPE = 141  # as a shell has it of who was ended by SIGPIPE
 
 
 def main(arguments: list[str]) -> int:
     """Run one verb; raises PyrunError."""
     module = __import__(VERBS[arguments[0]], fromlist=["main"])
     command: Callable[[str, list[str]], int] = module.main
-    return command(arguments[0], arguments[1:])
+    try:
+        return command(arguments[0], arguments[1:])
+    except BrokenPipeError:  # nobody reads any more, as with `pyrun logs ... | head`
+        return _PIPE
 
 
 def open_store(root: str | None) -> Store:

@@ -2,6 +2,7 @@
 
 containers/<id>/         one container (`record`)
 containers/names/<name>  a link to it: a name is taken by whoever makes the link
+containers/events        what has happened (`events`)
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import fcntl
 import os
 from time import sleep
 
+from runtime.engine.events import note
 from runtime.engine.record import (
     ContainerRecord,
     Exit,
@@ -18,6 +20,7 @@ from runtime.engine.record import (
     read_record,
     read_run,
     write_exit,
+    write_file,
 )
 from runtime.errors import ContainerError, UsageError
 from runtime.lifecycle.state import ContainerDirectory, State, default_root
@@ -95,11 +98,14 @@ def take_name(store: Store, name: str, identity: str) -> None:
                     f"the name {name!r} is taken by container {short(target)}",
                     hint=f"`pyrun rm {name}` removes it; or take another name",
                 ) from None
-            free_name(store, name)  # whoever took it was killed before it had a container
+            # Whoever took it was killed before it had a container.
+            free_name(store, name, target)
 
 
-def free_name(store: Store, name: str) -> None:
-    """Let a name stand for nothing."""
+def free_name(store: Store, name: str, identity: str) -> None:
+    """Let a name stand for nothing, if it stands for that container."""
+    if _target(f"{folder(store)}/{_NAMES}/{name}") != identity:
+        return
     try:
         os.unlink(f"{folder(store)}/{_NAMES}/{name}")
     except FileNotFoundError:
@@ -238,12 +244,28 @@ def remove(store: Store, path: str, record: ContainerRecord, *, volumes: bool = 
         from runtime.engine.volumes import read_uses, remove_anonymous
 
         uses = read_uses(path)
-    free_name(store, record.name)
     aside = f"{store.root}/tmp/removed-{record.id}"
     try:
+        record = read_record(path)  # it may have another name by now
+        free_name(store, record.name, record.id)
         os.rename(path, aside)
-    except FileNotFoundError:  # by another process
+    except (FileNotFoundError, NotADirectoryError):  # by another process
         return
+    except ContainerError:
+        if os.path.isdir(path):
+            raise
+        return
+    note(store, "remove", record)
     remove_tree(aside)
     if uses:
         remove_anonymous(store, uses)
+
+
+def rename(store: Store, seen: Seen, name: str) -> None:
+    """Give a container another name; raises ContainerError if it is taken."""
+    record = seen.record
+    check_name(name)
+    take_name(store, name, record.id)
+    write_file(seen.path, "record.json", record.replace(name=name).to_json())
+    free_name(store, record.name, record.id)
+    note(store, "rename", record.replace(name=name), oldName=record.name)

@@ -7,6 +7,7 @@ from time import monotonic, sleep
 
 from runtime.engine.cli import one_or_more, open_store, say
 from runtime.engine.containers import Seen, is_monitored, look_at, look_at_all, remove
+from runtime.engine.events import note
 from runtime.errors import ContainerError, PyrunError, UsageError
 from runtime.lifecycle.cli import signal_number
 from runtime.options import OptionTable
@@ -94,6 +95,7 @@ def _stop(store: Store, word: str, seconds: int | None) -> None:
     seen = look_at(store, word)
     if seen.is_alive:
         stop(seen, seconds)
+        note(store, "stop", seen.record)
     say(f"{word}\n")
 
 
@@ -111,6 +113,7 @@ def _kill(store: Store, word: str, number: int) -> None:
     if not seen.is_alive:
         raise ContainerError(f"container {word} is {seen.status}, not running")
     _send(seen, number)
+    note(store, "kill", seen.record, signal=str(number))
     say(f"{word}\n")
 
 
@@ -126,8 +129,8 @@ def _send(seen: Seen, number: int) -> None:
         if not Container(pid=seen.state.pid).handles(number):
             number = signal_number("KILL")
         kill_container(directory, number)
-    except (ContainerError, FileNotFoundError):
-        if is_monitored(seen.path):
+    except (ContainerError, FileNotFoundError, ProcessLookupError):
+        if seen.state is not None and seen.state.is_alive:
             raise  # it did not end meanwhile
 
 

@@ -8,6 +8,7 @@ from time import time_ns
 
 from runtime.bundle import asks_for_limits, entry_of, to_spec
 from runtime.engine.containers import folder, free_name, take_name
+from runtime.engine.events import note
 from runtime.engine.extras import add_mounts, with_extras
 from runtime.engine.logfile import timestamp
 from runtime.engine.names import made_up_name
@@ -51,6 +52,7 @@ def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
         descriptor=None if is_archive else _descriptor(store, line.image),
         created=timestamp(time_ns()),
         command=spec.process.args,
+        entrypoint=_entrypoint(line, image),
         labels=line.labels,
         auto_remove=line.auto_remove,
         interactive=line.options.interactive,
@@ -75,9 +77,10 @@ def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
     except BaseException:
         from runtime.store.workspace import remove_tree
 
-        free_name(store, record.name)
+        free_name(store, record.name, identity)
         remove_tree(aside)
         raise
+    note(store, "create", record)
     return f"{folder(store)}/{identity}", record
 
 
@@ -87,7 +90,7 @@ def start_container(
     """Start a container; `client` is attached from the beginning. Raises PyrunError."""
     from runtime.engine.monitor import Job, begin
 
-    spec = spec_of_path(path)
+    spec = spec_of(path)
     image = image_of(store, path, record)
     begin(
         Job(
@@ -102,11 +105,25 @@ def start_container(
     )
 
 
-def spec_of_path(path: str) -> Spec:
-    """The configuration of a container's directory."""
-    with open(f"{path}/{_SPEC}", "rb") as file:
-        spec: Spec = unpack(file.read())[0]
+def spec_of(path: str) -> Spec:
+    """The configuration of a container's directory; raises ContainerError."""
+    try:
+        with open(f"{path}/{_SPEC}", "rb") as file:
+            spec: Spec = unpack(file.read())[0]
+    except (OSError, ValueError) as error:
+        raise ContainerError(
+            f"{path}/{_SPEC}: cannot be read ({error})",
+            hint="it may be of another version; `pyrun rm` removes the container",
+        ) from error
     return spec
+
+
+def write_spec(path: str, spec: Spec) -> None:
+    """Change the configuration that the next start has."""
+    aside = f"{path}/.{_SPEC}.{os.getpid()}"
+    with open(aside, "wb") as file:
+        file.write(pack((spec,)))
+    os.rename(aside, f"{path}/{_SPEC}")
 
 
 def image_of(store: Store, path: str, record: ContainerRecord) -> KnownImage:
@@ -134,6 +151,11 @@ def _limited(spec: Spec, line: RunLine) -> Spec:
     from runtime.limits import asked_resources
 
     return spec.replace(resources=asked_resources(line.options))
+
+
+def _entrypoint(line: RunLine, image: KnownImage) -> tuple[str, ...]:
+    asked = line.options.entrypoint
+    return asked if asked is not None else tuple(image.entrypoint or ())
 
 
 def _descriptor(store: Store, name: str) -> dict[str, object]:

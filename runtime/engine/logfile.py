@@ -37,20 +37,19 @@ class LogWriter:
         content = self._rest[stream] + content
         lines = content.split(b"\n")
         rest = lines.pop()
-        entries = [self._entry(stream, line) for line in lines]
+        entries = [entry for line in lines for entry in self._entries(stream, line)]
         while len(rest) >= _LONGEST:
             entries.append(_line(stream, b"P", rest[:_LONGEST]))
             rest = rest[_LONGEST:]
         self._rest[stream] = rest
-        if entries:
-            self._append(b"".join(entries))
+        self._append_all(entries)
 
-    def _entry(self, stream: int, line: bytes) -> bytes:
+    def _entries(self, stream: int, line: bytes) -> list[bytes]:
         pieces = []
         while len(line) > _LONGEST:
             pieces.append(_line(stream, b"P", line[:_LONGEST]))
             line = line[_LONGEST:]
-        return b"".join([*pieces, _line(stream, b"F", line)])
+        return [*pieces, _line(stream, b"F", line)]
 
     def close(self) -> None:
         """Write what has no end."""
@@ -58,6 +57,19 @@ class LogWriter:
             if rest:
                 self._append(_line(stream, b"P", rest))
         os.close(self._fd)
+
+    def _append_all(self, entries: list[bytes]) -> None:
+        """Write entries, as many with one call as a file has room for."""
+        together: list[bytes] = []
+        size = self._size
+        for entry in entries:
+            if together and size + len(entry) > self._most:
+                self._append(b"".join(together))
+                together, size = [], self._size
+            together.append(entry)
+            size += len(entry)
+        if together:
+            self._append(b"".join(together))
 
     def _append(self, content: bytes) -> None:
         if self._size and self._size + len(content) > self._most:

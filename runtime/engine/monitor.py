@@ -13,8 +13,9 @@ from time import time_ns
 
 from runtime.engine import protocol
 from runtime.engine.containers import hold_monitor_lock, remove, state_directory
+from runtime.engine.events import note
 from runtime.engine.logfile import LogWriter, timestamp
-from runtime.engine.record import ContainerRecord, Exit, Run, write_exit, write_run
+from runtime.engine.record import NAMESPACES, ContainerRecord, Exit, Run, write_exit, write_run
 from runtime.errors import CommandError, PyrunError
 from runtime.lifecycle.create import make_container_group, now
 from runtime.lifecycle.kept import keep
@@ -88,13 +89,17 @@ def _monitor(job: Job, client: socket.socket | None, answer: int) -> NoReturn:
     status = 1
     try:
         os.setsid()
-        monitor = _Monitor(job)
         try:
+            monitor = _Monitor(job)
             monitor.start(client)
         except PyrunError as error:
             text = f"{error.status}\0{error.message}\0{error.hint or ''}"
             os.write(answer, text.encode("utf-8", "surrogateescape"))
             os._exit(1)
+        except OSError as error:
+            text = f"{PyrunError.status}\0container {job.record.name}: {error}\0"
+            os.write(answer, text.encode("utf-8", "surrogateescape"))
+            raise
         os.write(answer, b"ok")
         os.close(answer)
         monitor.attend()
@@ -114,6 +119,7 @@ class _Client:
         self.connection = connection
         self.messages = protocol.Messages()
         self.waiting = bytearray()  # for it
+        self.sent = 0  # bytes of input that it was not told yet to have been taken
 
     def flush(self) -> bool:
         """Send what can be sent; False if it is gone."""
@@ -136,6 +142,7 @@ class _Monitor:
         self._outputs: dict[int, int] = {}  # descriptors, and the streams that they are
         self._input: int | None = None  # of the container
         self._typed = bytearray()  # for it
+        self._input_ends = False  # when it has all of that
         self._ended: Exit | None = None
 
     # --- the beginning
@@ -173,7 +180,9 @@ class _Monitor:
         if client is not None:
             self._add(client)
         pid = self._container.pid
-        write_run(job.path, Run(pid=pid, monitor=os.getpid(), started=now()))
+        run = Run(pid=pid, monitor=os.getpid(), started=now(), namespaces=_namespaces(pid))
+        write_run(job.path, run)
+        note(job.store, "start", job.record)
 
     def _pipes(self, null: int) -> tuple[tuple[int, int, int], tuple[int, ...]]:
         """The container's standard descriptors, and our ends of them: input, stdout, stderr."""
@@ -252,11 +261,13 @@ class _Monitor:
         for fd, client in self._clients.items():
             poll.register(fd, select.POLLIN | (select.POLLOUT if client.waiting else 0))
         # Somebody does not read: the container waits, as it would for a terminal.
+        wanted: dict[int, int] = {}
         if all(len(client.waiting) < _MOST_WAITING for client in self._clients.values()):
-            for fd in self._outputs:
-                poll.register(fd, select.POLLIN)
-        if self._input is not None and self._typed and self._input not in self._outputs:
-            poll.register(self._input, select.POLLOUT)
+            wanted = dict.fromkeys(self._outputs, select.POLLIN)
+        if self._input is not None and self._typed:  # a terminal is input and output
+            wanted[self._input] = wanted.get(self._input, 0) | select.POLLOUT
+        for fd, events in wanted.items():
+            poll.register(fd, events)
         return poll.poll(timeout_ms)
 
     def _hear(self, fd: int) -> None:
@@ -297,9 +308,12 @@ class _Monitor:
 
     def _tell(self, message: bytes) -> None:
         for client in list(self._clients.values()):
-            client.waiting += message
-            if not client.flush():
-                self._drop(client)
+            self._send(client, message)
+
+    def _send(self, client: _Client, message: bytes) -> None:
+        client.waiting += message
+        if not client.flush():
+            self._drop(client)
 
     def _serve(self, client: _Client) -> None:
         if not client.flush():
@@ -310,6 +324,7 @@ class _Monitor:
             if not content:
                 raise ValueError("gone")
             for kind, text in client.messages.take(content):
+                client.sent += len(text) if kind == protocol.STDIN else 0
                 self._obey(kind, text)
         except BlockingIOError:
             return
@@ -337,16 +352,19 @@ class _Monitor:
             pass
         except OSError:  # nobody reads there any more
             self._typed.clear()
-
-    def _end_input(self) -> None:
-        self._type()
-        if self._input is None:
-            return
-        if self._input == self._container.master:
-            self._typed += b"\x04"  # end of file, as a terminal says it
-        else:
+        if self._input_ends and not self._typed and self._input is not None:
             os.close(self._input)
             self._input = None
+        if len(self._typed) < _MOST_WAITING:
+            for client in [client for client in self._clients.values() if client.sent]:
+                self._send(client, protocol.message(protocol.TAKEN, client.sent.to_bytes(4)))
+                client.sent = 0
+
+    def _end_input(self) -> None:
+        if self._input is not None and self._input == self._container.master:
+            self._typed += b"\x04"  # end of file, as a terminal says it
+        else:
+            self._input_ends = True
 
     # --- the end
 
@@ -371,6 +389,9 @@ class _Monitor:
             status=status, finished=timestamp(time_ns()), oom_killed=oom_killed, error=error
         )
         write_exit(job.path, self._ended)
+        if oom_killed:
+            note(job.store, "oom", job.record)
+        note(job.store, "die", job.record, exitCode=str(status))
         if job.record.auto_remove:
             remove(job.store, job.path, job.record, volumes=True)
         self._tell(protocol.message(protocol.ENDED, bytes((status,))))
@@ -399,6 +420,18 @@ def _listen(path: str) -> socket.socket:
     listener.listen(16)
     listener.setblocking(False)
     return listener
+
+
+def _namespaces(pid: int) -> dict[str, str]:
+    """The namespaces of a process that is ours to look at, which to others it may not be."""
+    found = {}
+    for name in NAMESPACES:
+        try:
+            link = os.readlink(f"/proc/{pid}/ns/{name}")
+        except OSError:  # not in this kernel; or it has ended
+            continue
+        found[name] = link.partition("[")[2].rstrip("]")
+    return found
 
 
 def _unlink(path: str) -> None:

@@ -1,6 +1,6 @@
 """What is kept of a container: `<store>/containers/<id>/`, there until somebody removes it.
 
-record.json    who it is and what was asked for; written once
+record.json    who it is and what was asked for
 spec           its configuration, ready for use (`runtime.oci.packed`)
 run.json       the process that it is, or was last
 exit.json      how that ended; not there while it runs
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 LOG_SIZE, LOG_FILES = 10 << 20, 3  # bytes of a file, files: a log that nobody reads stays small
 STOP_TIMEOUT_S = 10  # docker's and podman's
+NAMESPACES = ("pid", "mnt", "net", "ipc", "uts", "user", "cgroup", "time")
 
 
 class ContainerRecord(Record):
@@ -36,6 +37,7 @@ class ContainerRecord(Record):
     descriptor: Any = None  # of the image's manifest (image-spec descriptor.md); None: an archive
     created: str  # RFC 3339
     command: tuple[str, ...]
+    entrypoint: tuple[str, ...] = ()  # what of the command is that
     labels: tuple[tuple[str, str], ...] = ()
     auto_remove: bool = False
     interactive: bool = False  # standard input stays open
@@ -60,6 +62,7 @@ class Run(Record):
     pid: int
     monitor: int  # pid of its monitor
     started: str  # RFC 3339
+    namespaces: Any = None  # of NAMESPACES: the number of each, as /proc/PID/ns has it
 
 
 class Exit(Record):
@@ -77,7 +80,7 @@ def read_record(path: str) -> ContainerRecord:
     if values is None:
         raise ContainerError(f"{path}/record.json: missing")
     try:
-        for field in ("command", "landlock"):
+        for field in ("command", "entrypoint", "landlock"):
             values[field] = tuple(values.get(field) or ())
         values["labels"] = tuple((values.get("labels") or {}).items())
         return ContainerRecord(**values)

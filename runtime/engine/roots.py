@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runtime.engine.containers import Seen, hold_monitor_lock, look
-from runtime.engine.launching import image_of, spec_of_path
+from runtime.engine.launching import image_of, spec_of
 from runtime.engine.volumes import read_uses
 from runtime.errors import ContainerError
 from runtime.lifecycle.state import open_process
@@ -48,7 +48,7 @@ def _stopped_root(store: Store, path: str, seen: Seen) -> int:
     overlay = Overlay(lowers=image.lowers, upper=f"{path}/upper", work=f"{path}/work")
     root = overlay.open_root(store.scratch)
     places = {use.destination for use in read_uses(path)}
-    for mount in spec_of_path(path).mounts:
+    for mount in spec_of(path).mounts:
         if mount.destination in places:
             mounts.attach(mount, root)
     return root
