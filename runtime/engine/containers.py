@@ -233,21 +233,20 @@ def _settle(path: str, record: ContainerRecord) -> Exit:
 
 def remove(store: Store, path: str, record: ContainerRecord) -> None:
     """Remove a container that does not run, with all that it has written."""
-    from runtime.store.workspace import remove_tree
+    from runtime.store.workspace import Workspace
 
-    aside = f"{store.root}/tmp/removed-{record.id}"
-    try:
-        record = read_record(path)  # it may have another name by now
+    with Workspace(store) as room:
+        try:
+            record = read_record(path)  # it may have another name by now
+            os.rename(path, f"{room.path}/removed")
+        except (FileNotFoundError, NotADirectoryError):  # by another process
+            return
+        except ContainerError:
+            if os.path.isdir(path):
+                raise
+            return
         free_name(store, record.name, record.id)
-        os.rename(path, aside)
-    except (FileNotFoundError, NotADirectoryError):  # by another process
-        return
-    except ContainerError:
-        if os.path.isdir(path):
-            raise
-        return
-    note(store, "remove", record)
-    remove_tree(aside)
+        note(store, "remove", record)
 
 
 def rename(store: Store, seen: Seen, name: str) -> None:
