@@ -237,26 +237,25 @@ def remove(store: Store, path: str, record: ContainerRecord, *, volumes: bool = 
 
     With `volumes`, also those of its volumes that have no name and no other user.
     """
-    from runtime.store.workspace import remove_tree
+    from runtime.store.workspace import Workspace
 
     uses: tuple[VolumeUse, ...] = ()
     if volumes and os.path.exists(f"{path}/volumes.json"):
         from runtime.engine.volumes import read_uses, remove_anonymous
 
         uses = read_uses(path)
-    aside = f"{store.root}/tmp/removed-{record.id}"
-    try:
-        record = read_record(path)  # it may have another name by now
+    with Workspace(store) as room:
+        try:
+            record = read_record(path)  # it may have another name by now
+            os.rename(path, f"{room.path}/removed")
+        except (FileNotFoundError, NotADirectoryError):  # by another process
+            return
+        except ContainerError:
+            if os.path.isdir(path):
+                raise
+            return
         free_name(store, record.name, record.id)
-        os.rename(path, aside)
-    except (FileNotFoundError, NotADirectoryError):  # by another process
-        return
-    except ContainerError:
-        if os.path.isdir(path):
-            raise
-        return
-    note(store, "remove", record)
-    remove_tree(aside)
+        note(store, "remove", record)
     if uses:
         remove_anonymous(store, uses)
 

@@ -16,7 +16,8 @@ from runtime.engine.record import ContainerRecord, write_file
 from runtime.errors import ContainerError
 from runtime.oci.packed import pack, unpack
 from runtime.sandbox.rootfs import Overlay
-from runtime.store.known import know
+from runtime.store.known import AUTO, are_there, know, pack_lowers, unpack_lowers
+from runtime.store.workspace import Workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 
     from runtime.engine.mount_words import VolumeUse
     from runtime.engine.run_line import RunLine
+    from runtime.erofs.lower import Index
     from runtime.oci.spec import Spec
     from runtime.store.known import KnownImage
     from runtime.store.store import Store
 
-_SPEC = "spec"
+_SPEC, _LOWERS = "spec", "lowers"
 _TRIES = 8
 
 
@@ -66,19 +68,16 @@ def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
         landlock=line.options.landlock,
     )
     record = _named(store, record)
-    aside = f"{store.root}/tmp/container-{identity}"
     try:
-        with _volumes_locked(store) if uses else nullcontext():
+        with _volumes_locked(store) if uses else nullcontext(), Workspace(store) as room:
+            aside = f"{room.path}/container"
             os.mkdir(aside, 0o700)
             if uses:
                 spec = _with_volumes(store, aside, spec, uses, image)
             _fill_directory(aside, record, spec, image)
             os.rename(aside, f"{folder(store)}/{identity}")
     except BaseException:
-        from runtime.store.workspace import remove_tree
-
         free_name(store, record.name, identity)
-        remove_tree(aside)
         raise
     note(store, "create", record)
     return f"{folder(store)}/{identity}", record
@@ -91,14 +90,14 @@ def start_container(
     from runtime.engine.monitor import Job, begin
 
     spec = spec_of(path)
-    image = image_of(store, path, record)
+    lowers = present_lowers(store, path, record)
     begin(
         Job(
             store=store,
             path=path,
             record=record,
             spec=spec,
-            rootfs=Overlay(lowers=image.lowers, upper=f"{path}/upper", work=f"{path}/work"),
+            rootfs=Overlay(lowers=lowers, upper=f"{path}/upper", work=f"{path}/work"),
             entry=_entry(spec, record, store),
         ),
         client,
@@ -126,16 +125,36 @@ def write_spec(path: str, spec: Spec) -> None:
     os.rename(aside, f"{path}/{_SPEC}")
 
 
-def image_of(store: Store, path: str, record: ContainerRecord) -> KnownImage:
-    """The image of a container, which must be the one that it was made with."""
-    image = know(store, record.image, record.platform)
-    with open(f"{path}/lowers", "rb") as file:
-        if file.read() != repr(image.lowers).encode():
-            raise ContainerError(
-                f"container {record.name}: {record.image} is another image by now",
-                hint="what the container has written belongs to the old one",
-            )
-    return image
+def lowers_of(path: str) -> tuple[str | Index, ...]:
+    """The layers that a container was made with; raises ContainerError."""
+    try:
+        with open(f"{path}/{_LOWERS}", "rb") as file:
+            return unpack_lowers(file.read())
+    except (OSError, ValueError) as error:
+        raise ContainerError(f"{path}/{_LOWERS}: cannot be read ({error})") from error
+
+
+def present_lowers(store: Store, path: str, record: ContainerRecord) -> tuple[str | Index, ...]:
+    """The layers of a container: those that it was made with, whatever has their name by now."""
+    lowers = lowers_of(path)
+    if are_there(lowers):
+        return lowers
+    if record.descriptor is None:
+        again = know(store, record.image, record.platform).lowers
+    else:
+        from runtime.image.source import described_image
+        from runtime.oci.image import Descriptor
+        from runtime.store.preparation import prepare
+
+        descriptor = Descriptor.from_json(record.descriptor, f"{path}/record.json")
+        image = described_image(store, descriptor, record.image, record.platform)
+        again = prepare(store, image, rootfs=AUTO, verify=AUTO)
+    if pack_lowers(again) != pack_lowers(lowers):
+        raise ContainerError(
+            f"container {record.name}: {record.image} is another image by now",
+            hint="what the container has written belongs to the old one",
+        )
+    return again
 
 
 def _entry(spec: Spec, record: ContainerRecord, store: Store):  # type: ignore[no-untyped-def]
@@ -202,8 +221,8 @@ def _fill_directory(path: str, record: ContainerRecord, spec: Spec, image: Known
         status = os.stat(image.lowers[0])
         os.chown(f"{path}/upper", status.st_uid, status.st_gid)
         os.chmod(f"{path}/upper", status.st_mode & 0o7777)
-    with open(f"{path}/lowers", "wb") as file:
-        file.write(repr(image.lowers).encode())
+    with open(f"{path}/{_LOWERS}", "wb") as file:
+        file.write(pack_lowers(image.lowers))
     with open(f"{path}/{_SPEC}", "wb") as file:
         file.write(pack((spec,)))
     write_file(path, "record.json", record.to_json())

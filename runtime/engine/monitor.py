@@ -182,6 +182,8 @@ class _Monitor:
         pid = self._container.pid
         run = Run(pid=pid, monitor=os.getpid(), started=now(), namespaces=_namespaces(pid))
         write_run(job.path, run)
+        # What this container needs is known to who prunes: others may have the store alone.
+        os.close(job.store.lock)
         note(job.store, "start", job.record)
 
     def _pipes(self, null: int) -> tuple[tuple[int, int, int], tuple[int, ...]]:

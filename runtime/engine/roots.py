@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from runtime.engine.containers import Seen, hold_monitor_lock, look
-from runtime.engine.launching import image_of, spec_of
+from runtime.engine.launching import present_lowers, spec_of
 from runtime.engine.volumes import read_uses
 from runtime.errors import ContainerError
 from runtime.lifecycle.state import open_process
@@ -42,10 +42,10 @@ def _running_root(seen: Seen) -> int:
 
 def _stopped_root(store: Store, path: str, seen: Seen) -> int:
     hold_monitor_lock(path)
-    image = image_of(store, path, seen.record)
+    lowers = present_lowers(store, path, seen.record)
     syscalls.unshare(syscalls.CLONE_NEWNS)
     make_private()
-    overlay = Overlay(lowers=image.lowers, upper=f"{path}/upper", work=f"{path}/work")
+    overlay = Overlay(lowers=lowers, upper=f"{path}/upper", work=f"{path}/work")
     root = overlay.open_root(store.scratch)
     places = {use.destination for use in read_uses(path)}
     for mount in spec_of(path).mounts:
@@ -56,7 +56,7 @@ def _stopped_root(store: Store, path: str, seen: Seen) -> int:
 
 def open_image_root(store: Store, path: str, seen: Seen) -> int:
     """Open the root of a container's image, as it was before the container wrote anything."""
-    image = image_of(store, path, seen.record)
+    lowers = present_lowers(store, path, seen.record)
     syscalls.unshare(syscalls.CLONE_NEWNS)
     make_private()
-    return Overlay(lowers=image.lowers).open_root(store.scratch)
+    return Overlay(lowers=lowers).open_root(store.scratch)

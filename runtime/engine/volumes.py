@@ -23,6 +23,7 @@ from runtime.oci.json_text import to_text
 from runtime.oci.reader import parse_json, parse_json_value
 from runtime.oci.spec import Mount
 from runtime.record import Record
+from runtime.store.workspace import Workspace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,17 +84,18 @@ def make_volume(
     place = f"{_folder(store)}/{name}"
     if os.path.exists(f"{place}/{_RECORD}"):
         return find_volume(store, name)
-    aside = f"{store.root}/tmp/volume-{os.urandom(8).hex()}"
-    os.mkdir(aside, 0o711)
-    os.mkdir(f"{aside}/data", 0o755)
     document: dict[str, object] = {
         "name": name,
         "created": timestamp(time_ns()),
         "labels": dict(labels),
         "anonymous": anonymous,
     }
-    write_file(aside, _RECORD, document)
-    os.rename(aside, place)
+    with Workspace(store) as room:
+        aside = room.directory("volume")
+        os.chmod(aside, 0o711)
+        os.mkdir(f"{aside}/data", 0o755)
+        write_file(aside, _RECORD, document)
+        os.rename(aside, place)
     return find_volume(store, name)
 
 
@@ -145,8 +147,6 @@ def remove_volume(store: Store, name: str, *, force: bool = False) -> None:
 
     Raises StoreError for one that a container uses; with `force` it need not be there.
     """
-    from runtime.store.workspace import remove_tree
-
     if force and not os.path.exists(f"{_folder(store)}/{name}"):
         return
     volume = find_volume(store, name)
@@ -154,9 +154,8 @@ def remove_volume(store: Store, name: str, *, force: bool = False) -> None:
         raise StoreError(
             f"volume {name} is in use by {', '.join(users)}", hint="`pyrun rm` these first"
         )
-    aside = f"{store.root}/tmp/removed-{os.urandom(8).hex()}"
-    os.rename(volume.path, aside)
-    remove_tree(aside)
+    with Workspace(store) as room:
+        os.rename(volume.path, f"{room.path}/removed")
 
 
 def read_uses(path: str) -> tuple[VolumeUse, ...]:
