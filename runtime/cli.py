@@ -28,6 +28,7 @@ else:
 _VERBS = frozenset(
     {
         "attach",
+        "commit",
         "container",
         "cp",
         "create",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 VERBS = {
     "attach": "runtime.engine.run_cli",
+    "commit": "runtime.engine.commit_cli",
     "container": "runtime.engine.changing_cli",
     "cp": "runtime.engine.cp_cli",
     "create": "runtime.engine.run_cli",

@@ -228,6 +228,10 @@ class TarWriter:
             except OSError as error:
                 raise ContainerError(f"{member.name}: shrank while it was read") from error
 
+    def add_empty(self, name: str) -> None:
+        """Add an empty file that is in no tree."""
+        self._tar.addfile(tarfile.TarInfo(name))
+
     def close(self) -> None:
         """Write the end."""
         self._tar.close()

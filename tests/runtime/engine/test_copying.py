@@ -161,3 +161,28 @@ def test_diff_and_export(boxes: Boxes, running: bool) -> None:
         assert archive.getmember("new/l").linkname == "/x"
     assert boxes("export", "-o", "/none/x", box).status == 125
     assert boxes("diff", "none").status == 125
+
+
+@pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+@both
+def test_commit_makes_an_image_of_what_the_container_has_written(
+    boxes: Boxes, running: bool
+) -> None:
+    script = _CHANGE + "rm -r /home; mkdir /home; touch /home/x; chmod 4755 /new/n"
+    box = _box(boxes, running=running, script=script)
+    change = ("-c", 'CMD ["cat", "/new/n"]', "-c", "ENV A=b", "-c", "LABEL l=m")
+    digest = boxes.ok("commit", "-m", "a message", "-a", "somebody", *change, box, "mine").strip()
+    assert digest.startswith("sha256:")
+    assert boxes.ok("run", "--rm", "mine") == "n\n"
+    script = "ls /home; cat /etc/passwd; tail -n1 /etc/group; stat -c %a /new/n; echo $A"
+    ended = boxes("run", "--rm", "mine", "sh", "-c", script)
+    assert ended.stdout == "x\nc\n4755\nb\n"
+    assert "can't open '/etc/passwd': No such file" in ended.stderr
+    # Of the new image, one more; the container that runs goes on.
+    again = boxes.made(command=("true",))
+    assert boxes.ok("commit", again, "other:1").startswith("sha256:")
+    assert boxes.ok("run", "--rm", "other:1", "echo", "yes") == "yes\n"
+    if running:
+        assert boxes.ok("exec", box, "true") == ""
+    assert "cannot be changed" in boxes("commit", "-c", "FROM x", box, "y").stderr
+    assert boxes("commit", box).status == 125
