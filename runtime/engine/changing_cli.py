@@ -17,6 +17,7 @@ from runtime.engine.containers import (
 )
 from runtime.engine.events import note
 from runtime.engine.filters import Filters
+from runtime.engine.record import write_file
 from runtime.engine.run_line import whole_number
 from runtime.errors import ContainerError, PyrunError, UsageError
 from runtime.options import OptionTable
@@ -241,6 +242,8 @@ def _update(store: Store, seen: Seen, wanted: Resources) -> None:
         update_container(state_directory(seen.record.id), wanted)
     old = spec.resources
     write_spec(seen.path, spec.replace(resources=wanted if old is None else _over(old, wanted)))
+    if wanted.pids_limit is not None:
+        write_file(seen.path, "record.json", seen.record.replace(asked_pids=True).to_json())
     note(store, "update", seen.record)
 
 

@@ -22,20 +22,23 @@ _TABLES = {
         "pyrun stop",
         values={"-t": "time", "--time": "time", "--timeout": "time", "--root": "root"},
         lists={},
-        flags={"-a": "all", "--all": "all"},
+        flags={"-a": "all", "--all": "all", "--help": "help"},
     ),
     "kill": OptionTable(
         "pyrun kill",
         values={"-s": "signal", "--signal": "signal", "--root": "root"},
         lists={},
-        flags={"-a": "all", "--all": "all"},
+        flags={"-a": "all", "--all": "all", "--help": "help"},
     ),
-    "wait": OptionTable("pyrun wait", values={"--root": "root"}, lists={}, flags={}),
+    "wait": OptionTable(
+        "pyrun wait", values={"--root": "root"}, lists={}, flags={"--help": "help"}
+    ),
     "rm": OptionTable(
         "pyrun rm",
         values={"--root": "root", "-t": "time", "--time": "time"},
         lists={},
         flags={
+            "--help": "help",
             "-f": "force",
             "--force": "force",
             "-a": "all",
@@ -45,12 +48,39 @@ _TABLES = {
         },
     ),
 }
+_HELP = {
+    "stop": """\
+usage: pyrun stop [-t SECONDS] [--all] [--root DIR] CONTAINER...
+
+Send containers the signal that they want to end at, and kill those that run some time later (10
+seconds, unless --stop-timeout or -t says otherwise).
+""",
+    "kill": """\
+usage: pyrun kill [-s SIGNAL] [--all] [--root DIR] CONTAINER...
+
+Send the first process of containers a signal (default: KILL).
+""",
+    "wait": """\
+usage: pyrun wait [--root DIR] CONTAINER...
+
+Wait until containers have ended; print their exit statuses.
+""",
+    "rm": """\
+usage: pyrun rm [-f [-t SECONDS]] [--all] [--root DIR] CONTAINER...
+
+Remove containers that do not run, with what they have written. -f: also those that run, which
+get so many seconds (default: none) to end.
+""",
+}
 _SOON_S = 0.01
 
 
 def main(verb: str, arguments: list[str]) -> int:
     """Run one of the verbs for all that are named; the first error counts."""
     fields, operands = _TABLES[verb].parse(arguments, operands_end_options=False)
+    if fields.get("help"):
+        say(_HELP[verb])
+        return 0
     if not fields.get("all"):
         one_or_more(operands, verb)
     store = open_store(fields.get("root"))

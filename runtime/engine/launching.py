@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from time import time_ns
 
 from runtime.bundle import asks_for_limits, entry_of, to_spec
+from runtime.cgroup.unasked import PIDS_LIMIT
 from runtime.engine.containers import folder, free_name, take_name
 from runtime.engine.events import note
 from runtime.engine.extras import add_mounts, with_extras
@@ -16,6 +17,7 @@ from runtime.engine.record import ContainerRecord, write_file
 from runtime.errors import ContainerError
 from runtime.oci.packed import pack, unpack
 from runtime.sandbox.rootfs import Overlay
+from runtime.sandbox.userns import in_user_namespace
 from runtime.store.known import AUTO, are_there, know, pack_lowers, unpack_lowers
 from runtime.store.workspace import Workspace
 
@@ -66,6 +68,7 @@ def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
         log_files=line.log_files,
         seccomp=line.options.seccomp,
         landlock=line.options.landlock,
+        asked_pids=bool(line.options.pids_limit),
     )
     record = _named(store, record)
     try:
@@ -165,11 +168,30 @@ def _entry(spec: Spec, record: ContainerRecord, store: Store):  # type: ignore[n
 
 
 def _limited(spec: Spec, line: RunLine) -> Spec:
-    if not asks_for_limits(line.options):
-        return spec
-    from runtime.limits import asked_resources
+    """With the limits that were asked for and, as root, those that every container has."""
+    from runtime.oci.resources import Resources
 
-    return spec.replace(resources=asked_resources(line.options))
+    wanted = Resources()
+    if asks_for_limits(line.options):
+        from runtime.limits import asked_resources
+
+        wanted = asked_resources(line.options)
+    if not in_user_namespace():
+        # Who may make device nodes, or mount /dev's filesystem anew, has the host's disk.
+        if spec.process.capabilities.bounding & {"MKNOD", "SYS_ADMIN"}:
+            from runtime.cgroup.devices import DEFAULT_RULES
+
+            wanted = wanted.replace(devices=DEFAULT_RULES)
+        if wanted.pids_limit is None and _can_limit_processes():
+            wanted = wanted.replace(pids_limit=PIDS_LIMIT)
+    return spec if wanted == Resources() else spec.replace(resources=wanted)
+
+
+def _can_limit_processes() -> bool:
+    from runtime.cgroup.layout import find_layout
+
+    hierarchy = find_layout().hierarchy_of("pids")
+    return hierarchy is not None and hierarchy.own is not None and hierarchy.writable
 
 
 def _entrypoint(line: RunLine, image: KnownImage) -> tuple[str, ...]:

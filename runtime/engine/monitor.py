@@ -16,7 +16,7 @@ from runtime.engine.containers import hold_monitor_lock, remove, state_directory
 from runtime.engine.events import note
 from runtime.engine.logfile import LogWriter, timestamp
 from runtime.engine.record import NAMESPACES, ContainerRecord, Exit, Run, write_exit, write_run
-from runtime.errors import CommandError, PyrunError
+from runtime.errors import CommandError, ContainerError, PyrunError
 from runtime.lifecycle.create import make_container_group, now
 from runtime.lifecycle.kept import keep
 from runtime.lifecycle.operations import delete_container
@@ -221,7 +221,7 @@ class _Monitor:
             uid=os.getuid(),
         )
         keep(self._directory, job.spec, job.entry.seccomp, job.entry.seccomp_flags)
-        group = make_container_group(job.spec, record.id)
+        group = _group(job)
 
         def noted(pid: int) -> State:
             started = process_start(pid)[1]
@@ -422,6 +422,19 @@ def _listen(path: str) -> socket.socket:
     listener.listen(16)
     listener.setblocking(False)
     return listener
+
+
+def _group(job: Job) -> Group:
+    """The container's control groups; what nobody asked for may be missing in them."""
+    resources = job.spec.resources
+    try:
+        return make_container_group(job.spec, job.record.id)
+    except ContainerError:
+        if resources is None or resources.pids_limit is None or job.record.asked_pids:
+            raise
+    # Perhaps for the limit that nobody asked for: without it, the error tells.
+    without = job.spec.replace(resources=resources.replace(pids_limit=None))
+    return make_container_group(without, job.record.id)
 
 
 def _namespaces(pid: int) -> dict[str, str]:

@@ -49,6 +49,7 @@ class ContainerRecord(Record):
     log_files: int = LOG_FILES
     seccomp: str = ""
     landlock: tuple[str, ...] = ()
+    asked_pids: bool = False  # somebody wants the limit of processes that it has
 
     def to_json(self) -> dict[str, object]:
         """What is written to record.json."""

@@ -20,6 +20,7 @@ _START = OptionTable(
     values={"--root": "root", "--detach-keys": "detach_keys"},
     lists={},
     flags={
+        "--help": "help",
         "-a": "attach",
         "--attach": "attach",
         "-i": "interactive",
@@ -30,8 +31,22 @@ _ATTACH = OptionTable(
     "pyrun attach",
     values={"--root": "root", "--detach-keys": "detach_keys"},
     lists={},
-    flags={"--no-stdin": "no_stdin", "--sig-proxy": "proxy"},
+    flags={"--no-stdin": "no_stdin", "--sig-proxy": "proxy", "--help": "help"},
 )
+_HELP = {
+    "start": """\
+usage: pyrun start [--root DIR] CONTAINER...
+       pyrun start -a [-i] [--detach-keys KEYS] [--root DIR] CONTAINER
+
+Start containers that do not run. -a: and be attached to one; -i: with its input.
+""",
+    "attach": """\
+usage: pyrun attach [--no-stdin] [--sig-proxy=false] [--detach-keys KEYS] [--root DIR] CONTAINER
+
+Join the caller's terminal, or its standard input and output, to a container that runs. The keys
+(ctrl-p,ctrl-q) leave it running. Without --sig-proxy=false it gets the caller's signals.
+""",
+}
 
 
 def main(verb: str, arguments: list[str]) -> int:
@@ -44,6 +59,9 @@ def main(verb: str, arguments: list[str]) -> int:
         return _run(line) if verb == "run" else _create(line)
     table = _START if verb == "start" else _ATTACH
     fields, operands = table.parse(arguments, operands_end_options=False)
+    if fields.get("help"):
+        say(_HELP[verb])
+        return 0
     names = one_or_more(operands, verb)
     keys = read_keys(fields.get("detach_keys", DETACH_KEYS))
     store = open_store(fields.get("root"))

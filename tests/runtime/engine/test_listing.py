@@ -7,6 +7,7 @@ import os
 
 import pytest
 
+from runtime.engine.cli import VERBS
 from runtime.engine.times import duration_text, read_time
 from runtime.errors import UsageError
 from runtime.templates import filled_in, rows_text
@@ -107,6 +108,13 @@ def test_what_is_not_known_is_an_error_without_a_list(pair: Engine, arguments: l
     failed = pair("ps", "-a", *arguments)
     assert (failed.status, failed.stdout) == (125, "")
     assert arguments[-1] in failed.stderr or "Nothing" in failed.stderr
+
+
+def test_every_verb_says_what_it_takes(pair: Engine) -> None:
+    for verb in VERBS:
+        told = pair(verb, "--help")
+        assert told.status == 0, verb
+        assert told.stdout.startswith(f"usage: pyrun {verb} "), told
 
 
 def test_namespaces_are_those_of_the_process(everyones: Engine) -> None:
