@@ -11,8 +11,9 @@ import os
 from collections.abc import Iterator
 
 from buildkit.images import image_names
+from runtime.engine.added_mounts import read_added
 from runtime.engine.containers import directories
-from runtime.engine.launching import lowers_of
+from runtime.engine.launching import lowers_of, spec_of
 from runtime.engine.record import read_record
 from runtime.errors import ContainerError, ImageError
 from runtime.image.archive import Image
@@ -144,14 +145,25 @@ def _held(store: Store) -> set[str]:
 def _needs_of_container(store: Store, path: str) -> Iterator[str]:
     """What a container's next start needs, also of an image that has no name any more."""
     try:
-        record, lowers = read_record(path), lowers_of(path)
+        record, lowers, spec = read_record(path), lowers_of(path), spec_of(path)
     except ContainerError:  # damaged: it starts no more
         return
     for lower in lowers:
-        yield os.path.basename(lower if isinstance(lower, str) else lower.path)
+        yield _name(store, lower if isinstance(lower, str) else lower.path)
+    for mount in (*spec.mounts, *read_added(path)):  # images, among others
+        for word in (mount.source, *mount.options):
+            yield _name(store, word.removeprefix("lowerdir+="))
     if record.descriptor is not None:
         descriptor = Descriptor.from_json(record.descriptor, f"{path}/record.json")
         yield from needs_of(store, record.image, descriptor)
+
+
+def _name(store: Store, path: str) -> str:
+    """The name of the thing of a store that a path leads into."""
+    layers = f"{store.root}/layers/"
+    if path.startswith(layers):
+        return path.removeprefix(layers).partition("/")[0]
+    return os.path.basename(path)
 
 
 def needs_of(store: Store, name: str, descriptor: Descriptor) -> tuple[str, ...]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 HELP = """\
 usage: pyrun [OPTIONS] IMAGE [COMMAND...]
+       pyrun run, ps, logs, exec, enter, mount, volume, cp, commit, stop, rm, ... --help
+                                               containers that live
        pyrun info [IMAGE]                      what is possible here, and how an image starts
        pyrun bundle [OPTIONS] IMAGE DIR        an image as an OCI bundle
        pyrun oci VERB...                       an OCI runtime, also as pyrun-oci

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 
+from runtime.cgroup.devices import DEFAULT_RULES
 from runtime.engine.mount_words import (
     ImageUse,
     VolumeUse,
@@ -116,17 +117,11 @@ def with_extras(store: Store, spec: Spec, extras: Extras) -> Spec:
         )
     if extras.devices:
         spec = spec.replace(devices=extras.devices)
-    if not in_user_namespace() and _reaches_devices(spec, extras):
+    if extras.device_rules and not in_user_namespace():
         resources = spec.resources or Resources()
-        rules = (DeviceRule(allow=False), *extras.device_rules)
+        rules = (*DEFAULT_RULES, *extras.device_rules)
         spec = spec.replace(resources=resources.replace(devices=rules))
     return add_mounts(spec, mounts)
-
-
-def _reaches_devices(spec: Spec, extras: Extras) -> bool:
-    """Whether nothing but its control group keeps the container from devices of the host."""
-    can_make = spec.process.capabilities.bounding & {"MKNOD", "SYS_ADMIN"}
-    return bool(can_make or extras.device_rules)
 
 
 def _sized(mount: Mount, size: int) -> Mount:

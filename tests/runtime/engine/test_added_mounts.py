@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.runtime.engine.boxes import Boxes
-from tests.support import Caller, file, make_image
+from tests.support import Caller, command, environment, file, make_image, run
 
 as_root = pytest.mark.parametrize("caller", ["root"], indirect=True)
 
@@ -133,3 +133,21 @@ def test_an_image_is_mounted_read_only(boxes: Boxes, layers: int) -> None:
     assert "Read-only" in boxes("exec", box, "touch", "/image/x").stderr
     boxes.ok("umount", f"{box}:/image")
     assert boxes.ok("exec", box, "ls", "/image") == ""
+
+
+@as_root
+def test_an_image_that_a_container_has_mounted_is_not_pruned(boxes: Boxes) -> None:
+    image = make_image(boxes.place / "data.tar", [[file("one", "1\n")], [file("two", "2\n")]])
+    box = boxes.started("--mount", f"type=image,source={image},destination=/first")
+    boxes.ok("mount", "--type", "image", image, f"{box}:/second")
+    layers = sorted((boxes.store / "layers").iterdir())
+    assert len(layers) == 2
+    env = environment(None, PYBUILD_ROOT=str(boxes.store))
+    pruned = run([*command("pybuild"), "prune", "--all"], env=env)
+    assert pruned.status == 0, pruned.stderr
+    assert sorted((boxes.store / "layers").iterdir()) == layers
+    said = boxes.ok("exec", box, "cat", "/first/one", "/second/two")
+    assert said == "1\n2\n"
+    boxes.ok("rm", "-f", box)
+    run([*command("pybuild"), "prune", "--all"], env=env)
+    assert list((boxes.store / "layers").iterdir()) == []
