@@ -52,7 +52,11 @@ def copy(source: End, target: End, owner: tuple[int, int] | None, *, follow: boo
             if name != ".":
                 into.take(found, name)
             for below in walk(top):
-                into.take(below, f"{name}/{below.path}")
+                try:
+                    into.take(below, f"{name}/{below.path}")
+                except OSError as error:
+                    where = f"{source.shown.rstrip('/')}/{below.path.removeprefix('./')}"
+                    raise ContainerError(f"{where}: {error.strerror}") from error
             into.finish()
         else:
             into.take(found, name)

@@ -40,6 +40,7 @@ def _box(boxes: Boxes, *, running: bool, script: str = "true") -> str:
 
 
 @pytest.mark.parametrize("running", [True, False], ids=["running", "stopped"])
+@both
 def test_what_goes_where_is_as_docker_has_it(boxes: Boxes, running: bool) -> None:
     data = boxes.file("tree/file", "content\n").parent
     box = _box(boxes, running=running)

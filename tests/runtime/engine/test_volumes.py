@@ -149,6 +149,7 @@ def test_words_that_fit_nothing_are_refused(boxes: Boxes) -> None:
     assert "create, ls, inspect, rm, prune expected" in boxes("volume", "x").stderr
 
 
+@both
 def test_variables_come_from_files_and_from_the_line(boxes: Boxes) -> None:
     path = boxes.file("env", "A=1\nB=has blanks \n")
     said = _run(boxes, "--env-file", path, "-e", "A=2", script='echo "$A,$B,"')
