@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from runtime.engine.added_mounts import read_added
 from runtime.engine.containers import PAUSED, Seen
 from runtime.engine.launching import spec_of
 from runtime.engine.logfile import LOG
+from runtime.engine.volumes import read_uses
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ def inspection(seen: Seen) -> dict[str, Any]:
         "Platform": record.platform or "linux",
         "Name": record.name,
         "LogPath": f"{seen.path}/{LOG}",
-        "Mounts": [_mount(mount) for mount in spec.mounts if mount.type == "bind"],
+        "Mounts": _mounts(seen.path, spec),
         "HostConfig": _host_config(seen, spec),
         "GraphDriver": {
             "Name": "overlay",
@@ -73,6 +75,18 @@ def _state(seen: Seen) -> dict[str, Any]:
         "FinishedAt": ended.finished if ended is not None else _NEVER,
         "Namespaces": (run.namespaces if run is not None and seen.is_alive else None) or {},
     }
+
+
+def _mounts(path: str, spec: Spec) -> list[dict[str, Any]]:
+    """The files of the host and the volumes in a container, also those that came later."""
+    names = {use.destination: use.name for use in read_uses(path)}
+    found = []
+    for mount in (*(mount for mount in spec.mounts if mount.type == "bind"), *read_added(path)):
+        document = _mount(mount)
+        if name := names.get(mount.destination):
+            document |= {"Type": "volume", "Name": name, "Driver": "local"}
+        found.append(document)
+    return found
 
 
 def _mount(mount: Mount) -> dict[str, Any]:

@@ -43,6 +43,9 @@ def test_a_directory_is_mounted_and_unmounted(boxes: Boxes, root: tuple[str, ...
         {"source": str(data), "destination": "/new/place", "options": ["rbind"]},
         {"source": str(data / "file"), "destination": "/a-file", "options": ["rbind", "rro"]},
     ]
+    (shown,) = json.loads(boxes.ok("inspect", box))
+    places = [(mount["Destination"], mount["RW"]) for mount in shown["Mounts"]]
+    assert places == [("/new/place", True), ("/a-file", False)]
     boxes.ok("umount", f"{box}:/new/place")
     assert boxes.ok("exec", box, "ls", "/new/place") == ""
     assert [found["destination"] for found in _recorded(boxes, box)] == ["/a-file"]

@@ -51,6 +51,9 @@ def test_a_volume_in_use_is_shown_and_not_removed(boxes: Boxes) -> None:
     boxes.made("--name", "user-of-it", "--mount", "type=volume,src=v1,dst=/v")
     found = _inspect(boxes, "v1")
     assert (found["Containers"], found["Labels"]) == (["user-of-it"], {"a": "b"})
+    (shown,) = json.loads(boxes.ok("inspect", "user-of-it"))
+    (mount,) = shown["Mounts"]
+    assert (mount["Type"], mount["Name"], mount["Destination"]) == ("volume", "v1", "/v")
     ended = boxes("volume", "rm", "v1", "none")
     assert ended.status == 125
     assert "volume v1 is in use by user-of-it" in ended.stderr
