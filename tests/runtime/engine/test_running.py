@@ -164,6 +164,21 @@ def test_a_container_has_the_limits_that_nobody_asked_for(engine: Engine) -> Non
     assert "/tmp/disk: Operation not permitted" in tried.stderr
 
 
+def test_a_container_that_ends_before_its_monitor_listens_is_noted(
+    engine: Engine, tmp_path: Path
+) -> None:
+    # A site module of ours lets time pass before the monitor has a handler of SIGCHLD.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import _signal, time\n"
+        "real = _signal.set_wakeup_fd\n"
+        "def slow(fd):\n    time.sleep(0.5)\n    return real(fd)\n"
+        "_signal.set_wakeup_fd = slow\n"
+    )
+    identity = engine.done("create", engine.image, "sh", "-c", "exit 5")
+    engine.done("start", identity, env={"PYTHONPATH": str(tmp_path)})
+    assert engine.done("wait", identity) == "5"
+
+
 def test_many_starts_and_ends_leave_nothing(engine: Engine) -> None:
     running = [
         engine.popen("run", "--rm", engine.image, "true", stdout=subprocess.DEVNULL)
