@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import re
 from typing import TYPE_CHECKING, Any
 
 from buildkit.errors import UsageError
 from buildkit.human import age_text, size_text
+from runtime import templates
+from runtime.errors import UsageError as OptionError
 from runtime.oci.image import canonical_media_type
 from runtime.record import Record
+from runtime.templates import aligned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _SHORT = 12  # characters of an id
 _CREATED_BY = 45  # characters, as in docker
-_FIELD = re.compile(r"\{\{\s*(json\s+)?((?:\.\w+)+|\.)\s*\}\}")
 
 
 class HistoryRow(Record):
@@ -135,34 +135,8 @@ def inspection(image: Image, names: Sequence[str], id: str, media_type: str) -> 
 
 
 def filled_in(template: str, document: dict[str, Any]) -> str:
-    """A template of docker's with `{{.Field.Field}}` and `{{json .Field}}`, and nothing else.
-
-    Raises UsageError for a field that is not there.
-    """
-
-    def value(match: re.Match[str]) -> str:
-        found: Any = document
-        for name in filter(None, match[2].split(".")):
-            if not isinstance(found, dict) or name not in found:
-                raise UsageError(f"--format: no field {match[2]} in what is shown")
-            found = found[name]
-        if match[1] or isinstance(found, (dict, list)):
-            return json.dumps(found)
-        return str(found)
-
-    filled = _FIELD.sub(value, template)
-    if "{{" in _FIELD.sub("", template):
-        raise UsageError(
-            f"--format {template!r}: only {{{{.Field}}}} and {{{{json .Field}}}} are known"
-        )
-    return filled
-
-
-def aligned(table: Sequence[Sequence[str]]) -> str:
-    """Lines whose columns are below each other."""
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = (
-        "   ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in table
-    )
-    return "".join(f"{line}\n" for line in lines)
+    """A template of docker's (`runtime.templates`); raises UsageError."""
+    try:
+        return templates.filled_in(template, document)
+    except OptionError as error:
+        raise UsageError(error.message) from None

@@ -11,7 +11,11 @@ import os
 from collections.abc import Iterator
 
 from buildkit.images import image_names
-from runtime.errors import ImageError
+from runtime.engine.added_mounts import read_added
+from runtime.engine.containers import directories
+from runtime.engine.launching import lowers_of, spec_of
+from runtime.engine.record import read_record
+from runtime.errors import ContainerError, ImageError
 from runtime.image.archive import Image
 from runtime.image.source import stored_image, stored_manifests
 from runtime.oci.digest import chain_ids, digest_of
@@ -23,7 +27,7 @@ from runtime.store.identity import identity_of
 from runtime.store.known import MADE, place_of
 from runtime.store.store import Store
 
-IMAGES, STEPS, LAYERS, INDEXES, STARTS, ORIGINS, DOWNLOADS, PACKAGES, MOUNTS = (
+IMAGES, STEPS, LAYERS, INDEXES, STARTS, ORIGINS, DOWNLOADS, PACKAGES, MOUNTS, CONTAINERS = (
     "images",
     "build cache",
     "unpacked layers",
@@ -33,8 +37,9 @@ IMAGES, STEPS, LAYERS, INDEXES, STARTS, ORIGINS, DOWNLOADS, PACKAGES, MOUNTS = (
     "downloads",
     "packages",
     "cache mounts",
+    "containers",
 )
-KINDS = (IMAGES, STEPS, LAYERS, INDEXES, STARTS, ORIGINS, DOWNLOADS, PACKAGES, MOUNTS)
+KINDS = (IMAGES, STEPS, LAYERS, INDEXES, STARTS, ORIGINS, DOWNLOADS, PACKAGES, MOUNTS, CONTAINERS)
 _SHA256 = 64  # characters
 
 
@@ -84,6 +89,18 @@ def inventory(store: Store) -> list[Item]:
                     recorded=name in uses.used,
                 )
             )
+    for path in directories(store):
+        used = os.lstat(path).st_mtime
+        found.append(
+            Item(
+                kind=CONTAINERS,
+                path=path,
+                size=disk_size(path),
+                used=used,
+                held=True,  # until `pyrun rm`
+                recorded=False,
+            )
+        )
     return found
 
 
@@ -116,11 +133,37 @@ def _entries(folder: str) -> list[str]:
 
 
 def _held(store: Store) -> set[str]:
-    """Names of the blobs and layers that named images need."""
+    """Names of the blobs and layers that named images and containers need."""
     held: set[str] = set()
     for name, descriptor in named_images(store):
         held.update(needs_of(store, name, descriptor))
+    for path in directories(store):
+        held.update(_needs_of_container(store, path))
     return held
+
+
+def _needs_of_container(store: Store, path: str) -> Iterator[str]:
+    """What a container's next start needs, also of an image that has no name any more."""
+    try:
+        record, lowers, spec = read_record(path), lowers_of(path), spec_of(path)
+    except ContainerError:  # damaged: it starts no more
+        return
+    for lower in lowers:
+        yield _name(store, lower if isinstance(lower, str) else lower.path)
+    for mount in (*spec.mounts, *read_added(path)):  # images, among others
+        for word in (mount.source, *mount.options):
+            yield _name(store, word.removeprefix("lowerdir+="))
+    if record.descriptor is not None:
+        descriptor = Descriptor.from_json(record.descriptor, f"{path}/record.json")
+        yield from needs_of(store, record.image, descriptor)
+
+
+def _name(store: Store, path: str) -> str:
+    """The name of the thing of a store that a path leads into."""
+    layers = f"{store.root}/layers/"
+    if path.startswith(layers):
+        return path.removeprefix(layers).partition("/")[0]
+    return os.path.basename(path)
 
 
 def needs_of(store: Store, name: str, descriptor: Descriptor) -> tuple[str, ...]:

@@ -7,8 +7,9 @@ import os
 import time
 
 from buildkit.errors import DiskError
-from buildkit.inventory import Item, inventory
+from buildkit.inventory import CONTAINERS, Item, inventory
 from buildkit.locks import try_lock
+from runtime.engine.containers import look_at_all
 from runtime.store.store import Store
 from runtime.store.workspace import remove_tree, sweep
 
@@ -45,7 +46,8 @@ def prune(
     loose.sort(key=lambda item: (item.used, -item.depth))
     if unused_s is not None:
         loose = [item for item in loose if item.used < time.time() - unused_s]
-    left = sum(item.size for item in items)
+    # What containers have written is no cache, and must not drive all of that away.
+    left = sum(item.size for item in items if item.kind != CONTAINERS)
     if keep_bytes is not None:
         keep_bytes = left if left <= keep_bytes else int(keep_bytes * room)
     removed = []
@@ -72,7 +74,15 @@ def prune_to_limit(store: Store, limit_bytes: int) -> list[Item]:
 
 
 def reset(store: Store) -> None:
-    """Remove the store; its directory stays, empty. The caller has it alone."""
+    """Remove the store; its directory stays, empty. The caller has it alone.
+
+    Raises DiskError if a container runs.
+    """
+    if running := [seen.record.name for seen in look_at_all(store) if seen.is_alive]:
+        raise DiskError(
+            f"{store.root}: container {', '.join(running)} runs",
+            hint="`pyrun stop --all` ends all of them",
+        )
     # First: without it what is left is no store, whatever happens in the middle.
     os.unlink(f"{store.root}/version")
     for name in os.listdir(store.root):

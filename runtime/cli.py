@@ -24,6 +24,41 @@ if TYPE_CHECKING:
 else:
     import _signal as signal
 
+# Of containers that live; in runtime.engine.cli is what does each.
+_VERBS = frozenset(
+    {
+        "attach",
+        "commit",
+        "container",
+        "cp",
+        "create",
+        "diff",
+        "enter",
+        "events",
+        "exec",
+        "export",
+        "inspect",
+        "kill",
+        "logs",
+        "mount",
+        "pause",
+        "ps",
+        "rename",
+        "restart",
+        "rm",
+        "run",
+        "start",
+        "stats",
+        "stop",
+        "top",
+        "umount",
+        "unpause",
+        "update",
+        "volume",
+        "wait",
+    }
+)
+
 
 def run_and_exit() -> NoReturn:
     """Run `pyrun` and end the process at once: an orderly end costs two milliseconds."""
@@ -85,6 +120,10 @@ def _main(arguments: list[str]) -> int:
         from runtime.info_cli import main as info
 
         return info(arguments[1:])
+    if arguments and arguments[0] in _VERBS:
+        from runtime.engine.cli import main as engine
+
+        return engine(arguments)
     from runtime.command_line import HELP, CommandLine
 
     line = CommandLine(arguments)

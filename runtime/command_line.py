@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 HELP = """\
 usage: pyrun [OPTIONS] IMAGE [COMMAND...]
+       pyrun run, ps, logs, exec, enter, mount, volume, cp, commit, stop, rm, ... --help
+                                               containers that live
        pyrun info [IMAGE]                      what is possible here, and how an image starts
        pyrun bundle [OPTIONS] IMAGE DIR        an image as an OCI bundle
        pyrun oci VERB...                       an OCI runtime, also as pyrun-oci
@@ -75,7 +77,7 @@ and why.
 
 ROOTFS = ("auto", "inplace", "unpack", "tmpfs")  # how a root filesystem comes to be
 
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pyrun",
     values={
         "-w": "working_dir",
@@ -131,16 +133,16 @@ class CommandLine:
 
     def __init__(self, arguments: list[str]) -> None:
         """Parse; raises UsageError."""
-        fields, operands = _TABLE.parse(arguments, operands_end_options=True)
+        fields, operands = TABLE.parse(arguments, operands_end_options=True)
         self.help: bool = fields.pop("help", False)
         self.version: bool = fields.pop("version", False)
         self.root: str | None = fields.pop("root", None)
-        self.platform = _platform(fields.pop("platform", ""))
+        self.platform = platform_of(fields.pop("platform", ""))
         self.rootfs = _one_of(fields, "rootfs", ROOTFS)
         self.verify = _one_of(fields, "verify", ("auto", "always", "never"))
         fields.pop("rm", None)  # nothing is ever kept
         self.image = operands[0] if operands else ""
-        self.options = _options(fields, tuple(operands[1:]))
+        self.options = options_of(fields, tuple(operands[1:]))
         if not (self.image or self.help or self.version):
             raise UsageError("no image given", hint="pyrun --help")
 
@@ -152,7 +154,8 @@ def _one_of(fields: dict[str, Any], name: str, values: tuple[str, ...]) -> str:
     return value
 
 
-def _platform(text: str) -> str:
+def platform_of(text: str) -> str:
+    """What --platform names; raises UsageError."""
     if not text:
         return ""
     from runtime.oci.platform import asked_platform
@@ -160,7 +163,8 @@ def _platform(text: str) -> str:
     return asked_platform(text)
 
 
-def _options(fields: dict[str, Any], command: tuple[str, ...]) -> Options:
+def options_of(fields: dict[str, Any], command: tuple[str, ...]) -> Options:
+    """The fields of a table, as far as they are about the container; raises UsageError."""
     network = fields.pop("network", "none")
     if network not in ("none", "host"):
         raise UsageError(f"--network {network!r}: none or host expected")

@@ -26,9 +26,9 @@ class OptionTable:
     ) -> None:
         """`values` take one value, the last counts; `lists` collect; `flags` are bool."""
         self._help = f"{program} --help"
-        self._values = values
-        self._lists = lists
-        self._flags = flags
+        self.values = values
+        self.lists = lists
+        self.flags = flags
 
     def parse(
         self, arguments: list[str], *, operands_end_options: bool
@@ -56,11 +56,11 @@ class OptionTable:
 
     def _take_long(self, argument: str, rest: list[str], fields: dict[str, Any]) -> None:
         name, equals, value = argument.partition("=")
-        if name in self._flags:
+        if name in self.flags:
             if equals and value not in ("true", "false"):
                 raise UsageError(f"{name}: {value!r} is not true or false")
-            fields[self._flags[name]] = value != "false"
-        elif name in self._values or name in self._lists:
+            fields[self.flags[name]] = value != "false"
+        elif name in self.values or name in self.lists:
             self._set(name, value if equals else _next(name, rest), fields)
         else:
             raise UsageError(f"unknown option {name}", hint=self._nearest(name))
@@ -70,25 +70,25 @@ class OptionTable:
         letters = argument[1:]
         while letters:
             name, letters = f"-{letters[0]}", letters[1:]
-            if name in self._flags:
-                fields[self._flags[name]] = True
-            elif name in self._values or name in self._lists:
+            if name in self.flags:
+                fields[self.flags[name]] = True
+            elif name in self.values or name in self.lists:
                 self._set(name, letters.removeprefix("=") or _next(name, rest), fields)
                 return
             else:
                 raise UsageError(f"unknown option {name}", hint=self._help)
 
     def _set(self, name: str, value: str, fields: dict[str, Any]) -> None:
-        if name in self._lists:
-            field = self._lists[name]
+        if name in self.lists:
+            field = self.lists[name]
             fields[field] = (*fields.get(field, ()), value)
         else:
-            fields[self._values[name]] = value
+            fields[self.values[name]] = value
 
     def _nearest(self, name: str) -> str:
         import difflib
 
-        known = [*self._values, *self._lists, *self._flags]
+        known = [*self.values, *self.lists, *self.flags]
         near = difflib.get_close_matches(name, known, 1)
         return f"did you mean {near[0]}?" if near else self._help
 

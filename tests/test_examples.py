@@ -21,7 +21,7 @@ from tests.buildkit.conftest import (
 from tests.buildkit.debian_mirror import add_mirror
 from tests.buildkit.support import Pybuild, make_pybuild
 from tests.conftest import root_is_missing, userns_is_missing
-from tests.support import CHECKOUT, Caller, Result, environment, run, run_pyrun
+from tests.support import CHECKOUT, Caller, Result, command, environment, run, run_pyrun
 
 EXAMPLES = sorted((CHECKOUT / "examples").glob("*/Containerfile"))
 
@@ -91,6 +91,37 @@ def test_bake_makes_all_images_and_does_once_what_they_share(
     for name, expected in (("de", "Guten Tag\n"), ("all", "Hello\nGuten Tag\n")):
         ran = run_pyrun(f"hello-{name}:{tag}", store=pybuild.store, caller=pybuild.caller)
         assert (ran.status, ran.stdout) == (0, expected), ran.stderr
+
+
+@pytest.mark.needs_root
+@pytest.mark.needs_program("unshare", "nsenter", "chroot", "pgrep", "busybox")
+def test_tutorial_does_by_hand_and_by_pyrun_the_same(tmp_path: Path) -> None:
+    here = f"{Path(command('pyrun')[0]).parent}:{os.environ['PATH']}"
+    env = environment(None, WORK=str(tmp_path), PATH=here)
+    ended = run([CHECKOUT / "examples/tutorial/tutorial"], env=env, timeout_s=120)
+    assert ended.status == 0, ended.stderr
+    steps = re.findall(r"^== (\d)", ended.stdout, re.MULTILINE)
+    assert steps == [str(number) for number in range(1, 8)]
+    assert "/mnt/data/file says 'from the host'" in ended.stdout
+    assert "Read-only file system" in ended.stdout
+    assert str(tmp_path) not in Path("/proc/self/mounts").read_text()
+    assert list((tmp_path / "store/containers/names").iterdir()) == []
+
+
+def test_a_volume_is_added_to_a_running_container(
+    store: Path, caller: Caller, busybox: Path
+) -> None:
+    here = f"{Path(command('pyrun')[0]).parent}:{os.environ['PATH']}"
+    env = environment(caller, PYBUILD_ROOT=str(store), PATH=here)
+    argv = [CHECKOUT / "examples/volume/volume", busybox]
+    ended = run(argv, env=env, caller=caller)
+    assert ended.status == 0, ended.stderr
+    assert ended.stdout == (
+        "hello from a volume\n"
+        "sh: can't create /srv/pages/index: Read-only file system\n"
+        "hello from a volume\nand more\n"
+    )
+    assert list((store / "volumes").iterdir()) == [store / "volumes/lock"]
 
 
 def _network() -> dict[str, str]:

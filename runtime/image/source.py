@@ -75,7 +75,11 @@ def split_reference(layout: str) -> tuple[str, str]:
 
 def named_image(store: Store, name: str, platform: str = "") -> Image:
     """Open an image by its name in the store, which must exist."""
-    descriptor = named_descriptor(store, name)
+    return described_image(store, named_descriptor(store, name), name, platform)
+
+
+def described_image(store: Store, descriptor: Descriptor, name: str, platform: str = "") -> Image:
+    """Open an image of the store by its descriptor; `name` is for messages."""
     if canonical_media_type(descriptor.media_type) == INDEX:
         where, read = f"{name}: index {descriptor.digest}", _reader(store, name)
         descriptor = choose_manifest(read(descriptor), where, read, platform=platform)

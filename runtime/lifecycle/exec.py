@@ -32,10 +32,9 @@ if TYPE_CHECKING:
     from runtime.lifecycle.state import ContainerDirectory, State
     from runtime.oci.spec import Process
     from runtime.sandbox.entry import Equipment
+    from runtime.sandbox.landlock import Ruleset
 else:
     import _signal as signal
-
-_ALL = sum(namespaces.FLAGS.values())
 
 
 class ExecOptions(Record):
@@ -45,6 +44,8 @@ class ExecOptions(Record):
     console_socket: str = ""
     preserved_fds: int = 0
     detach: bool = False
+    stdio: tuple[int, int, int] = (0, 1, 2)  # unless it has a terminal
+    landlock: Ruleset | None = None  # which no configuration of the specification has
 
 
 class _Plan(Record):
@@ -54,6 +55,7 @@ class _Plan(Record):
     pidfd: int
     report: int
     permit: int
+    stdio: tuple[int, int, int]
     terminal: int | None
     root: int | None  # of the container, if only that and not its mounts are its own
     entry: Entry
@@ -77,13 +79,28 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
         raise ContainerError(f"container {directory.id!r} is {seen.status}, not running")
     if not process.args:
         raise ContainerError("process.args: no command was given")
-    final = _entry(directory, options)
+    return join(seen.state, process, _entry(directory, options), options)
+
+
+def join(
+    state: State,
+    process: Process,
+    final: Entry,
+    options: ExecOptions,
+    kinds: frozenset[str] = frozenset(namespaces.FLAGS),
+) -> Container:
+    """Start a process in some kinds of namespaces of a process that runs, as `execute` does.
+
+    It is in the control groups that `state` names, whatever it joins. Raises ContainerError,
+    CommandError.
+    """
     with Descriptors() as ours:
         report_read, report_write = ours.pipe()
         permit_read, permit_write = ours.pipe()
         master_channel, channel = _terminal(process, options)
         ours.own(master_channel, channel)
-        plan = _plan(final, process, seen.state, report_write, permit_read, channel)
+        plan = _plan(final, process, state, kinds, (report_write, permit_read, channel))
+        plan = plan.replace(stdio=options.stdio)
         ours.own(plan.pidfd, plan.root, plan.unified)
         ours.own(*plan.group_entries, *plan.equipment.descriptors)
         pid = _fork(plan)
@@ -102,19 +119,25 @@ def execute(directory: ContainerDirectory, process: Process, options: ExecOption
 
 
 def _plan(
-    final: Entry, process: Process, state: State, report: int, permit: int, channel: int | None
+    final: Entry,
+    process: Process,
+    state: State,
+    kinds: frozenset[str],
+    channels: tuple[int, int, int | None],
 ) -> _Plan:
+    report, permit, terminal = channels
     group = group_of(state)
     pidfd = open_process(state)
     return _Plan(
         process=process,
         state=state,
         pidfd=pidfd,
-        root=_own_root(state.pid, pidfd),
-        flags=_flags(state.pid),
+        root=_own_root(state.pid, pidfd) if "mount" in kinds else None,
+        flags=_flags(state.pid, kinds),
         report=report,
         permit=permit,
-        terminal=channel,
+        stdio=(0, 1, 2),
+        terminal=terminal,
         entry=final,
         equipment=entry.equip(final, process, report),
         group_entries=() if group is None else group.entries(unified=False),
@@ -134,10 +157,12 @@ def _terminal(process: Process, options: ExecOptions) -> tuple[int | None, int |
     return console.terminal_channel()
 
 
-def _flags(pid: int) -> int:
-    """The namespaces in which the container's process and this one differ."""
+def _flags(pid: int, kinds: frozenset[str]) -> int:
+    """The namespaces to join: those in which the container's process and this one differ."""
     flags = 0
     for kind, flag in namespaces.FLAGS.items():
+        if kind not in kinds:
+            continue
         try:
             if not namespaces.is_same(pid, kind):
                 flags |= flag
@@ -160,6 +185,7 @@ def _entry(directory: ContainerDirectory, options: ExecOptions) -> Entry:
     return Entry(
         seccomp=program,
         seccomp_flags=flags,
+        landlock=options.landlock,
         preserved_fds=options.preserved_fds,
         personality=spec_of(directory).personality,
         dies_with_parent=False,
@@ -269,7 +295,7 @@ def _enter(plan: _Plan, held: Held, *, groups_allowed: bool) -> NoReturn:
             syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         process = plan.process
         root_fd = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-        stdio = (0, 1, 2)
+        stdio = plan.stdio
         if process.terminal:
             from runtime.sandbox.console import open_terminal
 

@@ -43,7 +43,7 @@ def exec_process(directory: ContainerDirectory, line: CommandLine) -> Process:
         env=base.env + fields.get("env", ()),
         cwd=fields.get("cwd", base.cwd),
         # Empty is as good as absent: a script's unset variable must not make somebody root.
-        user=_user(fields["user"]) if fields.get("user") else base.user,
+        user=user_of(fields["user"]) if fields.get("user") else base.user,
         terminal=bool(fields.get("tty")),
         console_size=None,
         capabilities=granted,
@@ -71,7 +71,7 @@ def _with(granted: Capabilities, names: frozenset[str]) -> Capabilities:
     )
 
 
-def _user(text: str) -> User | str:
+def user_of(text: str) -> User | str:
     """Two numbers are meant as they are; names are looked up in the container."""
     uid, _, gid = text.partition(":")
     if uid.isascii() and uid.isdigit() and gid.isascii() and gid.isdigit():

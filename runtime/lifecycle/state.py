@@ -262,7 +262,17 @@ def default_root() -> str:
     if os.geteuid() == 0 and (os.access("/run", os.W_OK) or not in_user_namespace()):
         return "/run/pyrun"
     runtime = os.environ.get("XDG_RUNTIME_DIR")
-    return f"{runtime}/pyrun" if runtime else _own_directory(f"/tmp/pyrun-{os.geteuid()}")
+    return f"{runtime}/pyrun" if runtime else _own_directory(f"/tmp/pyrun-{_outer_uid()}")
+
+
+def _outer_uid() -> int:
+    """Our user outside of the user namespace, if we are in one: as root of it everybody is 0."""
+    with open("/proc/self/uid_map", encoding="ascii") as file:
+        for line in file:
+            inner, outer, count = map(int, line.split())
+            if inner <= os.geteuid() < inner + count:
+                return outer + os.geteuid() - inner
+    return os.geteuid()
 
 
 def _own_directory(path: str) -> str:

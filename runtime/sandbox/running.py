@@ -39,14 +39,14 @@ class Container(Record):
         The kernel drops signals to a PID namespace's first process that it has no handler for.
         Its users expect the default action, so for one that ends a process we kill it.
         """
-        if number in _ENDING and not self._handles(number):
+        if number in _ENDING and not self.handles(number):
             number, killed = signal.SIGKILL, True
         else:
             killed = False
         os.kill(self.pid, number)
         return killed
 
-    def _handles(self, number: int) -> bool:
+    def handles(self, number: int) -> bool:
         """Whether the process blocks, ignores or catches a signal (proc(5), /proc/PID/status)."""
         with open(f"/proc/{self.pid}/status", "rb") as status:
             for line in status:

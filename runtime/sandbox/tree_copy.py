@@ -25,8 +25,8 @@ class _Copier:
         # can exhaust the stack or the descriptors.
         while self._waiting:
             path = self._waiting.pop()
-            source = _open_below(self._source, path)
-            target = _open_below(self._target, path)
+            source = open_below(self._source, path)
+            target = open_below(self._target, path)
             try:
                 for name in os.listdir(source):
                     self._copy(path, name, source, target)
@@ -62,7 +62,7 @@ class _Copier:
 
     def _link(self, first: str, name: str, target: int) -> None:
         folder, _, first_name = first.rpartition("/")
-        first_folder = _open_below(self._target, folder)
+        first_folder = open_below(self._target, folder)
         try:
             os.link(
                 first_name,
@@ -75,15 +75,15 @@ class _Copier:
             os.close(first_folder)
 
 
-def _open_below(top: int, path: str) -> int:
+def open_below(top: int, path: str) -> int:
     """Open a directory, in as many steps as the kernel's limit to a path's length asks for."""
     if len(os.fsencode(path)) < _MAX_PATH:
         return openat2(top, path, _DIRECTORY, resolve=_UNFOLLOWED)
     parts = path.split("/")
     half = len(parts) // 2
-    middle = _open_below(top, "/".join(parts[:half]))
+    middle = open_below(top, "/".join(parts[:half]))
     try:
-        return _open_below(middle, "/".join(parts[half:]))
+        return open_below(middle, "/".join(parts[half:]))
     finally:
         os.close(middle)
 

@@ -164,7 +164,7 @@ def recall(store: Store, path: str) -> KnownImage | None:
     lowers, *rest = values
     found = KnownImage.restore((tuple(map(_read_lower, lowers)), *rest))
     # Layers may have been removed from the store since.
-    return found if all(map(_is_there, found.lowers)) else None
+    return found if are_there(found.lowers) else None
 
 
 def _is_there(lower: str | Index) -> bool:
@@ -184,6 +184,28 @@ def _lower_values(lower: str | Index) -> object:
     if isinstance(lower, str):
         return lower
     return lower.path, lower.size, tuple(place.values() for place in lower.places)
+
+
+def pack_lowers(lowers: tuple[str | Index, ...]) -> bytes:
+    """The layers of an image, for whoever needs these and no others later."""
+    values: Any = tuple(map(_lower_values, lowers))
+    return marshal.dumps((_FORMAT, values))
+
+
+def unpack_lowers(content: bytes) -> tuple[str | Index, ...]:
+    """What `pack_lowers` was given, there or not; raises ValueError for what it is not from."""
+    try:
+        version, values = marshal.loads(content)
+        if version == _FORMAT:
+            return tuple(map(_read_lower, values))
+    except (TypeError, EOFError, AttributeError) as error:
+        raise ValueError(f"damaged ({error})") from error
+    raise ValueError("another version's")
+
+
+def are_there(lowers: tuple[str | Index, ...]) -> bool:
+    """Whether layers are still where they were."""
+    return all(map(_is_there, lowers))
 
 
 def _remember(store: Store, path: str, identity: tuple[int, ...], image: KnownImage) -> None:

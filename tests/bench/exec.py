@@ -55,12 +55,12 @@ def main() -> int:
             commands, memory = _ours(options, here, stack)
             for set_up in (_oci("crun"), _oci("runc"), _podman("crun"), _podman("runc")):
                 try:
-                    command, held = set_up(options, here, stack)
+                    command, beside = set_up(options, here, stack)
                 except BenchmarkError as error:
                     missing.append(str(error))
                     continue
                 commands.append(command)
-                memory += held
+                memory += beside
             benchmark = measure(
                 "exec: `true` in a container that runs",
                 [*commands, *options.interpreters()],
@@ -72,7 +72,7 @@ def main() -> int:
         sys.stderr.write(f"exec: {error}\n")
         return 1
     publish(options, before, versions(options, "crun", "runc", "podman", "nsenter"), [benchmark])
-    sys.stdout.write(_table(memory))
+    sys.stdout.write(held_table(memory))
     return 0
 
 
@@ -95,7 +95,7 @@ def _ours(
         argv=("nsenter", f"--target={pid}", "--all", "true"),
         omits="joins the namespaces only: no control group, filter or capabilities; the floor",
     )
-    return [command, nsenter], [_held("pyrun, waiting for the container", waiting.pid)]
+    return [command, nsenter], [held("pyrun, waiting for the container", waiting.pid)]
 
 
 def _end(running: subprocess.Popen[bytes]) -> None:
@@ -173,19 +173,19 @@ def _podman(runtime: str) -> SetUp:
             omits="as the runtime's, with a record of the session, and a monitor of its own",
             env=here.env,
         )
-        return command, [_held(f"conmon of podman ({runtime})", conmon)]
+        return command, [held(f"conmon of podman ({runtime})", conmon)]
 
     return set_up
 
 
-def _held(name: str, pid: int) -> Held:
+def held(name: str, pid: int) -> Held:
     """Memory of one process (proc(5), /proc/PID/smaps_rollup)."""
     with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as file:
         sizes = {line.split()[0]: int(line.split()[1]) for line in file.readlines()[1:]}
     return name, sizes["Rss:"], sizes["Pss:"]
 
 
-def _table(memory: list[Held]) -> str:
+def held_table(memory: list[Held]) -> str:
     lines = [
         "\n### memory: what is held beside a container that runs\n",
         "| process | resident (RSS) KiB | proportional (PSS) KiB |",

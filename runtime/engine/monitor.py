@@ -1,0 +1,457 @@
+"""The process beside a container: it starts it, takes in what it says, and notes how it ended.
+
+It is the container's parent, and all that stays of the command that started it.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import sys
+from time import time_ns
+
+from runtime.engine import protocol
+from runtime.engine.containers import hold_monitor_lock, remove, state_directory
+from runtime.engine.events import note
+from runtime.engine.logfile import LogWriter, timestamp
+from runtime.engine.record import NAMESPACES, ContainerRecord, Exit, Run, write_exit, write_run
+from runtime.errors import CommandError, ContainerError, PyrunError
+from runtime.lifecycle.create import make_container_group, now
+from runtime.lifecycle.kept import keep
+from runtime.lifecycle.operations import delete_container
+from runtime.lifecycle.state import State, process_start, report
+from runtime.oci.json_text import to_text
+from runtime.record import Record
+from runtime.sandbox.container import Placement, start
+from runtime.sandbox.running import Container, exit_status
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import NoReturn
+
+    from runtime.cgroup.group import Group
+    from runtime.oci.spec import Spec
+    from runtime.sandbox.entry import Entry
+    from runtime.sandbox.rootfs import RootFilesystem
+    from runtime.store.store import Store
+else:
+    import _signal as signal
+
+_CHUNK = 1 << 14
+_MOST_WAITING = 1 << 18  # bytes for somebody who is attached: then the container waits as well
+ATTACH = "attach"
+MOUNTS = "mounts.json"  # what `added_mounts` keeps
+
+
+class Job(Record):
+    """What a monitor is to do."""
+
+    store: Store
+    path: str  # of the container's directory
+    record: ContainerRecord
+    spec: Spec
+    rootfs: RootFilesystem
+    entry: Entry
+
+
+def begin(job: Job, client: socket.socket | None) -> None:
+    """Fork the monitor, and return once the container runs.
+
+    `client` is our end's other end: attached from the beginning. Raises what went wrong.
+    """
+    answer_read, answer_write = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if pid == 0:
+        os.close(answer_read)
+        _monitor(job, client, answer_write)
+    os.close(answer_write)
+    answer = b""
+    while chunk := os.read(answer_read, 4096):
+        answer += chunk
+    os.close(answer_read)
+    if answer == b"ok":
+        return
+    os.waitpid(pid, 0)
+    _raise(answer)
+
+
+def _raise(answer: bytes) -> NoReturn:
+    status, _, text = answer.decode("utf-8", "surrogateescape").partition("\0")
+    message, _, hint = text.partition("\0")
+    message = message or "the monitor of the container died"
+    raise CommandError(message, hint=hint or None, status=int(status or 125))
+
+
+def _monitor(job: Job, client: socket.socket | None, answer: int) -> NoReturn:
+    """The life of the monitor."""
+    status = 1
+    try:
+        os.setsid()
+        try:
+            monitor = _Monitor(job)
+            monitor.start(client)
+        except PyrunError as error:
+            text = f"{error.status}\0{error.message}\0{error.hint or ''}"
+            os.write(answer, text.encode("utf-8", "surrogateescape"))
+            os._exit(1)
+        except OSError as error:
+            text = f"{PyrunError.status}\0container {job.record.name}: {error}\0"
+            os.write(answer, text.encode("utf-8", "surrogateescape"))
+            raise
+        os.write(answer, b"ok")
+        os.close(answer)
+        monitor.attend()
+        status = 0
+    except BaseException:
+        if os.environ.get("PYBUILD_DEBUG"):
+            sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+class _Client:
+    """Somebody who is attached."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        connection.setblocking(False)
+        self.connection = connection
+        self.messages = protocol.Messages()
+        self.waiting = bytearray()  # for it
+        self.sent = 0  # bytes of input that it was not told yet to have been taken
+
+    def flush(self) -> bool:
+        """Send what can be sent; False if it is gone."""
+        try:
+            while self.waiting:
+                del self.waiting[: self.connection.send(self.waiting)]
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return True
+
+
+class _Monitor:
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._directory = state_directory(job.record.id)
+        self._lock = hold_monitor_lock(job.path)
+        self._clients: dict[int, _Client] = {}
+        self._outputs: dict[int, int] = {}  # descriptors, and the streams that they are
+        self._input: int | None = None  # of the container
+        self._typed = bytearray()  # for it
+        self._input_ends = False  # when it has all of that
+        self._ended: Exit | None = None
+
+    # --- the beginning
+
+    def start(self, client: socket.socket | None) -> None:
+        """Start the container; raises PyrunError, and leaves nothing behind then."""
+        job = self._job
+        for name in ("run.json", "exit.json", MOUNTS, ATTACH):
+            _unlink(f"{job.path}/{name}")
+        self._wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        theirs, ours = self._pipes(null)
+        self._listener = _listen(job.path)
+        self._directory.make()
+        with self._directory:
+            try:
+                self._group, self._container = self._start_container(theirs)
+            except BaseException:
+                self._directory.remove()
+                _unlink(f"{job.path}/{ATTACH}")
+                raise
+        for fd in theirs:
+            if fd != null:
+                os.close(fd)
+        self._take_ends(ours)
+        for fd in range(3):  # those of who started us
+            os.dup2(null, fd)
+        os.chdir("/")
+        signal.set_wakeup_fd(wake_write)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        os.write(wake_write, b"\0")  # it may have ended before: look once
+        for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGPIPE):
+            signal.signal(number, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        self._log = LogWriter(job.path, job.record.log_size, job.record.log_files)
+        if client is not None:
+            self._add(client)
+        pid = self._container.pid
+        run = Run(pid=pid, monitor=os.getpid(), started=now(), namespaces=_namespaces(pid))
+        write_run(job.path, run)
+        # What this container needs is known to who prunes: others may have the store alone.
+        os.close(job.store.lock)
+        note(job.store, "start", job.record)
+
+    def _pipes(self, null: int) -> tuple[tuple[int, int, int], tuple[int, ...]]:
+        """The container's standard descriptors, and our ends of them: input, stdout, stderr."""
+        record = self._job.record
+        if record.terminal:
+            return (null, null, null), ()
+        out_read, out_write = os.pipe2(os.O_CLOEXEC)
+        err_read, err_write = os.pipe2(os.O_CLOEXEC)
+        if not record.interactive:
+            return (null, out_write, err_write), (-1, out_read, err_read)
+        in_read, in_write = os.pipe2(os.O_CLOEXEC)
+        return (in_read, out_write, err_write), (in_write, out_read, err_read)
+
+    def _take_ends(self, ours: tuple[int, ...]) -> None:
+        master = self._container.master
+        if master is not None:
+            self._outputs, self._input = {master: 0}, master
+        else:
+            source, out, err = ours
+            self._outputs = {out: 0, err: 1}
+            self._input = None if source < 0 else source
+        for fd in (*self._outputs, *(() if self._input is None else (self._input,))):
+            os.set_blocking(fd, False)
+
+    def _start_container(self, stdio: tuple[int, int, int]) -> tuple[Group, Container]:
+        job, record = self._job, self._job.record
+        state = State(
+            id=record.id,
+            pid=0,
+            start_time=0,
+            bundle=job.path,
+            rootfs=f"{job.path}/rootfs",
+            created=now(),
+            uid=os.getuid(),
+        )
+        keep(self._directory, job.spec, job.entry.seccomp, job.entry.seccomp_flags)
+        group = _group(job)
+
+        def noted(pid: int) -> State:
+            started = process_start(pid)[1]
+            return state.replace(pid=pid, start_time=started, group=group.to_json())
+
+        try:
+            container = start(
+                job.spec,
+                job.rootfs,
+                Placement(
+                    scratch=job.store.scratch,
+                    stdio=stdio,
+                    group=group,
+                    state=lambda pid, status: to_text(report(state, status, pid)).encode(),
+                    record=lambda pid: self._directory.write(noted(pid)),
+                ),
+                job.entry,
+            )
+        except BaseException:
+            group.kill()
+            group.remove()
+            raise
+        return group, container
+
+    # --- the life
+
+    def attend(self) -> None:
+        """Stay until the container has ended and all that it said is written."""
+        while self._ended is None or any(client.waiting for client in self._clients.values()):
+            for fd, _ in self._poll(None if self._ended is None else 1000):
+                self._hear(fd)
+            if self._ended is not None and not self._flush_all():
+                break
+
+    def _poll(self, timeout_ms: int | None) -> list[tuple[int, int]]:
+        poll = select.poll()
+        poll.register(self._wake, select.POLLIN)
+        poll.register(self._listener, select.POLLIN)
+        for fd, client in self._clients.items():
+            poll.register(fd, select.POLLIN | (select.POLLOUT if client.waiting else 0))
+        # Somebody does not read: the container waits, as it would for a terminal.
+        wanted: dict[int, int] = {}
+        if all(len(client.waiting) < _MOST_WAITING for client in self._clients.values()):
+            wanted = dict.fromkeys(self._outputs, select.POLLIN)
+        if self._input is not None and self._typed:  # a terminal is input and output
+            wanted[self._input] = wanted.get(self._input, 0) | select.POLLOUT
+        for fd, events in wanted.items():
+            poll.register(fd, events)
+        return poll.poll(timeout_ms)
+
+    def _hear(self, fd: int) -> None:
+        if fd == self._wake:
+            os.read(self._wake, 256)
+            self._look_for_end()
+        elif fd == self._listener.fileno():
+            self._add(self._listener.accept()[0])
+        elif fd in self._outputs:
+            self._take_output(fd)
+        elif fd in self._clients:
+            self._serve(self._clients[fd])
+        self._type()
+
+    def _add(self, connection: socket.socket) -> None:
+        self._clients[connection.fileno()] = _Client(connection)
+
+    def _drop(self, client: _Client) -> None:
+        self._clients.pop(client.connection.fileno(), None)
+        client.connection.close()
+
+    def _take_output(self, fd: int) -> bool:
+        try:
+            content = os.read(fd, _CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:  # EIO: every process of the container has closed its terminal
+            content = b""
+        stream = self._outputs[fd]
+        if not content:
+            del self._outputs[fd]
+            if fd != self._input:
+                os.close(fd)
+            return False
+        self._log.write(stream, content)
+        self._tell(protocol.message(protocol.STDERR if stream else protocol.STDOUT, content))
+        return True
+
+    def _tell(self, message: bytes) -> None:
+        for client in list(self._clients.values()):
+            self._send(client, message)
+
+    def _send(self, client: _Client, message: bytes) -> None:
+        client.waiting += message
+        if not client.flush():
+            self._drop(client)
+
+    def _serve(self, client: _Client) -> None:
+        if not client.flush():
+            self._drop(client)
+            return
+        try:
+            content = client.connection.recv(_CHUNK)
+            if not content:
+                raise ValueError("gone")
+            for kind, text in client.messages.take(content):
+                client.sent += len(text) if kind == protocol.STDIN else 0
+                self._obey(kind, text)
+        except BlockingIOError:
+            return
+        except (OSError, ValueError):
+            self._drop(client)
+
+    def _obey(self, kind: int, content: bytes) -> None:
+        if kind == protocol.STDIN:
+            self._typed += content
+        elif kind == protocol.END_OF_INPUT:
+            self._end_input()
+        elif kind == protocol.RESIZE and self._container.master is not None:
+            import fcntl
+            import termios
+
+            fcntl.ioctl(self._container.master, termios.TIOCSWINSZ, content)
+        elif kind == protocol.SIGNAL and self._ended is None:
+            self._container.send(content[0])
+
+    def _type(self) -> None:
+        try:
+            while self._typed and self._input is not None:
+                del self._typed[: os.write(self._input, self._typed)]
+        except BlockingIOError:
+            pass
+        except OSError:  # nobody reads there any more
+            self._typed.clear()
+        if self._input_ends and not self._typed and self._input is not None:
+            os.close(self._input)
+            self._input = None
+        if len(self._typed) < _MOST_WAITING:
+            for client in [client for client in self._clients.values() if client.sent]:
+                self._send(client, protocol.message(protocol.TAKEN, client.sent.to_bytes(4)))
+                client.sent = 0
+
+    def _end_input(self) -> None:
+        if self._input is not None and self._input == self._container.master:
+            self._typed += b"\x04"  # end of file, as a terminal says it
+        else:
+            self._input_ends = True
+
+    # --- the end
+
+    def _look_for_end(self) -> None:
+        pid, wait_status = os.waitpid(self._container.pid, os.WNOHANG)
+        if not pid:
+            return
+        for fd in list(self._outputs):
+            while self._take_output(fd):
+                pass
+        job = self._job
+        self._log.close()
+        _unlink(f"{job.path}/{ATTACH}")
+        _unlink(f"{job.path}/{MOUNTS}")
+        status, oom_killed = exit_status(wait_status), self._was_oom_killed()
+        error = ""
+        try:
+            delete_container(self._directory, force=True)
+        except PyrunError as failure:
+            error = failure.message
+        self._ended = Exit(
+            status=status, finished=timestamp(time_ns()), oom_killed=oom_killed, error=error
+        )
+        write_exit(job.path, self._ended)
+        if oom_killed:
+            note(job.store, "oom", job.record)
+        note(job.store, "die", job.record, exitCode=str(status))
+        if job.record.auto_remove:
+            remove(job.store, job.path, job.record, volumes=True)
+        self._tell(protocol.message(protocol.ENDED, bytes((status,))))
+
+    def _was_oom_killed(self) -> bool:
+        from runtime.cgroup.oom import oom_count
+
+        return oom_count(self._group) > 0
+
+    def _flush_all(self) -> bool:
+        """Send the last words; False when nobody waits for them."""
+        for client in list(self._clients.values()):
+            if not client.flush():
+                self._drop(client)
+        return any(client.waiting for client in self._clients.values())
+
+
+def _listen(path: str) -> socket.socket:
+    """A socket in a container's directory; by a short path, for theirs may be long."""
+    listener = socket.socket(socket.AF_UNIX)
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        listener.bind(f"/proc/self/fd/{directory}/{ATTACH}")
+    finally:
+        os.close(directory)
+    listener.listen(16)
+    listener.setblocking(False)
+    return listener
+
+
+def _group(job: Job) -> Group:
+    """The container's control groups; what nobody asked for may be missing in them."""
+    resources = job.spec.resources
+    try:
+        return make_container_group(job.spec, job.record.id)
+    except ContainerError:
+        if resources is None or resources.pids_limit is None or job.record.asked_pids:
+            raise
+    # Perhaps for the limit that nobody asked for: without it, the error tells.
+    without = job.spec.replace(resources=resources.replace(pids_limit=None))
+    return make_container_group(without, job.record.id)
+
+
+def _namespaces(pid: int) -> dict[str, str]:
+    """The namespaces of a process that is ours to look at, which to others it may not be."""
+    found = {}
+    for name in NAMESPACES:
+        try:
+            link = os.readlink(f"/proc/{pid}/ns/{name}")
+        except OSError:  # not in this kernel; or it has ended
+            continue
+        found[name] = link.partition("[")[2].rstrip("]")
+    return found
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        pass
