@@ -63,12 +63,12 @@ rootfs are directories.
 Exit status: 0; 1 an image is not there or is damaged; 2 the command line is wrong; 5 the store or
 the output cannot be written.
 """
-_OPTIONS = {
+ALLOWED = {
     "load": {"input", "quiet", "tags"},
     "save": {"output", "format", "compression"},
     "convert": {"platform", "tags", "quiet"},
 }
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pybuild load",
     values={
         "-i": "input",
@@ -96,8 +96,8 @@ def run_archive_command(arguments: list[str]) -> int:
     `arguments` begin with its name.
     """
     command = arguments[0]
-    allowed = _OPTIONS[command] | {"root"}
-    fields, operands = parsed(_TABLE, arguments, allowed=allowed, operands=(0, MANY), hint=_HINT)
+    allowed = ALLOWED[command] | {"root"}
+    fields, operands = parsed(TABLE, arguments, allowed=allowed, operands=(0, MANY), hint=_HINT)
     if fields.get("help"):
         sys.stdout.write(HELP)
         return 0

@@ -23,7 +23,7 @@ of it is tried: a container is started, a control group made. Nothing is left.
 
 Exit status: 0; 6 no step of a build could run here; 5 the store cannot be written.
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pybuild doctor",
     values={"--format": "format", "--root": "root"},
     lists={},
@@ -35,7 +35,7 @@ _INDENT = 33  # columns before what is said
 def run_doctor(arguments: list[str]) -> int:
     """Look, and print; returns the exit status. Raises UsageError, DiskError."""
     try:
-        fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+        fields, operands = TABLE.parse(arguments, operands_end_options=False)
     except OptionError as error:
         raise UsageError(error.message, hint=error.hint) from None
     if fields.get("help"):

@@ -64,7 +64,7 @@ Exit status: 0; 1 there is no such image, or it is damaged; 2 the command line i
 store cannot be written.
 """
 _HELP_HINT = "pybuild images --help"
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pybuild images",
     values={"-f": "format", "--format": "format", "--platform": "platform", "--root": "root"},
     lists={},
@@ -78,13 +78,13 @@ _TABLE = OptionTable(
         "--help": "help",
     },
 )
-_RMI = OptionTable(
+RMI_TABLE = OptionTable(
     "pybuild rmi",
     values={"--root": "root"},
     lists={},
     flags={"-f": "force", "--force": "force", "-a": "all", "--all": "all", "--help": "help"},
 )
-_ALLOWED = {
+ALLOWED = {
     "images": {"quiet", "digests", "full", "format", "all"},
     "inspect": {"format", "platform"},
     "history": {"full", "format", "platform", "quiet"},
@@ -107,9 +107,9 @@ def run_image_command(arguments: list[str]) -> int:
     """
     command = arguments[0]
     fields, operands = parsed(
-        _RMI if command == "rmi" else _TABLE,
+        RMI_TABLE if command == "rmi" else TABLE,
         arguments,
-        allowed=_ALLOWED[command] | {"root"},
+        allowed=ALLOWED[command] | {"root"},
         operands=_OPERANDS[command],
         hint=_HELP_HINT,
     )

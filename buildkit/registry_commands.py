@@ -49,7 +49,7 @@ Certificates for a registry are taken from ~/.config/containers/certs.d/HOST[:PO
 Exit status: 0; 1 there is no such image; 2 the command line is wrong; 4 the registry cannot be
 reached, or refuses; 5 the store cannot be written.
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pybuild pull",
     values={
         "--platform": "platform",
@@ -70,7 +70,7 @@ _TABLE = OptionTable(
         "--help": "help",
     },
 )
-_ALLOWED = {
+ALLOWED = {
     "pull": {"quiet", "platform", "root", "authfile", "tls_verify"},
     "push": {"quiet", "root", "authfile", "tls_verify", "compression"},
     "login": {"username", "password", "password_stdin", "authfile", "tls_verify"},
@@ -83,9 +83,9 @@ def run_registry_command(arguments: list[str]) -> int:
     """Run one of the commands; returns the exit status. Raises BuildError, StoreError."""
     command = arguments[0]
     fields, operands = parsed(
-        _TABLE,
+        TABLE,
         arguments,
-        allowed=_ALLOWED[command],
+        allowed=ALLOWED[command],
         operands=_OPERANDS[command],
         hint="pybuild pull --help",
     )

@@ -53,7 +53,7 @@ PYBUILD_STORE_LIMIT=SIZE keeps the store below a size: builds prune the oldest w
 Exit status: 0; 1 verify-store found damage; 2 the command line is wrong; 5 the store is in use
 or cannot be written.
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pybuild prune",
     values={
         "--until": "until",
@@ -76,7 +76,7 @@ _TABLE = OptionTable(
 _HELP_HINT = "pybuild du --help"
 _OPERANDS = {"cache prune": (0, MANY), "cache export": (1, 2), "cache import": (1, 2)}
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-_ALLOWED = {  # beside --root
+ALLOWED = {  # beside --root
     "du": {"format"},
     "prune": {"until", "keep", "filter", "all"},
     "reset": {"force"},
@@ -92,12 +92,12 @@ def run_store_command(arguments: list[str]) -> int:
     """Run one of the commands; returns the exit status. Raises BuildError, StoreError."""
     words = 2 if arguments[0] == "cache" and arguments[1:2] != ["--help"] else 1
     command, rest = " ".join(arguments[:words]), arguments[words:]
-    if command not in _ALLOWED and "--help" not in rest:
+    if command not in ALLOWED and "--help" not in rest:
         raise UsageError(f"{command}: ls, prune, export or import", hint=_HELP_HINT)
     fields, operands = parsed(
-        _TABLE,
+        TABLE,
         [command, *rest],
-        allowed=_ALLOWED.get(command, set()) | {"root"},
+        allowed=ALLOWED.get(command, set()) | {"root"},
         operands=_OPERANDS.get(command, (0, 0)),
         hint=_usage(command),
     )

@@ -11,7 +11,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from runtime.info import Facts
 
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pyrun info",
     values={
         "--root": "root",
@@ -28,7 +28,7 @@ def main(arguments: list[str]) -> int:
     """Print it; returns the exit status."""
     from runtime.command_line import INFO_HELP, ROOTFS
 
-    fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+    fields, operands = TABLE.parse(arguments, operands_end_options=False)
     if fields.get("help"):
         _write(INFO_HELP)
         return 0

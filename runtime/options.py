@@ -25,6 +25,7 @@ class OptionTable:
         flags: Mapping[str, str],
     ) -> None:
         """`values` take one value, the last counts; `lists` collect; `flags` are bool."""
+        self.program = program
         self._help = f"{program} --help"
         self.values = values
         self.lists = lists

@@ -55,7 +55,7 @@ of a compose file that is all of them. Steps that targets have in common are don
                       write how each step went as JUnit's XML
       --error-format text|json
                       what an error is: text, or one line of JSON
-      --isolation auto|namespaces|chroot, --jobs N, --progress KIND, -q, --root DIR
+      --isolation auto|namespaces|chroot, --jobs N, --progress KIND, -q, --quiet, --root DIR
                       as with pybuild
       --help
 
@@ -64,7 +64,7 @@ only cached. Nothing is written before all targets are built.
 
 Exit status: as that of pybuild.
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pybuild bake",
     values={
         "--call": "call",
@@ -155,7 +155,7 @@ def _run(line: BakeLine) -> int:
 
 def _parse(arguments: list[str]) -> BakeLine:
     try:
-        fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+        fields, operands = TABLE.parse(arguments, operands_end_options=False)
     except OptionError as error:
         raise UsageError(error.message, hint=error.hint or _HINT) from None
     if fields.pop("check", False):

@@ -37,7 +37,7 @@ packages, and a warning.
 Exit status: 0; 1 the image or a database in it cannot be read; 2 the command line is wrong; 5 the
 document cannot be written.
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pybuild sbom",
     values={
         "--format": "format",
@@ -55,7 +55,7 @@ _HINT = "pybuild sbom --help"
 def run_sbom(arguments: list[str]) -> int:
     """Run the command; returns the exit status. Raises BuildError, ImageError, StoreError."""
     try:
-        fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+        fields, operands = TABLE.parse(arguments, operands_end_options=False)
     except OptionError as error:
         raise UsageError(error.message, hint=error.hint or _HINT) from None
     if fields.get("help"):

@@ -42,7 +42,7 @@ _LIMITS = {
     "--pids-limit": "pids_limit",
 }
 _ALL = {"-a": "all", "--all": "all", "--help": "help"}
-_TABLES = {
+TABLES = {
     "inspect": OptionTable(
         "pyrun inspect",
         values={"--root": "root", "-f": "format", "--format": "format"},
@@ -70,7 +70,7 @@ _TABLES = {
         flags={"-f": "force", "--force": "force", "--help": "help"},
     ),
 }
-_HELP = {
+HELPS = {
     "inspect": """\
 usage: pyrun inspect [-f json|TEMPLATE] [--root DIR] CONTAINER...
 
@@ -108,9 +108,9 @@ is asked.
 
 def main(verb: str, arguments: list[str]) -> int:
     """Run one of the verbs; the first error counts. Raises PyrunError."""
-    fields, operands = _TABLES[verb].parse(arguments, operands_end_options=False)
+    fields, operands = TABLES[verb].parse(arguments, operands_end_options=False)
     if fields.get("help"):
-        say(_HELP[verb])
+        say(HELPS[verb])
         return 0
     if verb == "container":
         return _prune(fields, operands)

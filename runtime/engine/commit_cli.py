@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from runtime.engine.containers import Seen
 
-_HELP = """\
+HELP = """\
 usage: pyrun commit [OPTIONS] CONTAINER NAME[:TAG]
 
 Make an image of a container: its image, and a layer of what it has written, but not of what is in
@@ -30,7 +30,7 @@ volumes. A container that runs is paused meanwhile, where that can be.
   -p, --pause                (default: true)
       --root DIR             the store
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pyrun commit",
     values={
         "--root": "root",
@@ -46,9 +46,9 @@ _TABLE = OptionTable(
 
 def main(_: str, arguments: list[str]) -> int:
     """Make the image, and print its digest; returns the exit status. Raises PyrunError."""
-    fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+    fields, operands = TABLE.parse(arguments, operands_end_options=False)
     if fields.get("help"):
-        say(_HELP)
+        say(HELP)
         return 0
     if len(operands) != 2:
         raise UsageError(

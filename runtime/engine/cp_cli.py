@@ -12,7 +12,7 @@ from runtime.engine.roots import open_container_root
 from runtime.errors import UsageError
 from runtime.options import OptionTable
 
-_HELP = """\
+HELP = """\
 usage: pyrun cp [OPTIONS] CONTAINER:SRC DEST
        pyrun cp [OPTIONS] SRC CONTAINER:DEST
 
@@ -24,7 +24,7 @@ standard input or output. No link leads out of the container.
   -L, --follow-link          copy what SRC points to, if it is a link
       --root DIR             the store
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pyrun cp",
     values={"--root": "root"},
     lists={},
@@ -42,9 +42,9 @@ _TABLE = OptionTable(
 
 def main(_: str, arguments: list[str]) -> int:
     """Copy; returns the exit status. Raises PyrunError."""
-    fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+    fields, operands = TABLE.parse(arguments, operands_end_options=False)
     if fields.get("help"):
-        say(_HELP)
+        say(HELP)
         return 0
     if len(operands) != 2:
         raise UsageError("pyrun cp: a source and a destination expected", hint="pyrun cp --help")

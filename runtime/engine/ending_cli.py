@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_TABLES = {
+TABLES = {
     "stop": OptionTable(
         "pyrun stop",
         values={"-t": "time", "--time": "time", "--timeout": "time", "--root": "root"},
@@ -48,7 +48,7 @@ _TABLES = {
         },
     ),
 }
-_HELP = {
+HELPS = {
     "stop": """\
 usage: pyrun stop [-t SECONDS] [--all] [--root DIR] CONTAINER...
 
@@ -77,9 +77,9 @@ _SOON_S = 0.01
 
 def main(verb: str, arguments: list[str]) -> int:
     """Run one of the verbs for all that are named; the first error counts."""
-    fields, operands = _TABLES[verb].parse(arguments, operands_end_options=False)
+    fields, operands = TABLES[verb].parse(arguments, operands_end_options=False)
     if fields.get("help"):
-        say(_HELP[verb])
+        say(HELPS[verb])
         return 0
     if not fields.get("all"):
         one_or_more(operands, verb)

@@ -24,7 +24,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_HELP = """\
+HELP = """\
 usage: pyrun enter [OPTIONS] CONTAINER|PID [COMMAND...]
 
 Run a command, or a shell, in namespaces of a container or of any process: what is not joined is
@@ -41,7 +41,7 @@ those that `pyrun` gives, unless said otherwise.
 Without root, the namespace of users is always joined. Exit status: as of `pyrun exec`.
 """
 
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pyrun enter",
     values={
         "--root": "root",
@@ -59,9 +59,9 @@ _KINDS = {kind: kind for kind in namespaces.FLAGS} | {"mnt": "mount", "net": "ne
 
 def main(_: str, arguments: list[str]) -> int:
     """Run the command; returns its exit status. Raises PyrunError."""
-    fields, operands = _TABLE.parse(arguments, operands_end_options=True)
+    fields, operands = TABLE.parse(arguments, operands_end_options=True)
     if fields.get("help"):
-        say(_HELP)
+        say(HELP)
         return 0
     if not operands:
         raise UsageError("pyrun enter: which container or process?", hint="pyrun enter --help")

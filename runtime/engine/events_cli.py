@@ -33,7 +33,7 @@ rename, update, remove.
                         {{.Type}} .Action .ID .Name .Image .Attributes .Time .timeNano
       --root DIR
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pyrun events",
     values={
         "--root": "root",
@@ -50,7 +50,7 @@ _SOON_S = 0.1
 
 def main(_: str, arguments: list[str]) -> int:
     """Show events as they come."""
-    fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+    fields, operands = TABLE.parse(arguments, operands_end_options=False)
     if fields.get("help"):
         say(HELP)
         return 0

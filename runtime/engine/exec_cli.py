@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from runtime.oci.spec import Process
     from runtime.sandbox.landlock import Ruleset
 
-_HELP = """\
+HELP = """\
 usage: pyrun exec [OPTIONS] CONTAINER COMMAND...
 
 Run a command in a container that runs, confined as that is: its capabilities, its filter of system
@@ -40,7 +40,7 @@ Exit status: the command's own; 128+N if signal N ended it; 127 if it is not fou
 126 if it cannot be executed, 125 if pyrun itself failed.
 """
 
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pyrun exec",
     values={
         "--root": "root",
@@ -64,9 +64,9 @@ _TABLE = OptionTable(
 
 def main(_: str, arguments: list[str]) -> int:
     """Run the command; returns its exit status. Raises PyrunError."""
-    fields, operands = _TABLE.parse(arguments, operands_end_options=True)
+    fields, operands = TABLE.parse(arguments, operands_end_options=True)
     if fields.get("help"):
-        say(_HELP)
+        say(HELP)
         return 0
     if len(operands) < 2:
         raise UsageError(

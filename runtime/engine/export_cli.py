@@ -12,7 +12,7 @@ from runtime.engine.roots import open_container_root
 from runtime.errors import UsageError
 from runtime.options import OptionTable
 
-_HELPS = {
+HELPS = {
     "export": """\
 usage: pyrun export [-o FILE] CONTAINER
 
@@ -29,7 +29,7 @@ List what a container has added (A), changed (C) and deleted (D) since it was ma
       --root DIR             the store
 """,
 }
-_TABLES = {
+TABLES = {
     "export": OptionTable(
         "pyrun export",
         values={"--root": "root", "-o": "output", "--output": "output"},
@@ -44,9 +44,9 @@ _TABLES = {
 
 def main(verb: str, arguments: list[str]) -> int:
     """Run one of the verbs; returns the exit status. Raises PyrunError."""
-    fields, operands = _TABLES[verb].parse(arguments, operands_end_options=False)
+    fields, operands = TABLES[verb].parse(arguments, operands_end_options=False)
     if fields.get("help"):
-        say(_HELPS[verb])
+        say(HELPS[verb])
         return 0
     if len(operands) != 1:
         raise UsageError(f"pyrun {verb}: one container expected", hint=f"pyrun {verb} --help")

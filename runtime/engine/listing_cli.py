@@ -33,7 +33,7 @@ List the containers that run.
                         .USERNS .CGROUPNS .TIME; `table TEMPLATE` has a head
       --root DIR
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pyrun ps",
     values={
         "--root": "root",
@@ -86,7 +86,7 @@ _COMMAND = 20  # characters, as docker's
 
 def main(_: str, arguments: list[str]) -> int:
     """List containers."""
-    fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+    fields, operands = TABLE.parse(arguments, operands_end_options=False)
     if fields.get("help"):
         say(HELP)
         return 0

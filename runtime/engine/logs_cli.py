@@ -34,7 +34,7 @@ Show what containers have said, on standard output and on standard error.
       --names           the name before each line
       --root DIR
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pyrun logs",
     values={
         "--root": "root",
@@ -58,7 +58,7 @@ _SOON_S = 0.05
 
 def main(_: str, arguments: list[str]) -> int:
     """Show what containers have said."""
-    fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+    fields, operands = TABLE.parse(arguments, operands_end_options=False)
     if fields.get("help"):
         say(HELP)
         return 0

@@ -16,7 +16,7 @@ from runtime.lifecycle.kept import spec_of
 from runtime.oci.spec import Mount
 from runtime.options import OptionTable
 
-_HELP = """\
+HELP = """\
 usage: pyrun mount [OPTIONS] SOURCE CONTAINER:DEST
        pyrun umount CONTAINER:DEST
 
@@ -30,7 +30,7 @@ with the container's process.
       --root DIR             the store
 """
 
-_TABLES = {
+TABLES = {
     "mount": OptionTable(
         "pyrun mount",
         values={"--root": "root", "--type": "type", "-t": "type"},
@@ -45,9 +45,9 @@ _TABLES = {
 
 def main(verb: str, arguments: list[str]) -> int:
     """Run one of the verbs; returns the exit status. Raises PyrunError."""
-    fields, operands = _TABLES[verb].parse(arguments, operands_end_options=False)
+    fields, operands = TABLES[verb].parse(arguments, operands_end_options=False)
     if fields.get("help"):
-        say(_HELP)
+        say(HELP)
         return 0
     if len(operands) != (2 if verb == "mount" else 1):
         usage = "SOURCE CONTAINER:DEST" if verb == "mount" else "CONTAINER:DEST"

@@ -10,7 +10,7 @@ from runtime.engine.cli import one_or_more, open_store, say
 from runtime.engine.containers import find, look, look_at, remove
 from runtime.engine.launching import make_container, start_container
 from runtime.engine.record import ContainerRecord
-from runtime.engine.run_line import HELP, RunLine, parse_run_line
+from runtime.engine.run_line import HELP, RUN_TABLE, RunLine, parse_run_line
 from runtime.errors import ContainerError, UsageError
 from runtime.options import OptionTable
 from runtime.store.store import Store
@@ -33,7 +33,10 @@ _ATTACH = OptionTable(
     lists={},
     flags={"--no-stdin": "no_stdin", "--sig-proxy": "proxy", "--help": "help"},
 )
-_HELP = {
+TABLES = {"run": RUN_TABLE, "create": RUN_TABLE, "start": _START, "attach": _ATTACH}
+HELPS = {
+    "run": HELP,
+    "create": HELP,
     "start": """\
 usage: pyrun start [--root DIR] CONTAINER...
        pyrun start -a [-i] [--detach-keys KEYS] [--root DIR] CONTAINER
@@ -57,10 +60,9 @@ def main(verb: str, arguments: list[str]) -> int:
             say(HELP)
             return 0
         return _run(line) if verb == "run" else _create(line)
-    table = _START if verb == "start" else _ATTACH
-    fields, operands = table.parse(arguments, operands_end_options=False)
+    fields, operands = TABLES[verb].parse(arguments, operands_end_options=False)
     if fields.get("help"):
-        say(_HELP[verb])
+        say(HELPS[verb])
         return 0
     names = one_or_more(operands, verb)
     keys = read_keys(fields.get("detach_keys", DETACH_KEYS))

@@ -43,7 +43,7 @@ run it. Options of `pyrun IMAGE`, and:
       --detach-keys KEYS     what leaves it running (default: ctrl-p,ctrl-q)
 """
 
-_TABLE = OptionTable(
+RUN_TABLE = OptionTable(
     "pyrun run",
     values={
         **TABLE.values,
@@ -91,7 +91,7 @@ class RunLine(Record):
 
 def parse_run_line(arguments: list[str]) -> RunLine:
     """Parse; raises UsageError."""
-    fields, operands = _TABLE.parse(arguments, operands_end_options=True)
+    fields, operands = RUN_TABLE.parse(arguments, operands_end_options=True)
     if fields.get("help"):
         return RunLine(image="", options=options_of({}, ()), help=True)
     if not operands:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from runtime.store.store import Store
 
-_HELP = """\
+HELP = """\
 usage: pyrun volume create [-l NAME=VALUE] [VOLUME]
        pyrun volume ls [-q]
        pyrun volume inspect VOLUME...
@@ -35,7 +35,7 @@ usage: pyrun volume create [-l NAME=VALUE] [VOLUME]
 Directories of the store that outlive containers; `pyrun run -v VOLUME:DEST` mounts one, and makes
 it if it is missing. Its files are in STORE/volumes/VOLUME/data.
 """
-_TABLE = OptionTable(
+TABLE = OptionTable(
     "pyrun volume",
     values={"--root": "root"},
     lists={"-l": "labels", "--label": "labels"},
@@ -53,9 +53,9 @@ _TABLE = OptionTable(
 
 def main(_: str, arguments: list[str]) -> int:
     """Run one of the verbs; returns the exit status. Raises PyrunError."""
-    fields, operands = _TABLE.parse(arguments, operands_end_options=False)
+    fields, operands = TABLE.parse(arguments, operands_end_options=False)
     if fields.get("help"):
-        say(_HELP)
+        say(HELP)
         return 0
     if not operands or operands[0] not in _VERBS:
         raise UsageError(f"pyrun volume: {', '.join(_VERBS)} expected", hint="pyrun volume --help")

@@ -46,6 +46,8 @@ _STATS = OptionTable(
         "--help": "help",
     },
 )
+TABLES = {"top": _TOP, "stats": _STATS}
+HELPS = {"top": _TOP_HELP, "stats": _STATS_HELP}
 _TITLES = {
     "ID": "CONTAINER ID",
     "Name": "NAME",

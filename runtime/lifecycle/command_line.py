@@ -8,7 +8,7 @@ from runtime.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from typing import Any
 
 HELP = """\
@@ -43,7 +43,7 @@ Exit status: `run` and `exec` end as their command does; 128+N if signal N ended
 not found, 126 if it cannot be executed, 125 if pyrun itself failed.
 """
 
-_GLOBAL = OptionTable(
+GLOBAL_TABLE = OptionTable(
     "pyrun oci",
     values={
         "--root": "root",
@@ -105,7 +105,7 @@ def _table(
 
 
 _QUIET = {"--quiet": "quiet", "-q": "quiet"}
-_VERBS = {
+VERBS: Mapping[str, Callable[[], OptionTable]] = {
     "create": lambda: _table("create", _CREATE_VALUES, _CREATE_FLAGS),
     "run": lambda: _table(
         "run",
@@ -165,20 +165,20 @@ class CommandLine(Record):
 
 def parse(arguments: list[str]) -> CommandLine:
     """Parse the arguments after `pyrun oci`; raises UsageError."""
-    settings, rest = _GLOBAL.parse(arguments, operands_end_options=True)
+    settings, rest = GLOBAL_TABLE.parse(arguments, operands_end_options=True)
     if settings.get("help") or settings.get("version"):
         return CommandLine(verb="", settings=settings, fields={}, operands=())
     if not rest:
         raise UsageError("no verb given", hint="pyrun oci --help")
     verb = rest[0]
-    if verb not in _VERBS:
+    if verb not in VERBS:
         raise UsageError(f"unknown verb {verb!r}", hint=_nearest(verb))
     manager = settings.get("cgroup_manager", "cgroupfs")
     if manager != "cgroupfs" or settings.get("systemd_cgroup"):
         raise UsageError(
             "only cgroupfs is there to manage control groups", hint="--cgroup-manager cgroupfs"
         )
-    table = _VERBS[verb]()
+    table = VERBS[verb]()
     fields, operands = table.parse(rest[1:], operands_end_options=verb in _COMMANDS)
     if verb not in _WITHOUT_ID and not operands:
         raise UsageError(f"{verb}: no container id given", hint="pyrun oci --help")
@@ -195,7 +195,7 @@ def _check_operands(verb: str, operands: list[str]) -> None:
 def _nearest(verb: str) -> str:
     import difflib
 
-    near = difflib.get_close_matches(verb, _VERBS, 1)
+    near = difflib.get_close_matches(verb, VERBS, 1)
     return f"did you mean {near[0]}?" if near else "pyrun oci --help"
 
 
