@@ -7,7 +7,7 @@ from runtime.engine.containers import check_name
 from runtime.engine.env_file import with_files
 from runtime.engine.extras import Extras, take_extras
 from runtime.engine.health import OPTIONS as HEALTH_OPTIONS
-from runtime.engine.health import take_asked
+from runtime.engine.health import RESTART, take_asked
 from runtime.engine.record import LOG_FILES, LOG_SIZE, STOP_TIMEOUT_S
 from runtime.engine.secret_words import SecretUse, parse_secret, without_clashes
 from runtime.errors import UsageError
@@ -145,6 +145,8 @@ def parse_run_line(arguments: list[str]) -> RunLine:
         "health": take_asked(fields),
         "secrets": without_clashes(tuple(map(parse_secret, fields.pop("secrets", ())))),
     }
+    if own["auto_remove"] and (own["health"] or {}).get("OnFailure") == RESTART:
+        raise UsageError("--rm and --health-on-failure restart: it is removed when it ends")
     return RunLine(
         image=operands[0],
         options=options_of(fields, tuple(operands[1:])),

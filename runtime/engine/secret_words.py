@@ -79,7 +79,8 @@ def _number(text: str, where: str, key: str) -> int:
     except ValueError:
         found = -1
     if not 0 <= found <= most:
-        raise UsageError(f"{where}: {key} {text!r}: {'an octal' if base == 8 else 'a'} number")
+        kind = "an octal" if base == 8 else "a"
+        raise UsageError(f"{where}: {key} {text!r}: {kind} number expected")
     return found
 
 
