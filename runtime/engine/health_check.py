@@ -12,6 +12,7 @@ from runtime.engine import health
 from runtime.engine.containers import RUNNING, Seen, look, state_directory
 from runtime.engine.events import note
 from runtime.engine.logfile import timestamp
+from runtime.engine.times import nanoseconds
 from runtime.errors import ContainerError, PyrunError
 from runtime.lifecycle.exec import ExecOptions, execute
 from runtime.lifecycle.kept import spec_of
@@ -29,8 +30,8 @@ _OUTPUT = 4096  # bytes that are kept of one, as docker does
 _TIMED_OUT = -1  # docker's exit code of it
 
 
-def check(store_root: str, path: str, *, counts: bool = True) -> str:
-    """Ask a container; its status afterwards. `counts` is whether a failure does.
+def check(store_root: str, path: str) -> str:
+    """Ask a container; its status afterwards.
 
     One that is paused, or has ended meanwhile, keeps the status that it has.
     """
@@ -38,14 +39,14 @@ def check(store_root: str, path: str, *, counts: bool = True) -> str:
     seen = look(store, path)
     if seen.status == RUNNING:
         try:
-            return ask(store, seen, counts=counts)[0]
+            return ask(store, seen)[0]
         except ContainerError:
             if not os.path.isdir(path) or look(store, path).status == RUNNING:
                 raise
     return health.health_of(seen)
 
 
-def ask(store: Store, seen: Seen, *, counts: bool = True) -> tuple[str, int]:
+def ask(store: Store, seen: Seen) -> tuple[str, int]:
     """Ask a container that runs; its status afterwards, and the exit status of the command.
 
     What was asked for when it fails is done. Raises ContainerError unless the container runs.
@@ -57,11 +58,14 @@ def ask(store: Store, seen: Seen, *, counts: bool = True) -> tuple[str, int]:
         fcntl.flock(lock, fcntl.LOCK_EX)  # never two at once, by whoever
         answer = _answer(store, seen, asked)
         # Of no fault of the command's: an answer of one that is paused or gone is none.
-        if (status := look(store, seen.path).status) != RUNNING:
-            raise ContainerError(f"container {record.name} is {status}, not running")
+        after = look(store, seen.path)
+        if after.status != RUNNING or _started_ns(after) != _started_ns(seen):
+            raise ContainerError(f"container {record.name} ended or was paused while it was asked")
         before = health.read_state(seen.path)
         if before is None:
             raise ContainerError(f"container {record.name} was never asked whether it is well")
+        counts = time_ns() - _started_ns(seen) >= asked.start_period_s * 1e9
+        counts = counts or before["Status"] != health.STARTING
         state = health.answered(before, answer, asked.retries, counts=counts)
         health.write_state(seen.path, state)
     finally:
@@ -71,6 +75,10 @@ def ask(store: Store, seen: Seen, *, counts: bool = True) -> tuple[str, int]:
     if state["Status"] == health.UNHEALTHY and answer["ExitCode"]:
         _act(store, seen, asked.on_failure)
     return state["Status"], answer["ExitCode"]
+
+
+def _started_ns(seen: Seen) -> int:
+    return 0 if seen.run is None else nanoseconds(seen.run.started)
 
 
 def _answer(store: Store, seen: Seen, asked: health.Health) -> dict[str, Any]:

@@ -86,7 +86,7 @@ class HealthTimer:
             _close_all()
             from runtime.engine.health_check import check
 
-            if check(self._store_root, self._path, counts=not self._is_starting()) != STARTING:
+            if check(self._store_root, self._path) != STARTING:
                 status = KNOWN
         except BaseException:
             if os.environ.get("PYBUILD_DEBUG"):
