@@ -143,7 +143,10 @@ def parse_run_line(arguments: list[str]) -> RunLine:
         ),
         "detach_keys": fields.pop("detach_keys", ""),
         "health": take_asked(fields),
-        "secrets": without_clashes(tuple(map(parse_secret, fields.pop("secrets", ())))),
+        "secrets": without_clashes(
+            tuple(map(parse_secret, fields.pop("secrets", ()))),
+            {item.destination for item in (*extras.mounts, *extras.volumes, *extras.images)},
+        ),
     }
     if own["auto_remove"] and (own["health"] or {}).get("OnFailure") == RESTART:
         raise UsageError("--rm and --health-on-failure restart: it is removed when it ends")

@@ -9,6 +9,7 @@ from runtime.sandbox.users import MAX_ID
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from typing import Any
 
 FOLDER = "/run/secrets"
@@ -84,10 +85,15 @@ def _number(text: str, where: str, key: str) -> int:
     return found
 
 
-def without_clashes(uses: tuple[SecretUse, ...]) -> tuple[SecretUse, ...]:
-    """The secrets of a container; raises UsageError for two in one place."""
+def without_clashes(
+    uses: tuple[SecretUse, ...], mounted: Collection[str] = ()
+) -> tuple[SecretUse, ...]:
+    """The secrets of a container; raises UsageError for two in one place, or where a mount is."""
     seen = set()
     for use in uses:
+        place = FOLDER if use.target.startswith(f"{FOLDER}/") else use.target
+        if use.type == MOUNT and place in mounted:
+            raise UsageError(f"--secret {use.name}: {place} is a mount that was asked for as well")
         if (use.type, use.target) in seen:
             raise UsageError(f"--secret: two secrets at {use.target}")
         seen.add((use.type, use.target))

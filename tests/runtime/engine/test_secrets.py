@@ -158,3 +158,6 @@ def test_words_that_make_no_sense_are_refused(text: str) -> None:
 def test_two_secrets_cannot_be_in_one_place() -> None:
     with pytest.raises(UsageError, match="two secrets"):
         without_clashes((parse_secret("a,target=b"), parse_secret("b")))
+    with pytest.raises(UsageError, match="a mount"):
+        without_clashes((parse_secret("a"),), {"/run/secrets"})
+    assert without_clashes((parse_secret("a,target=/x"),), {"/run/secrets"})
