@@ -145,7 +145,7 @@ def parse_run_line(arguments: list[str]) -> RunLine:
         "health": take_asked(fields),
         "secrets": without_clashes(
             tuple(map(parse_secret, fields.pop("secrets", ()))),
-            {item.destination for item in (*extras.mounts, *extras.volumes, *extras.images)},
+            extras.destinations,
         ),
     }
     if own["auto_remove"] and (own["health"] or {}).get("OnFailure") == RESTART:
