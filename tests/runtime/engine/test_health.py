@@ -11,9 +11,8 @@ from runtime.engine.durations import read_duration
 from runtime.engine.health import answered, combined, read_health, take_asked
 from runtime.engine.health_check import check
 from runtime.errors import ContainerError, UsageError
-from tests.conftest import busybox_layer
 from tests.runtime.engine.engine_calls import Engine
-from tests.support import make_image, wait_for
+from tests.support import busybox_layer, make_image, wait_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
