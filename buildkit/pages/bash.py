@@ -28,6 +28,7 @@ _SCRIPT = r"""# bash completion for @PROGRAM@ -*- shell-script -*-
             ;;
         container) pyrun ps -a --format '{{.Names}}' "$@" 2>/dev/null ;;
         volume) pyrun volume ls -q "$@" 2>/dev/null ;;
+        secret) pyrun secret ls --format '{{.Name}}' "$@" 2>/dev/null ;;
         id) pyrun oci list -q "$@" 2>/dev/null ;;
     esac
 }

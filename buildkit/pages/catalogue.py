@@ -26,15 +26,17 @@ from runtime.options import OptionTable
 from runtime.record import Record
 
 _FILES = ("FILE", "PATH", "ARCHIVE", "SRC:DEST", "SOCKET")
-_VOLUME = {
-    verb: fields | {"root", "help"}
-    for verb, fields in {
-        "create": {"labels"},
-        "ls": {"quiet"},
-        "inspect": set(),
-        "rm": {"force"},
-        "prune": {"all", "force"},
-    }.items()
+# Fields of a family's options that only some of its verbs look at.
+_WITHIN = {
+    "pyrun volume create": {"labels"},
+    "pyrun volume ls": {"quiet"},
+    "pyrun volume inspect": set(),
+    "pyrun volume rm": {"force"},
+    "pyrun volume prune": {"all", "force"},
+    "pyrun secret create": {"labels", "env", "replace"},
+    "pyrun secret ls": {"quiet", "format"},
+    "pyrun secret inspect": {"format"},
+    "pyrun secret rm": {"all"},
 }
 _WORD = re.compile(r"[a-z][a-z0-9.-]*")
 
@@ -127,7 +129,8 @@ def _pyrun() -> Iterator[Command]:
         page = "pyrun-mount" if verb == "umount" else "pyrun-run" if verb == "create" else ""
         yield _command(f"pyrun {verb}", text, table, page=page, above=above)
         for further in [key for key in VERBS if key.startswith(f"pyrun {verb} ")]:
-            fields = _VOLUME.get(further.rpartition(" ")[2]) if verb == "volume" else None
+            within = _WITHIN.get(further)
+            fields = None if within is None else {"root", "help"} | within
             yield _command(further, text, table, fields, page=f"pyrun-{verb}", above=above)
 
 
@@ -179,8 +182,14 @@ def _options(
 
 def _taken(names: list[str], entries: list[Entry]) -> str:
     about = [entry.taken() for entry in entries if entry.is_about(names)]
-    found = [taken.get(name, "") for taken in about for name in names]
-    return next(filter(None, found), "")
+    for taken in about:
+        known = list(taken)
+        places = [known.index(name) for name in names if name in taken]
+        # "--this, --that VALUE": both take it.
+        for place in places:
+            if found := next(filter(None, [taken[name] for name in known[place:]]), ""):
+                return found
+    return ""
 
 
 def _shown(names: list[str], said: Help) -> str:

@@ -64,6 +64,10 @@ function @NAME@_volume
     pyrun volume ls -q (@NAME@_store) 2>/dev/null
 end
 
+function @NAME@_secret
+    pyrun secret ls --format '{{.Name}}' (@NAME@_store) 2>/dev/null
+end
+
 function @NAME@_id
     pyrun oci list -q (@NAME@_store) 2>/dev/null
 end
@@ -111,7 +115,7 @@ def _values(name: str, kind: str) -> str:
     if kind == "volume|file":
         return f"-F -a '({name}_volume)'"
     match kind:
-        case "":
+        case "" | "new":
             return "-f"
         case "file":
             return "-F"

@@ -31,6 +31,16 @@ _NAMES = r"""
     _wanted volumes expl volume compadd -a names
 }
 
+@NAME@_secret() {
+    local -a names
+    names=(${(f)"$(pyrun secret ls --format '{{.Name}}' $store 2>/dev/null)"})
+    _wanted secrets expl secret compadd -a names
+}
+
+@NAME@_new() {
+    _message 'new name'
+}
+
 @NAME@_id() {
     local -a names
     names=(${(f)"$(pyrun oci list -q $store 2>/dev/null)"})

@@ -113,6 +113,8 @@ def _is_wanted(event: dict[str, Any], filters: dict[str, list[str]]) -> bool:
 
     def fits(key: str, value: str) -> bool:
         match key:
+            case "event" if value == "health_status":
+                return bool(event["Action"].startswith("health_status: "))
             case "event":
                 return bool(event["Action"] == value)
             case "type":

@@ -81,7 +81,12 @@ def main(_: str, arguments: list[str]) -> int:
     store, path = open_store_beside(fields.get("root"), operands[0])
     record = running(store, path).record
     directory = state_directory(record.id)
-    process = _process(spec_of(directory).process, fields, env, tuple(operands[1:]))
+    base = spec_of(directory).process
+    if record.secrets:
+        from runtime.engine.secret_mounts import with_variables
+
+        base = with_variables(store, record, base)
+    process = _process(base, fields, env, tuple(operands[1:]))
     null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
     if not detach:
         hold_signals()

@@ -37,6 +37,17 @@ class Extras(Record):
     device_rules: tuple[DeviceRule, ...] = ()
     shm_bytes: int = 0  # 0: the default
 
+    @property
+    def destinations(self) -> frozenset[str]:
+        """Where something is mounted."""
+        return frozenset(
+            [
+                *(mount.destination for mount in self.mounts),
+                *(use.destination for use in self.volumes),
+                *(use.destination for use in self.images),
+            ]
+        )
+
 
 def take_extras(fields: dict[str, Any]) -> Extras:
     """Take them out of parsed fields; raises UsageError."""

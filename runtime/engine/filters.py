@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from runtime.engine.containers import CREATED, EXITED, PAUSED, RUNNING
+from runtime.engine.health import HEALTHY, NONE, STARTING, UNHEALTHY, health_of
 from runtime.errors import UsageError
 
 TYPE_CHECKING = False
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from runtime.engine.containers import Seen
 
+_HEALTH = (STARTING, HEALTHY, UNHEALTHY, NONE)
 _STATUSES = (CREATED, RUNNING, PAUSED, EXITED)
 
 
@@ -28,6 +30,8 @@ class Filters:
                 raise UsageError(f"--filter {text!r}: {'=, '.join(_TESTS)}= expected")
             if key == "status" and value not in _STATUSES:
                 raise UsageError(f"--filter {text!r}: {', '.join(_STATUSES)} expected")
+            if key == "health" and value not in _HEALTH:
+                raise UsageError(f"--filter {text!r}: {', '.join(_HEALTH)} expected")
             if key == "exited" and not value.isdigit():
                 raise UsageError(f"--filter {text!r}: an exit status expected")
             if key == "name":
@@ -72,5 +76,6 @@ _TESTS: dict[str, Callable[[Seen, str], bool]] = {
     "status": lambda seen, value: seen.status == value,
     "label": lambda seen, value: has_label(seen.record.labels, value),
     "ancestor": _is_of_image,
+    "health": lambda seen, value: (health_of(seen) or NONE) == value,
     "exited": lambda seen, value: seen.exit is not None and seen.exit.status == int(value),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from runtime.engine.added_mounts import read_added
 from runtime.engine.containers import PAUSED, Seen
+from runtime.engine.health import NONE, read_state
 from runtime.engine.launching import spec_of
 from runtime.engine.logfile import LOG
 from runtime.engine.volumes import read_uses
@@ -21,7 +22,7 @@ _NEVER = "0001-01-01T00:00:00Z"  # Go's time of nothing
 def inspection(seen: Seen) -> dict[str, Any]:
     """The document of one container; raises ContainerError for a damaged one."""
     record, spec = seen.record, spec_of(seen.path)
-    command = record.command
+    command, health = record.command, record.health
     descriptor = record.descriptor or {}
     return {
         "Id": record.id,
@@ -53,6 +54,9 @@ def inspection(seen: Seen) -> dict[str, Any]:
             "Labels": dict(record.labels),
             "StopSignal": f"SIG{record.stop_signal}",
             "StopTimeout": record.stop_timeout_s,
+            "Healthcheck": health and {k: v for k, v in health.items() if k != "OnFailure"},
+            "HealthcheckOnFailureAction": (health or {}).get("OnFailure", NONE),
+            "Secrets": list(record.secrets),
         },
         "NetworkSettings": {"Ports": {}, "Networks": {}},
     }
@@ -73,6 +77,7 @@ def _state(seen: Seen) -> dict[str, Any]:
         "Error": ended.error if ended is not None else "",
         "StartedAt": run.started if run is not None else _NEVER,
         "FinishedAt": ended.finished if ended is not None else _NEVER,
+        "Health": read_state(seen.path) if seen.record.health is not None else None,
         "Namespaces": (run.namespaces if run is not None and seen.is_alive else None) or {},
     }
 

@@ -11,6 +11,7 @@ from runtime.cgroup.unasked import PIDS_LIMIT
 from runtime.engine.containers import folder, free_name, take_name
 from runtime.engine.events import note
 from runtime.engine.extras import add_mounts, with_extras
+from runtime.engine.image_facts import image_facts
 from runtime.engine.logfile import timestamp
 from runtime.engine.names import made_up_name
 from runtime.engine.record import ContainerRecord, write_file
@@ -24,6 +25,7 @@ from runtime.store.workspace import Workspace
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from runtime.engine.mount_words import VolumeUse
@@ -45,6 +47,13 @@ def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
     identity = os.urandom(32).hex()
     image = know(store, line.image, line.platform)
     is_archive = os.path.exists(line.image)
+    facts = image_facts(
+        store,
+        line.image,
+        line.platform,
+        archive=is_archive,
+        healthcheck=line.health is not None,
+    )
     spec = to_spec(image, line.options.replace(hostname=line.options.hostname or identity[:12]))
     spec = with_extras(store, _limited(spec, line), line.extras)
     uses = line.extras.volumes
@@ -53,7 +62,7 @@ def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
         name=line.name,
         image=os.path.abspath(line.image) if is_archive else line.image,
         platform=line.platform,
-        descriptor=None if is_archive else _descriptor(store, line.image),
+        descriptor=facts["descriptor"],
         created=timestamp(time_ns()),
         command=spec.process.args,
         entrypoint=_entrypoint(line, image),
@@ -69,6 +78,8 @@ def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
         seccomp=line.options.seccomp,
         landlock=line.options.landlock,
         asked_pids=bool(line.options.pids_limit),
+        health=_health(line, facts["healthcheck"]),
+        secrets=_secrets(store, line),
     )
     record = _named(store, record)
     try:
@@ -199,10 +210,24 @@ def _entrypoint(line: RunLine, image: KnownImage) -> tuple[str, ...]:
     return asked if asked is not None else tuple(image.entrypoint or ())
 
 
-def _descriptor(store: Store, name: str) -> dict[str, object]:
-    from runtime.image.source import named_descriptor
+def _health(line: RunLine, image: Mapping[str, object] | None) -> dict[str, object] | None:
+    """What it is asked whether it is well."""
+    if line.health is None or not (image or line.health):
+        return None
+    from runtime.engine.health import combined
 
-    return named_descriptor(store, name).to_json()
+    return combined(image or {}, line.health)
+
+
+def _secrets(store: Store, line: RunLine) -> tuple[dict[str, object], ...]:
+    """References to secrets that are there; raises ContainerError."""
+    if not line.secrets:
+        return ()
+    from runtime.engine.secrets import find_secret
+
+    return tuple(
+        use.replace(name=find_secret(store, use.name).name).to_json() for use in line.secrets
+    )
 
 
 def _named(store: Store, record: ContainerRecord) -> ContainerRecord:

@@ -7,6 +7,7 @@ from time import time_ns
 from runtime.engine.cli import open_store, say
 from runtime.engine.containers import CREATED, PAUSED, Seen, look_at_all, short
 from runtime.engine.filters import Filters
+from runtime.engine.health import STARTING, health_of
 from runtime.engine.record import NAMESPACES
 from runtime.engine.run_line import whole_number
 from runtime.engine.times import duration_text, nanoseconds
@@ -24,7 +25,8 @@ List the containers that run.
       --no-trunc        nothing is shortened
   -f, --filter KEY=VALUE
                         name (a regular expression), id, status (created, running, paused,
-                        exited), label, ancestor (the image), exited (the status)
+                        exited), label, ancestor (the image), exited (the status), health
+                        (starting, healthy, unhealthy, none)
   -n, --last N          the N newest, whether they run or not;  -l, --latest: the newest
       --ns              the ids of their namespaces
       --format json|TEMPLATE
@@ -151,4 +153,7 @@ def status_text(seen: Seen, now_ns: int) -> str:
     if seen.status == CREATED or seen.run is None:
         return "Created"
     up = f"Up {duration_text(now_ns - nanoseconds(seen.run.started))}"
-    return f"{up} (Paused)" if seen.status == PAUSED else up
+    if seen.status == PAUSED:
+        return f"{up} (Paused)"
+    status = health_of(seen)
+    return f"{up} ({'health: ' if status == STARTING else ''}{status})" if status else up

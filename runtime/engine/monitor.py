@@ -9,6 +9,7 @@ import os
 import select
 import socket
 import sys
+from contextlib import nullcontext
 from time import time_ns
 
 from runtime.engine import protocol
@@ -29,9 +30,11 @@ from runtime.sandbox.running import Container, exit_status
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
+    from contextlib import AbstractContextManager
     from typing import NoReturn
 
     from runtime.cgroup.group import Group
+    from runtime.engine.health_timer import HealthTimer
     from runtime.oci.spec import Spec
     from runtime.sandbox.entry import Entry
     from runtime.sandbox.rootfs import RootFilesystem
@@ -144,13 +147,14 @@ class _Monitor:
         self._typed = bytearray()  # for it
         self._input_ends = False  # when it has all of that
         self._ended: Exit | None = None
+        self._health: HealthTimer | None = None
 
     # --- the beginning
 
     def start(self, client: socket.socket | None) -> None:
         """Start the container; raises PyrunError, and leaves nothing behind then."""
         job = self._job
-        for name in ("run.json", "exit.json", MOUNTS, ATTACH):
+        for name in ("run.json", "exit.json", "health.json", MOUNTS, ATTACH):
             _unlink(f"{job.path}/{name}")
         self._wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
@@ -186,6 +190,10 @@ class _Monitor:
         # What this container needs is known to who prunes: others may have the store alone.
         os.close(job.store.lock)
         note(job.store, "start", job.record)
+        if job.record.health is not None:
+            from runtime.engine.health_timer import HealthTimer
+
+            self._health = HealthTimer(job.store.root, job.path, job.record)
 
     def _pipes(self, null: int) -> tuple[tuple[int, int, int], tuple[int, ...]]:
         """The container's standard descriptors, and our ends of them: input, stdout, stderr."""
@@ -229,18 +237,19 @@ class _Monitor:
             return state.replace(pid=pid, start_time=started, group=group.to_json())
 
         try:
-            container = start(
-                job.spec,
-                job.rootfs,
-                Placement(
-                    scratch=job.store.scratch,
-                    stdio=stdio,
-                    group=group,
-                    state=lambda pid, status: to_text(report(state, status, pid)).encode(),
-                    record=lambda pid: self._directory.write(noted(pid)),
-                ),
-                job.entry,
-            )
+            with _complete(job) as spec:
+                container = start(
+                    spec,
+                    job.rootfs,
+                    Placement(
+                        scratch=job.store.scratch,
+                        stdio=stdio,
+                        group=group,
+                        state=lambda pid, status: to_text(report(state, status, pid)).encode(),
+                        record=lambda pid: self._directory.write(noted(pid)),
+                    ),
+                    job.entry,
+                )
         except BaseException:
             group.kill()
             group.remove()
@@ -252,10 +261,17 @@ class _Monitor:
     def attend(self) -> None:
         """Stay until the container has ended and all that it said is written."""
         while self._ended is None or any(client.waiting for client in self._clients.values()):
-            for fd, _ in self._poll(None if self._ended is None else 1000):
+            for fd, _ in self._poll(self._patience_ms()):
                 self._hear(fd)
+            if self._health is not None and self._ended is None:
+                self._health.look()
             if self._ended is not None and not self._flush_all():
                 break
+
+    def _patience_ms(self) -> int | None:
+        if self._ended is not None:
+            return 1000
+        return None if self._health is None else self._health.timeout_ms()
 
     def _poll(self, timeout_ms: int | None) -> list[tuple[int, int]]:
         poll = select.poll()
@@ -423,6 +439,15 @@ def _listen(path: str) -> socket.socket:
     listener.listen(16)
     listener.setblocking(False)
     return listener
+
+
+def _complete(job: Job) -> AbstractContextManager[Spec]:
+    """The configuration to start with: what is secret in it is not kept."""
+    if not job.record.secrets:
+        return nullcontext(job.spec)
+    from runtime.engine.secret_mounts import with_secrets
+
+    return with_secrets(job.store, job.path, job.record, job.spec)
 
 
 def _group(job: Job) -> Group:

@@ -4,6 +4,7 @@ record.json    who it is and what was asked for
 spec           its configuration, ready for use (`runtime.oci.packed`)
 run.json       the process that it is, or was last
 exit.json      how that ended; not there while it runs
+health.json    whether it is well (`health`)
 upper, work    what it has written, over the layers of its image
 log, log.1...  what it has said (`logfile`)
 attach         the socket of its monitor, while it runs
@@ -50,6 +51,8 @@ class ContainerRecord(Record):
     seccomp: str = ""
     landlock: tuple[str, ...] = ()
     asked_pids: bool = False  # somebody wants the limit of processes that it has
+    secrets: tuple[Any, ...] = ()  # references to them, as `secret_words` has them
+    health: Any = None  # what it is asked, as `health` has it
 
     def to_json(self) -> dict[str, object]:
         """What is written to record.json."""
@@ -81,7 +84,7 @@ def read_record(path: str) -> ContainerRecord:
     if values is None:
         raise ContainerError(f"{path}/record.json: missing")
     try:
-        for field in ("command", "entrypoint", "landlock"):
+        for field in ("command", "entrypoint", "landlock", "secrets"):
             values[field] = tuple(values.get(field) or ())
         values["labels"] = tuple((values.get("labels") or {}).items())
         return ContainerRecord(**values)

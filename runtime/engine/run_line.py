@@ -6,13 +6,18 @@ from runtime.command_line import TABLE, options_of, platform_of
 from runtime.engine.containers import check_name
 from runtime.engine.env_file import with_files
 from runtime.engine.extras import Extras, take_extras
+from runtime.engine.health import OPTIONS as HEALTH_OPTIONS
+from runtime.engine.health import RESTART, take_asked
 from runtime.engine.record import LOG_FILES, LOG_SIZE, STOP_TIMEOUT_S
+from runtime.engine.secret_words import SecretUse, parse_secret, without_clashes
 from runtime.errors import UsageError
 from runtime.options import OptionTable
 from runtime.record import Record
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from runtime.bundle import Options
 
 HELP = """\
@@ -40,6 +45,18 @@ run it. Options of `pyrun IMAGE`, and:
                              a device of the host
       --log-opt max-size=SIZE, --log-opt max-file=N
                              of its log (default: 10m, 3)
+      --health-cmd COMMAND   asked whether it is well, by /bin/sh; or ["WORD", ...]; `none`
+      --health-interval, --health-timeout DURATION
+                             (default: 30s)
+      --health-retries N     failures until it is unhealthy (default: 3)
+      --health-start-period, --health-start-interval DURATION
+                             failures do not count so long (default: 0s); how often it is asked
+                             meanwhile (default: 5s)
+      --health-on-failure none|kill|stop|restart
+                             what is done when it is unhealthy (default: none)
+      --no-healthcheck       not even the image's
+      --secret NAME[,type=mount|env][,target=TARGET][,uid=N][,gid=N][,mode=OCTAL]
+                             (pyrun secret) a file of a tmpfs, /run/secrets/NAME, or a variable
       --detach-keys KEYS     what leaves it running (default: ctrl-p,ctrl-q)
 """
 
@@ -53,6 +70,7 @@ RUN_TABLE = OptionTable(
         "--stop-timeout": "stop_timeout",
         "--detach-keys": "detach_keys",
         "--shm-size": "shm_size",
+        **HEALTH_OPTIONS,
     },
     lists={
         **TABLE.lists,
@@ -63,8 +81,14 @@ RUN_TABLE = OptionTable(
         "--mount": "mounts",
         "--tmpfs": "tmpfs",
         "--device": "devices",
+        "--secret": "secrets",
     },
-    flags={**TABLE.flags, "-d": "detach", "--detach": "detach"},
+    flags={
+        **TABLE.flags,
+        "-d": "detach",
+        "--detach": "detach",
+        "--no-healthcheck": "no_healthcheck",
+    },
 )
 
 
@@ -86,6 +110,8 @@ class RunLine(Record):
     log_files: int = LOG_FILES
     detach_keys: str = ""
     extras: Extras = Extras()
+    health: Any = None  # what replaces members of the image's check; None: no check
+    secrets: tuple[SecretUse, ...] = ()
     help: bool = False
 
 
@@ -116,7 +142,14 @@ def parse_run_line(arguments: list[str]) -> RunLine:
             fields.pop("stop_timeout", str(STOP_TIMEOUT_S)), "--stop-timeout"
         ),
         "detach_keys": fields.pop("detach_keys", ""),
+        "health": take_asked(fields),
+        "secrets": without_clashes(
+            tuple(map(parse_secret, fields.pop("secrets", ()))),
+            extras.destinations,
+        ),
     }
+    if own["auto_remove"] and (own["health"] or {}).get("OnFailure") == RESTART:
+        raise UsageError("--rm and --health-on-failure restart: it is removed when it ends")
     return RunLine(
         image=operands[0],
         options=options_of(fields, tuple(operands[1:])),

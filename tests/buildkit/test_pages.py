@@ -249,6 +249,7 @@ def stocked(public_root: Path, busybox: Path) -> Path:
     asked: list[list[str | Path]] = [
         [*command("pybuild"), "load", "-q", "-t", "box:first", "-i", busybox],
         [*command("pyrun"), "volume", "create", "files"],
+        [*command("pyrun"), "secret", "create", "word", "/etc/hostname"],
         [*command("pyrun"), "create", "--name", "sleeper", busybox, "true"],
     ]
     for argv in asked:
@@ -266,6 +267,8 @@ def stocked(public_root: Path, busybox: Path) -> Path:
         ("pyrun top sleeper s", []),
         ("pyrun cp sl", ["sleeper:"]),
         ("pyrun volume rm f", ["files"]),
+        ("pyrun secret rm w", ["word"]),
+        ("pyrun healthcheck run s", ["sleeper"]),
         ("pybuild rmi b", ["box:first"]),
         ("pybuild rmi box:f", ["first"]),
         ("pyrun run -it b", ["box:first"]),
@@ -273,8 +276,10 @@ def stocked(public_root: Path, busybox: Path) -> Path:
         ("pyrun run -v f", ["files"]),
     ],
 )
-def test_bash_completes_names_of_the_store(stocked: Path, line: str, words: list[str]) -> None:
-    assert _completed(line, store=stocked, cwd=stocked / "containers") == words
+def test_bash_completes_names_of_the_store(
+    stocked: Path, tmp_path: Path, line: str, words: list[str]
+) -> None:
+    assert _completed(line, store=stocked, cwd=tmp_path) == words
 
 
 @pytest.mark.needs_root

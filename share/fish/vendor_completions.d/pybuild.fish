@@ -48,6 +48,10 @@ function __pybuild_volume
     pyrun volume ls -q (__pybuild_store) 2>/dev/null
 end
 
+function __pybuild_secret
+    pyrun secret ls --format '{{.Name}}' (__pybuild_store) 2>/dev/null
+end
+
 function __pybuild_id
     pyrun oci list -q (__pybuild_store) 2>/dev/null
 end

@@ -48,6 +48,10 @@ function __pyrun_oci_volume
     pyrun volume ls -q (__pyrun_oci_store) 2>/dev/null
 end
 
+function __pyrun_oci_secret
+    pyrun secret ls --format '{{.Name}}' (__pyrun_oci_store) 2>/dev/null
+end
+
 function __pyrun_oci_id
     pyrun oci list -q (__pyrun_oci_store) 2>/dev/null
 end

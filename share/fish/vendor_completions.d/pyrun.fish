@@ -6,7 +6,7 @@ function __pyrun_at
     set -l words (commandline -opc)
     set -e words[1]
     set -l key ''
-    while set -q words[1]; and contains -- (string trim "$key $words[1]") 'info' 'bundle' 'attach' 'commit' 'container' 'container prune' 'cp' 'create' 'diff' 'enter' 'events' 'exec' 'export' 'inspect' 'kill' 'logs' 'mount' 'pause' 'ps' 'rename' 'restart' 'rm' 'run' 'start' 'stats' 'stop' 'top' 'umount' 'unpause' 'update' 'volume' 'volume create' 'volume ls' 'volume inspect' 'volume rm' 'volume prune' 'wait' 'oci' 'oci create' 'oci run' 'oci start' 'oci state' 'oci kill' 'oci delete' 'oci exec' 'oci list' 'oci ps' 'oci pause' 'oci resume' 'oci update' 'oci events' 'oci mounts' 'oci features' 'oci spec'
+    while set -q words[1]; and contains -- (string trim "$key $words[1]") 'info' 'bundle' 'attach' 'commit' 'container' 'container prune' 'cp' 'create' 'diff' 'enter' 'events' 'exec' 'export' 'healthcheck' 'healthcheck run' 'inspect' 'kill' 'logs' 'mount' 'pause' 'ps' 'rename' 'restart' 'rm' 'run' 'secret' 'secret create' 'secret ls' 'secret inspect' 'secret rm' 'start' 'stats' 'stop' 'top' 'umount' 'unpause' 'update' 'volume' 'volume create' 'volume ls' 'volume inspect' 'volume rm' 'volume prune' 'wait' 'oci' 'oci create' 'oci run' 'oci start' 'oci state' 'oci kill' 'oci delete' 'oci exec' 'oci list' 'oci ps' 'oci pause' 'oci resume' 'oci update' 'oci events' 'oci mounts' 'oci features' 'oci spec'
         set key (string trim "$key $words[1]")
         set -e words[1]
     end
@@ -48,6 +48,10 @@ function __pyrun_volume
     pyrun volume ls -q (__pyrun_store) 2>/dev/null
 end
 
+function __pyrun_secret
+    pyrun secret ls --format '{{.Name}}' (__pyrun_store) 2>/dev/null
+end
+
 function __pyrun_id
     pyrun oci list -q (__pyrun_store) 2>/dev/null
 end
@@ -65,6 +69,7 @@ complete -c pyrun -n "__pyrun_alone ''" -a enter -d 'run a command in namespaces
 complete -c pyrun -n "__pyrun_alone ''" -a events -d 'show what happens to containers'
 complete -c pyrun -n "__pyrun_alone ''" -a exec -d 'run a command in a container that runs'
 complete -c pyrun -n "__pyrun_alone ''" -a export -d 'write all files of a container as a tar'
+complete -c pyrun -n "__pyrun_alone ''" -a healthcheck -d 'ask a container whether it is well'
 complete -c pyrun -n "__pyrun_alone ''" -a inspect -d 'show all that is known of containers'
 complete -c pyrun -n "__pyrun_alone ''" -a kill -d 'send containers a signal'
 complete -c pyrun -n "__pyrun_alone ''" -a logs -d 'show what containers have said'
@@ -75,6 +80,7 @@ complete -c pyrun -n "__pyrun_alone ''" -a rename -d 'give a container another n
 complete -c pyrun -n "__pyrun_alone ''" -a restart -d 'stop containers, and start them'
 complete -c pyrun -n "__pyrun_alone ''" -a rm -d 'remove containers'
 complete -c pyrun -n "__pyrun_alone ''" -a run -d 'make a container that lives, and run it'
+complete -c pyrun -n "__pyrun_alone ''" -a secret -d 'look after what only containers are told'
 complete -c pyrun -n "__pyrun_alone ''" -a start -d 'start containers that do not run'
 complete -c pyrun -n "__pyrun_alone ''" -a stats -d 'show what containers use'
 complete -c pyrun -n "__pyrun_alone ''" -a stop -d 'ask containers to end'
@@ -209,6 +215,13 @@ complete -c pyrun -n "__pyrun_at 'create'" -l stop-signal -r -f -d 'what `stop` 
 complete -c pyrun -n "__pyrun_at 'create'" -l stop-timeout -r -f -d 'until it is killed'
 complete -c pyrun -n "__pyrun_at 'create'" -l detach-keys -r -f -d 'what leaves it running'
 complete -c pyrun -n "__pyrun_at 'create'" -l shm-size -r -f -d 'of /dev/shm'
+complete -c pyrun -n "__pyrun_at 'create'" -l health-cmd -r -f -d 'asked whether it is well, by /bin/sh'
+complete -c pyrun -n "__pyrun_at 'create'" -l health-interval -r -f -d 'default: 30s'
+complete -c pyrun -n "__pyrun_at 'create'" -l health-timeout -r -f -d 'default: 30s'
+complete -c pyrun -n "__pyrun_at 'create'" -l health-start-period -r -f -d '--health-start-interval DURATION failures do not count so ...'
+complete -c pyrun -n "__pyrun_at 'create'" -l health-start-interval -r -f -d 'see --health-start-period'
+complete -c pyrun -n "__pyrun_at 'create'" -l health-retries -r -f -d 'failures until it is unhealthy'
+complete -c pyrun -n "__pyrun_at 'create'" -l health-on-failure -r -f -a 'none kill stop restart' -d 'what is done when it is unhealthy'
 complete -c pyrun -n "__pyrun_at 'create'" -s e -l env -r -f -d 'set a variable, or pass on the caller\'s'
 complete -c pyrun -n "__pyrun_at 'create'" -s v -l volume -r -F -a '(__pyrun_volume)' -d 'a volume'
 complete -c pyrun -n "__pyrun_at 'create'" -l cap-add -r -f -d 'grant a capability, or ALL'
@@ -222,6 +235,7 @@ complete -c pyrun -n "__pyrun_at 'create'" -l env-file -r -F -d 'variables, one 
 complete -c pyrun -n "__pyrun_at 'create'" -l mount -r -f -d 'mount something, said in words'
 complete -c pyrun -n "__pyrun_at 'create'" -l tmpfs -r -f -d 'such as size=64m'
 complete -c pyrun -n "__pyrun_at 'create'" -l device -r -F -d 'a device of the host'
+complete -c pyrun -n "__pyrun_at 'create'" -l secret -r -f -d 'pyrun secret) a file of a tmpfs, /run/secrets/NAME, or a ...'
 complete -c pyrun -n "__pyrun_at 'create'" -s i -l interactive -d 'connect standard input'
 complete -c pyrun -n "__pyrun_at 'create'" -s t -l tty -d 'give it a terminal'
 complete -c pyrun -n "__pyrun_at 'create'" -l read-only -d 'make the root filesystem read-only'
@@ -230,6 +244,7 @@ complete -c pyrun -n "__pyrun_at 'create'" -l rm -d 'remove it when it has ended
 complete -c pyrun -n "__pyrun_at 'create'" -l help -d 'show what there is to know, and end'
 complete -c pyrun -n "__pyrun_at 'create'" -l version -d 'show the version, and end'
 complete -c pyrun -n "__pyrun_at 'create'" -s d -l detach -d 'run it beside the caller'
+complete -c pyrun -n "__pyrun_at 'create'" -l no-healthcheck -d 'not even the image\'s'
 complete -c pyrun -n "__pyrun_at 'create'" -f -a '(__pyrun_image)'
 complete -c pyrun -n "__pyrun_at 'create'" -F
 complete -c pyrun -n "__pyrun_at 'diff'" -l root -r -f -a '(__fish_complete_directories)' -d 'the store'
@@ -264,6 +279,12 @@ complete -c pyrun -n "__pyrun_at 'export'" -l root -r -f -a '(__fish_complete_di
 complete -c pyrun -n "__pyrun_at 'export'" -s o -l output -r -F -d 'default: standard output'
 complete -c pyrun -n "__pyrun_at 'export'" -l help -d 'show what there is to know, and end'
 complete -c pyrun -n "__pyrun_at 'export'" -f -a '(__pyrun_container)'
+complete -c pyrun -n "__pyrun_alone 'healthcheck'" -a run -d 'ask a container whether it is well'
+complete -c pyrun -n "__pyrun_at 'healthcheck'" -l root -r -f -a '(__fish_complete_directories)' -d 'the store'
+complete -c pyrun -n "__pyrun_at 'healthcheck'" -l help -d 'show what there is to know, and end'
+complete -c pyrun -n "__pyrun_at 'healthcheck run'" -l root -r -f -a '(__fish_complete_directories)' -d 'the store'
+complete -c pyrun -n "__pyrun_at 'healthcheck run'" -l help -d 'show what there is to know, and end'
+complete -c pyrun -n "__pyrun_at 'healthcheck run'" -f -a '(__pyrun_container)'
 complete -c pyrun -n "__pyrun_at 'inspect'" -l root -r -f -a '(__fish_complete_directories)' -d 'the store'
 complete -c pyrun -n "__pyrun_at 'inspect'" -s f -l format -r -f -a 'json' -d 'the form of what is printed'
 complete -c pyrun -n "__pyrun_at 'inspect'" -l help -d 'show what there is to know, and end'
@@ -341,6 +362,13 @@ complete -c pyrun -n "__pyrun_at 'run'" -l stop-signal -r -f -d 'what `stop` sen
 complete -c pyrun -n "__pyrun_at 'run'" -l stop-timeout -r -f -d 'until it is killed'
 complete -c pyrun -n "__pyrun_at 'run'" -l detach-keys -r -f -d 'what leaves it running'
 complete -c pyrun -n "__pyrun_at 'run'" -l shm-size -r -f -d 'of /dev/shm'
+complete -c pyrun -n "__pyrun_at 'run'" -l health-cmd -r -f -d 'asked whether it is well, by /bin/sh'
+complete -c pyrun -n "__pyrun_at 'run'" -l health-interval -r -f -d 'default: 30s'
+complete -c pyrun -n "__pyrun_at 'run'" -l health-timeout -r -f -d 'default: 30s'
+complete -c pyrun -n "__pyrun_at 'run'" -l health-start-period -r -f -d '--health-start-interval DURATION failures do not count so ...'
+complete -c pyrun -n "__pyrun_at 'run'" -l health-start-interval -r -f -d 'see --health-start-period'
+complete -c pyrun -n "__pyrun_at 'run'" -l health-retries -r -f -d 'failures until it is unhealthy'
+complete -c pyrun -n "__pyrun_at 'run'" -l health-on-failure -r -f -a 'none kill stop restart' -d 'what is done when it is unhealthy'
 complete -c pyrun -n "__pyrun_at 'run'" -s e -l env -r -f -d 'set a variable, or pass on the caller\'s'
 complete -c pyrun -n "__pyrun_at 'run'" -s v -l volume -r -F -a '(__pyrun_volume)' -d 'a volume'
 complete -c pyrun -n "__pyrun_at 'run'" -l cap-add -r -f -d 'grant a capability, or ALL'
@@ -354,6 +382,7 @@ complete -c pyrun -n "__pyrun_at 'run'" -l env-file -r -F -d 'variables, one in 
 complete -c pyrun -n "__pyrun_at 'run'" -l mount -r -f -d 'mount something, said in words'
 complete -c pyrun -n "__pyrun_at 'run'" -l tmpfs -r -f -d 'such as size=64m'
 complete -c pyrun -n "__pyrun_at 'run'" -l device -r -F -d 'a device of the host'
+complete -c pyrun -n "__pyrun_at 'run'" -l secret -r -f -d 'pyrun secret) a file of a tmpfs, /run/secrets/NAME, or a ...'
 complete -c pyrun -n "__pyrun_at 'run'" -s i -l interactive -d 'connect standard input'
 complete -c pyrun -n "__pyrun_at 'run'" -s t -l tty -d 'give it a terminal'
 complete -c pyrun -n "__pyrun_at 'run'" -l read-only -d 'make the root filesystem read-only'
@@ -362,8 +391,40 @@ complete -c pyrun -n "__pyrun_at 'run'" -l rm -d 'remove it when it has ended'
 complete -c pyrun -n "__pyrun_at 'run'" -l help -d 'show what there is to know, and end'
 complete -c pyrun -n "__pyrun_at 'run'" -l version -d 'show the version, and end'
 complete -c pyrun -n "__pyrun_at 'run'" -s d -l detach -d 'run it beside the caller'
+complete -c pyrun -n "__pyrun_at 'run'" -l no-healthcheck -d 'not even the image\'s'
 complete -c pyrun -n "__pyrun_at 'run'" -f -a '(__pyrun_image)'
 complete -c pyrun -n "__pyrun_at 'run'" -F
+complete -c pyrun -n "__pyrun_alone 'secret'" -a create -d 'keep a secret'
+complete -c pyrun -n "__pyrun_alone 'secret'" -a ls -d 'list secrets'
+complete -c pyrun -n "__pyrun_alone 'secret'" -a inspect -d 'show what is known of secrets, not what they say'
+complete -c pyrun -n "__pyrun_alone 'secret'" -a rm -d 'forget secrets'
+complete -c pyrun -n "__pyrun_at 'secret'" -l root -r -f -a '(__fish_complete_directories)' -d 'the store'
+complete -c pyrun -n "__pyrun_at 'secret'" -s f -l format -r -f -a 'json' -d 'the form of what is printed'
+complete -c pyrun -n "__pyrun_at 'secret'" -s l -l label -r -f -d 'a label, which filters and inspect see'
+complete -c pyrun -n "__pyrun_at 'secret'" -s a -l all -d 'all there are'
+complete -c pyrun -n "__pyrun_at 'secret'" -s q -l quiet -d 'ids or names alone'
+complete -c pyrun -n "__pyrun_at 'secret'" -l env -d 'what a variable of the caller says'
+complete -c pyrun -n "__pyrun_at 'secret'" -l replace -d 'what has the name already'
+complete -c pyrun -n "__pyrun_at 'secret'" -l help -d 'show what there is to know, and end'
+complete -c pyrun -n "__pyrun_at 'secret create'" -l root -r -f -a '(__fish_complete_directories)' -d 'the store'
+complete -c pyrun -n "__pyrun_at 'secret create'" -s l -l label -r -f -d 'a label, which filters and inspect see'
+complete -c pyrun -n "__pyrun_at 'secret create'" -l env -d 'what a variable of the caller says'
+complete -c pyrun -n "__pyrun_at 'secret create'" -l replace -d 'what has the name already'
+complete -c pyrun -n "__pyrun_at 'secret create'" -l help -d 'show what there is to know, and end'
+complete -c pyrun -n "__pyrun_at 'secret create'" -f
+complete -c pyrun -n "__pyrun_at 'secret create'" -F
+complete -c pyrun -n "__pyrun_at 'secret ls'" -l root -r -f -a '(__fish_complete_directories)' -d 'the store'
+complete -c pyrun -n "__pyrun_at 'secret ls'" -s f -l format -r -f -a 'json' -d 'the form of what is printed'
+complete -c pyrun -n "__pyrun_at 'secret ls'" -s q -l quiet -d 'ids or names alone'
+complete -c pyrun -n "__pyrun_at 'secret ls'" -l help -d 'show what there is to know, and end'
+complete -c pyrun -n "__pyrun_at 'secret inspect'" -l root -r -f -a '(__fish_complete_directories)' -d 'the store'
+complete -c pyrun -n "__pyrun_at 'secret inspect'" -s f -l format -r -f -a 'json' -d 'the form of what is printed'
+complete -c pyrun -n "__pyrun_at 'secret inspect'" -l help -d 'show what there is to know, and end'
+complete -c pyrun -n "__pyrun_at 'secret inspect'" -f -a '(__pyrun_secret)'
+complete -c pyrun -n "__pyrun_at 'secret rm'" -l root -r -f -a '(__fish_complete_directories)' -d 'the store'
+complete -c pyrun -n "__pyrun_at 'secret rm'" -s a -l all -d 'all there are'
+complete -c pyrun -n "__pyrun_at 'secret rm'" -l help -d 'show what there is to know, and end'
+complete -c pyrun -n "__pyrun_at 'secret rm'" -f -a '(__pyrun_secret)'
 complete -c pyrun -n "__pyrun_at 'start'" -l root -r -f -a '(__fish_complete_directories)' -d 'the store'
 complete -c pyrun -n "__pyrun_at 'start'" -l detach-keys -r -f -d 'keys that leave it running'
 complete -c pyrun -n "__pyrun_at 'start'" -l help -d 'show what there is to know, and end'
