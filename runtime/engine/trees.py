@@ -5,11 +5,13 @@ Both sides may be a stranger's and change meanwhile: no link is followed below w
 
 from __future__ import annotations
 
+import errno
 import os
 import tarfile
 
 from runtime.errors import ContainerError
 from runtime.record import Record
+from runtime.sandbox import syscalls
 from runtime.sandbox.rootpath import MAX_LINKS, make_directories
 from runtime.sandbox.tree_copy import open_below
 
@@ -61,7 +63,7 @@ class Found(Record):
 def walk(top: int, *, one_filesystem: bool = False) -> Iterator[Found]:
     """All that is below a directory, each directory before what is in it.
 
-    With `one_filesystem` what is mounted in it is left out, but for the place.
+    With `one_filesystem` what is mounted in it is left out, but for the directories.
     """
     device = os.stat(top).st_dev
     waiting = ["."]
@@ -80,9 +82,24 @@ def walk(top: int, *, one_filesystem: bool = False) -> Iterator[Found]:
                 found = Found(path=f"{folder}/{name}", folder=fd, name=name, status=status)
                 if found.is_directory and (not one_filesystem or status.st_dev == device):
                     waiting.append(found.path)
+                elif one_filesystem and not found.is_directory and _is_mounted(fd, name):
+                    continue  # such as a secret
                 yield found
         finally:
             os.close(fd)
+
+
+def _is_mounted(folder: int, name: str) -> bool:
+    """Whether something is mounted on a file. (In an overlay its device tells nothing.)"""
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        fd = syscalls.openat2(folder, name, flags, resolve=syscalls.RESOLVE_NO_XDEV)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.ENOENT):
+            raise
+        return True  # or gone since it was listed, which is no file to take either
+    os.close(fd)
+    return False
 
 
 class Target:
