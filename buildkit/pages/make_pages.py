@@ -1,4 +1,4 @@
-"""`python -m buildkit.pages.make_pages`: writes share/ of the checkout, after a change of options
+"""`python -m buildkit.pages.make_pages`: writes buildkit/pages/share, after a change of options
 or help texts.
 """
 
@@ -28,7 +28,7 @@ def made() -> dict[str, str]:
 
 def main() -> None:
     """Write the files, and remove those of verbs that are no more."""
-    share = Path("share")
+    share = Path("buildkit/pages/share")
     files = made()
     for path in list(share.rglob("*")):
         if path.is_file() and str(path.relative_to(share)) not in files:

@@ -26,7 +26,7 @@ from runtime.lifecycle.command_line import VERBS as OCI_VERBS
 from runtime.options import OptionTable
 from tests.support import CHECKOUT, Caller, command, environment, run
 
-SHARE = CHECKOUT / "share"
+SHARE = CHECKOUT / "buildkit/pages/share"
 BASH = SHARE / "bash-completion/completions"
 FISH = SHARE / "fish/vendor_completions.d"
 ZSH = SHARE / "zsh/site-functions"
