@@ -144,7 +144,7 @@ fingerprint() (
     cd -- "$checkout" || exit
     shopt -s globstar nullglob
     files=()
-    for file in pyproject.toml LICENSE README* {buildkit,grammar,runtime,share}/**; do
+    for file in pyproject.toml LICENSE README* {buildkit,grammar,runtime}/**; do
         [[ -f $file && $file != *.pyc ]] && files+=("$file")
     done
     sha256sum -- "${files[@]}" | sha256sum
@@ -168,7 +168,7 @@ install_project() (
     trap 'rm -rf -- "$work"' EXIT
     shopt -s nullglob
     mkdir "$work/source"
-    cp -R -- "$checkout"/{pyproject.toml,LICENSE,README*,buildkit,grammar,runtime,share} "$work/source"
+    cp -R -- "$checkout"/{pyproject.toml,LICENSE,README*,buildkit,grammar,runtime} "$work/source"
     PYTHONPATH=$venv/build-backend \
         pip_in "$venv" wheel --no-deps --no-build-isolation --wheel-dir "$work" "$work/source"
     wheels=("$work"/*.whl)
