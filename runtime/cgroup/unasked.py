@@ -113,7 +113,11 @@ def sweep_beside(group: Group) -> None:
 
 def _sweep(parent: str) -> None:
     """Remove the groups whose owner, `pyrun` or `pybuild`, was killed."""
-    for name in os.listdir(parent):
+    try:
+        names = os.listdir(parent)
+    except FileNotFoundError:  # another container's end has just removed it
+        return
+    for name in names:
         pid, dash, _ = name.partition("-")
         path = f"{parent}/{name}"
         if dash and pid.isdigit() and not os.path.exists(f"/proc/{pid}"):

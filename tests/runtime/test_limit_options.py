@@ -9,7 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from runtime.cgroup.group import Group
 from runtime.cgroup.layout import find_layout
+from runtime.cgroup.places import Place
+from runtime.cgroup.unasked import sweep_beside
 from tests.support import Result, command, environment
 
 TYPE_CHECKING = False
@@ -71,6 +74,13 @@ def test_limits_are_those_of_the_containers_group(
     assert found["cpu"] in ("50000", "50000 100000")
     assert not any(os.path.exists(g) for g in found["groups"].split() if "pyrun/" in g)
     assert "pyrun/" in found["groups"]
+
+
+def test_a_parent_that_another_containers_end_takes_away_is_swept_without_an_error(
+    tmp_path: Path,
+) -> None:
+    place = Place(version=1, controllers=("pids",), directory=str(tmp_path / "parent/1-ab"))
+    sweep_beside(Group(places=(place,)))
 
 
 @as_root
