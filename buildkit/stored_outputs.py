@@ -12,7 +12,8 @@ from runtime.record import Record
 
 KINDS = ("image", "registry", "cacheonly")
 PUSHED = "gzip"  # what every registry and engine takes
-_NO_MATTER = ("oci-mediatypes", "unpack", "store", "force-compression", "dangling-name-prefix")
+# Of docker's own storage; and layers of a base image stay as they are.
+_NO_MATTER = ("unpack", "store", "force-compression", "dangling-name-prefix")
 _FLAGS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -50,6 +51,8 @@ def read_fields(given: Mapping[str, str], option: str) -> StoredOutput:
     compression = fields.pop("compression", "").replace("uncompressed", "none")
     if level := fields.pop("compression-level", ""):
         compression = f"{compression or PUSHED}:{level}"
+    if not _FLAGS.get(fields.pop("oci-mediatypes", "true"), True):
+        raise UsageError(f"{option}: oci-mediatypes=false: --format docker has docker's")
     for key in _NO_MATTER:
         fields.pop(key, "")
     if fields:

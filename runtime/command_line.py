@@ -76,6 +76,7 @@ and why.
 """
 
 ROOTFS = ("auto", "inplace", "unpack", "tmpfs")  # how a root filesystem comes to be
+VERIFY = ("auto", "always", "never")  # when digests are checked
 
 TABLE = OptionTable(
     "pyrun",
@@ -138,8 +139,8 @@ class CommandLine:
         self.version: bool = fields.pop("version", False)
         self.root: str | None = fields.pop("root", None)
         self.platform = platform_of(fields.pop("platform", ""))
-        self.rootfs = _one_of(fields, "rootfs", ROOTFS)
-        self.verify = _one_of(fields, "verify", ("auto", "always", "never"))
+        self.rootfs = one_of(fields, "rootfs", ROOTFS)
+        self.verify = one_of(fields, "verify", VERIFY)
         fields.pop("rm", None)  # nothing is ever kept
         self.image = operands[0] if operands else ""
         self.options = options_of(fields, tuple(operands[1:]))
@@ -147,7 +148,8 @@ class CommandLine:
             raise UsageError("no image given", hint="pyrun --help")
 
 
-def _one_of(fields: dict[str, Any], name: str, values: tuple[str, ...]) -> str:
+def one_of(fields: dict[str, Any], name: str, values: tuple[str, ...]) -> str:
+    """Take an option that has one of some values, the first of which is the default."""
     value: str = fields.pop(name, values[0])
     if value not in values:
         raise UsageError(f"--{name} {value}: {', '.join(values[:-1])} or {values[-1]}")

@@ -7,7 +7,7 @@ import select
 import socket
 
 from runtime.engine import protocol
-from runtime.engine.monitor import ATTACH
+from runtime.engine.protocol import ATTACH
 from runtime.errors import ContainerError, UsageError
 from runtime.sandbox.running import FORWARDED
 

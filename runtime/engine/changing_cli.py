@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 
-from runtime.engine.cli import one_or_more, open_store, say
+from runtime.engine.cli import for_each, one_or_more, open_store, say
 from runtime.engine.containers import (
     Seen,
     look,
@@ -136,17 +135,11 @@ def main(verb: str, arguments: list[str]) -> int:
 
 
 def _each(store: Store, words: list[str], do: Callable[[Store, Seen], None]) -> int:
-    problems: list[PyrunError] = []
-    for word in words:
-        try:
-            do(store, look_at(store, word))
-            say(f"{word}\n")
-        except PyrunError as error:
-            problems.append(error)
-    for problem in problems[1:]:
-        os.write(2, f"pyrun: {problem.message}\n".encode("utf-8", "surrogateescape"))
-    if problems:
-        raise problems[0]
+    def change(word: str) -> None:
+        do(store, look_at(store, word))
+        say(f"{word}\n")
+
+    for_each(words, change)
     return 0
 
 

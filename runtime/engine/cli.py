@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from runtime.errors import UsageError
+from runtime.errors import PyrunError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from runtime.store.store import Store
 
@@ -72,6 +72,20 @@ def open_store(root: str | None) -> Store:
 def say(text: str) -> None:
     """Print to standard output, whatever the text is."""
     os.write(1, text.encode("utf-8", "surrogateescape"))
+
+
+def for_each(words: Iterable[str], do: Callable[[str], None]) -> None:
+    """Do it for each container, whatever becomes of the others; raises the first error."""
+    problems: list[PyrunError] = []
+    for word in words:
+        try:
+            do(word)
+        except PyrunError as error:
+            problems.append(error)
+    for problem in problems[1:]:
+        os.write(2, f"pyrun: {problem.message}\n".encode("utf-8", "surrogateescape"))
+    if problems:
+        raise problems[0]
 
 
 def one_or_more(operands: list[str], usage: str) -> list[str]:

@@ -37,6 +37,7 @@ CREATED, RUNNING, PAUSED, EXITED = "created", "running", "paused", "exited"
 _NAMES = "names"
 _SHORT = 12  # digits of an id that are shown
 _LOCK = "monitor"
+FAILURE = "failure"  # of a monitor, in its own words
 _FIRST = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789")
 _OTHERS = _FIRST | frozenset("_.-")
 _KILLED = 137
@@ -227,9 +228,18 @@ def _settle(path: str, record: ContainerRecord) -> Exit:
     if os.path.isdir(directory.path):
         delete_container(directory, force=True)
     finished = timestamp(os.stat(f"{path}/run.json").st_mtime_ns)
-    ended = Exit(status=_KILLED, finished=finished, error="its monitor was killed")
+    ended = Exit(status=_KILLED, finished=finished, error=_reason(path))
     write_exit(path, ended)
     return ended
+
+
+def _reason(path: str) -> str:
+    """Why a container has no monitor any more."""
+    try:
+        with open(f"{path}/{FAILURE}", encoding="utf-8", errors="replace") as file:
+            return f"its monitor failed: {file.read()}"
+    except FileNotFoundError:
+        return "its monitor was killed"
 
 
 def remove(store: Store, path: str, record: ContainerRecord, *, volumes: bool = False) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from time import monotonic, sleep
 
-from runtime.engine.cli import one_or_more, open_store, say
+from runtime.engine.cli import for_each, one_or_more, open_store, say
 from runtime.engine.containers import Seen, is_monitored, look_at, look_at_all, remove
 from runtime.engine.events import note
-from runtime.errors import ContainerError, PyrunError, UsageError
+from runtime.errors import ContainerError, UsageError
 from runtime.lifecycle.cli import signal_number
 from runtime.options import OptionTable
 from runtime.store.store import Store
@@ -89,16 +89,7 @@ def main(verb: str, arguments: list[str]) -> int:
     else:
         wanted = operands
     do = _action(verb, fields)
-    problems: list[PyrunError] = []
-    for word in wanted:
-        try:
-            do(store, word)
-        except PyrunError as error:
-            problems.append(error)
-    for problem in problems[1:]:
-        os.write(2, f"pyrun: {problem.message}\n".encode("utf-8", "surrogateescape"))
-    if problems:
-        raise problems[0]
+    for_each(wanted, lambda word: do(store, word))
     return 0
 
 
@@ -117,7 +108,11 @@ def _action(verb: str, fields: dict[str, str]) -> Callable[[Store, str], None]:
             return _wait
         case _:
             return lambda store, word: _remove(
-                store, word, seconds, force="force" in fields, volumes="volumes" in fields
+                store,
+                word,
+                seconds,
+                force=bool(fields.get("force")),
+                volumes=bool(fields.get("volumes")),
             )
 
 

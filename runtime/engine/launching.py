@@ -45,7 +45,7 @@ def make_container(store: Store, line: RunLine) -> tuple[str, ContainerRecord]:
     Raises PyrunError; nothing is left behind then.
     """
     identity = os.urandom(32).hex()
-    image = know(store, line.image, line.platform)
+    image = know(store, line.image, line.platform, rootfs=line.rootfs, verify=line.verify)
     is_archive = os.path.exists(line.image)
     facts = image_facts(
         store,
@@ -101,7 +101,8 @@ def start_container(
     store: Store, path: str, record: ContainerRecord, client: socket.socket | None = None
 ) -> None:
     """Start a container; `client` is attached from the beginning. Raises PyrunError."""
-    from runtime.engine.monitor import Job, begin
+    from runtime.engine.monitor import begin
+    from runtime.engine.setting_up import Job
 
     spec = spec_of(path)
     lowers = present_lowers(store, path, record)

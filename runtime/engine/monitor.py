@@ -9,54 +9,34 @@ import os
 import select
 import socket
 import sys
-from contextlib import nullcontext
+from contextlib import suppress
 from time import time_ns
 
 from runtime.engine import protocol
-from runtime.engine.containers import hold_monitor_lock, remove, state_directory
+from runtime.engine.clients import Client
+from runtime.engine.containers import FAILURE, hold_monitor_lock, remove, state_directory
 from runtime.engine.events import note
 from runtime.engine.logfile import LogWriter, timestamp
-from runtime.engine.record import NAMESPACES, ContainerRecord, Exit, Run, write_exit, write_run
-from runtime.errors import CommandError, ContainerError, PyrunError
-from runtime.lifecycle.create import make_container_group, now
-from runtime.lifecycle.kept import keep
+from runtime.engine.protocol import ATTACH
+from runtime.engine.record import Exit, Run, write_exit, write_run
+from runtime.engine.setting_up import Job, listen, namespaces_of, pipes, start_container
+from runtime.errors import CommandError, PyrunError
+from runtime.lifecycle.create import now
 from runtime.lifecycle.operations import delete_container
-from runtime.lifecycle.state import State, process_start, report
-from runtime.oci.json_text import to_text
-from runtime.record import Record
-from runtime.sandbox.container import Placement, start
-from runtime.sandbox.running import Container, exit_status
+from runtime.sandbox.running import exit_status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from contextlib import AbstractContextManager
     from typing import NoReturn
 
-    from runtime.cgroup.group import Group
     from runtime.engine.health_timer import HealthTimer
-    from runtime.oci.spec import Spec
-    from runtime.sandbox.entry import Entry
-    from runtime.sandbox.rootfs import RootFilesystem
-    from runtime.store.store import Store
 else:
     import _signal as signal
 
 _CHUNK = 1 << 14
 _MOST_WAITING = 1 << 18  # bytes for somebody who is attached: then the container waits as well
-ATTACH = "attach"
 MOUNTS = "mounts.json"  # what `added_mounts` keeps
-
-
-class Job(Record):
-    """What a monitor is to do."""
-
-    store: Store
-    path: str  # of the container's directory
-    record: ContainerRecord
-    spec: Spec
-    rootfs: RootFilesystem
-    entry: Entry
 
 
 def begin(job: Job, client: socket.socket | None) -> None:
@@ -107,33 +87,14 @@ def _monitor(job: Job, client: socket.socket | None, answer: int) -> NoReturn:
         os.close(answer)
         monitor.attend()
         status = 0
-    except BaseException:
+    except BaseException as error:
+        # The container ends with us: whoever looks next is to know why.
+        with suppress(OSError), open(f"{job.path}/{FAILURE}", "w", encoding="utf-8") as file:
+            file.write(repr(error))
         if os.environ.get("PYBUILD_DEBUG"):
             sys.excepthook(*sys.exc_info())
     finally:
         os._exit(status)
-
-
-class _Client:
-    """Somebody who is attached."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        connection.setblocking(False)
-        self.connection = connection
-        self.messages = protocol.Messages()
-        self.waiting = bytearray()  # for it
-        self.sent = 0  # bytes of input that it was not told yet to have been taken
-
-    def flush(self) -> bool:
-        """Send what can be sent; False if it is gone."""
-        try:
-            while self.waiting:
-                del self.waiting[: self.connection.send(self.waiting)]
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return True
 
 
 class _Monitor:
@@ -141,7 +102,7 @@ class _Monitor:
         self._job = job
         self._directory = state_directory(job.record.id)
         self._lock = hold_monitor_lock(job.path)
-        self._clients: dict[int, _Client] = {}
+        self._clients: dict[int, Client] = {}
         self._outputs: dict[int, int] = {}  # descriptors, and the streams that they are
         self._input: int | None = None  # of the container
         self._typed = bytearray()  # for it
@@ -154,16 +115,16 @@ class _Monitor:
     def start(self, client: socket.socket | None) -> None:
         """Start the container; raises PyrunError, and leaves nothing behind then."""
         job = self._job
-        for name in ("run.json", "exit.json", "health.json", MOUNTS, ATTACH):
+        for name in ("run.json", "exit.json", "health.json", FAILURE, MOUNTS, ATTACH):
             _unlink(f"{job.path}/{name}")
         self._wake, wake_write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
-        theirs, ours = self._pipes(null)
-        self._listener = _listen(job.path)
+        theirs, ours = pipes(job.record, null)
+        self._listener = listen(job.path)
         self._directory.make()
         with self._directory:
             try:
-                self._group, self._container = self._start_container(theirs)
+                self._group, self._container = start_container(job, self._directory, theirs)
             except BaseException:
                 self._directory.remove()
                 _unlink(f"{job.path}/{ATTACH}")
@@ -185,7 +146,7 @@ class _Monitor:
         if client is not None:
             self._add(client)
         pid = self._container.pid
-        run = Run(pid=pid, monitor=os.getpid(), started=now(), namespaces=_namespaces(pid))
+        run = Run(pid=pid, monitor=os.getpid(), started=now(), namespaces=namespaces_of(pid))
         write_run(job.path, run)
         # What this container needs is known to who prunes: others may have the store alone.
         os.close(job.store.lock)
@@ -194,18 +155,6 @@ class _Monitor:
             from runtime.engine.health_timer import HealthTimer
 
             self._health = HealthTimer(job.store.root, job.path, job.record)
-
-    def _pipes(self, null: int) -> tuple[tuple[int, int, int], tuple[int, ...]]:
-        """The container's standard descriptors, and our ends of them: input, stdout, stderr."""
-        record = self._job.record
-        if record.terminal:
-            return (null, null, null), ()
-        out_read, out_write = os.pipe2(os.O_CLOEXEC)
-        err_read, err_write = os.pipe2(os.O_CLOEXEC)
-        if not record.interactive:
-            return (null, out_write, err_write), (-1, out_read, err_read)
-        in_read, in_write = os.pipe2(os.O_CLOEXEC)
-        return (in_read, out_write, err_write), (in_write, out_read, err_read)
 
     def _take_ends(self, ours: tuple[int, ...]) -> None:
         master = self._container.master
@@ -217,44 +166,6 @@ class _Monitor:
             self._input = None if source < 0 else source
         for fd in (*self._outputs, *(() if self._input is None else (self._input,))):
             os.set_blocking(fd, False)
-
-    def _start_container(self, stdio: tuple[int, int, int]) -> tuple[Group, Container]:
-        job, record = self._job, self._job.record
-        state = State(
-            id=record.id,
-            pid=0,
-            start_time=0,
-            bundle=job.path,
-            rootfs=f"{job.path}/rootfs",
-            created=now(),
-            uid=os.getuid(),
-        )
-        keep(self._directory, job.spec, job.entry.seccomp, job.entry.seccomp_flags)
-        group = _group(job)
-
-        def noted(pid: int) -> State:
-            started = process_start(pid)[1]
-            return state.replace(pid=pid, start_time=started, group=group.to_json())
-
-        try:
-            with _complete(job) as spec:
-                container = start(
-                    spec,
-                    job.rootfs,
-                    Placement(
-                        scratch=job.store.scratch,
-                        stdio=stdio,
-                        group=group,
-                        state=lambda pid, status: to_text(report(state, status, pid)).encode(),
-                        record=lambda pid: self._directory.write(noted(pid)),
-                    ),
-                    job.entry,
-                )
-        except BaseException:
-            group.kill()
-            group.remove()
-            raise
-        return group, container
 
     # --- the life
 
@@ -302,9 +213,9 @@ class _Monitor:
         self._type()
 
     def _add(self, connection: socket.socket) -> None:
-        self._clients[connection.fileno()] = _Client(connection)
+        self._clients[connection.fileno()] = Client(connection)
 
-    def _drop(self, client: _Client) -> None:
+    def _drop(self, client: Client) -> None:
         self._clients.pop(client.connection.fileno(), None)
         client.connection.close()
 
@@ -329,12 +240,12 @@ class _Monitor:
         for client in list(self._clients.values()):
             self._send(client, message)
 
-    def _send(self, client: _Client, message: bytes) -> None:
+    def _send(self, client: Client, message: bytes) -> None:
         client.waiting += message
         if not client.flush():
             self._drop(client)
 
-    def _serve(self, client: _Client) -> None:
+    def _serve(self, client: Client) -> None:
         if not client.flush():
             self._drop(client)
             return
@@ -426,53 +337,6 @@ class _Monitor:
             if not client.flush():
                 self._drop(client)
         return any(client.waiting for client in self._clients.values())
-
-
-def _listen(path: str) -> socket.socket:
-    """A socket in a container's directory; by a short path, for theirs may be long."""
-    listener = socket.socket(socket.AF_UNIX)
-    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        listener.bind(f"/proc/self/fd/{directory}/{ATTACH}")
-    finally:
-        os.close(directory)
-    listener.listen(16)
-    listener.setblocking(False)
-    return listener
-
-
-def _complete(job: Job) -> AbstractContextManager[Spec]:
-    """The configuration to start with: what is secret in it is not kept."""
-    if not job.record.secrets:
-        return nullcontext(job.spec)
-    from runtime.engine.secret_mounts import with_secrets
-
-    return with_secrets(job.store, job.path, job.record, job.spec)
-
-
-def _group(job: Job) -> Group:
-    """The container's control groups; what nobody asked for may be missing in them."""
-    resources = job.spec.resources
-    try:
-        return make_container_group(job.spec, job.record.id)
-    except ContainerError:
-        if resources is None or resources.pids_limit is None or job.record.asked_pids:
-            raise
-    # Perhaps for the limit that nobody asked for: without it, the error tells.
-    without = job.spec.replace(resources=resources.replace(pids_limit=None))
-    return make_container_group(without, job.record.id)
-
-
-def _namespaces(pid: int) -> dict[str, str]:
-    """The namespaces of a process that is ours to look at, which to others it may not be."""
-    found = {}
-    for name in NAMESPACES:
-        try:
-            link = os.readlink(f"/proc/{pid}/ns/{name}")
-        except OSError:  # not in this kernel; or it has ended
-            continue
-        found[name] = link.partition("[")[2].rstrip("]")
-    return found
 
 
 def _unlink(path: str) -> None:

@@ -6,6 +6,7 @@ need no room any more: who sends them waits for that, and is free for signals me
 
 from __future__ import annotations
 
+ATTACH = "attach"  # the socket, in a container's directory
 STDIN, STDOUT, STDERR, END_OF_INPUT, RESIZE, SIGNAL, ENDED, TAKEN = range(8)
 HEAD = 5  # bytes: the kind, and the length as four, the most important first
 MOST = 1 << 16  # bytes of one message's content

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from runtime.command_line import TABLE, options_of, platform_of
+from runtime.command_line import ROOTFS, TABLE, VERIFY, one_of, options_of, platform_of
 from runtime.engine.containers import check_name
 from runtime.engine.env_file import with_files
 from runtime.engine.extras import Extras, take_extras
@@ -99,6 +99,8 @@ class RunLine(Record):
     options: Options
     root: str | None = None
     platform: str = ""
+    rootfs: str = ROOTFS[0]
+    verify: str = VERIFY[0]
     name: str = ""
     detach: bool = False
     auto_remove: bool = False
@@ -122,8 +124,7 @@ def parse_run_line(arguments: list[str]) -> RunLine:
         return RunLine(image="", options=options_of({}, ()), help=True)
     if not operands:
         raise UsageError("no image given", hint="pyrun run --help")
-    for name in ("rootfs", "verify", "version"):
-        fields.pop(name, None)
+    fields.pop("version", None)
     fields["env"] = with_files(fields)
     extras = take_extras(fields)
     size, files = _log_limits(fields.pop("log_opts", ()))
@@ -133,6 +134,8 @@ def parse_run_line(arguments: list[str]) -> RunLine:
     own = {
         "root": fields.pop("root", None),
         "platform": platform_of(fields.pop("platform", "")),
+        "rootfs": one_of(fields, "rootfs", ROOTFS[:-1]),  # in memory nothing outlives a start
+        "verify": one_of(fields, "verify", VERIFY),
         "detach": fields.pop("detach", False),
         "auto_remove": fields.pop("rm", False),
         "labels": tuple(_label(text) for text in fields.pop("labels", ())),

@@ -73,11 +73,13 @@ def main(verb: str, arguments: list[str]) -> int:
     if form:
         rows_text([], form, _TITLES)
     store = open_store(fields.get("root"))
-    before = _figures(store, operands, every="all" in fields)
+    before = _figures(store, operands, every=bool(fields.get("all")))
     while True:
         sleep(_INTERVAL_S)
-        now = _figures(store, operands, every="all" in fields)
-        rows = [_row(one, before.get(one.id), whole="whole" in fields) for one in now.values()]
+        now = _figures(store, operands, every=bool(fields.get("all")))
+        rows = [
+            _row(one, before.get(one.id), whole=bool(fields.get("whole"))) for one in now.values()
+        ]
         if form:
             say(rows_text(rows, form, _TITLES))
         else:

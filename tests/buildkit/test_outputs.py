@@ -248,6 +248,7 @@ def test_an_image_that_is_only_cached_is_no_file(pybuild: Pybuild) -> None:
     [
         ("type=registry", 2, "--push: to what name?"),
         ("type=registry,dest=x", 2, "'dest' is not known"),
+        ("type=image,oci-mediatypes=false", 2, "--format docker"),
         ("type=image,push=perhaps", 2, "push=perhaps: true or false"),
         ("type=image,name=a,name=b", 2, "each once"),
         ("type=registry,name=UPPER", 2, "not an image name"),

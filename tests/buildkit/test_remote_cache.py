@@ -379,7 +379,7 @@ def test_a_cache_that_cannot_be_read_is_gone_on_without(pybuild: Pybuild) -> Non
     said = {
         "broken": "not valid JSON",
         "image": "an image, and no cache",
-        "image,tag=nothing": "nothing",
+        "image,tag=nothing": "nothing there is called nothing",
         "later": "version is 2, 1 expected",
     }
     options = [f"--cache-from=type=local,src={work}/{name}" for name in said]

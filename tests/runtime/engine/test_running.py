@@ -140,6 +140,24 @@ def test_a_container_whose_monitor_was_killed_dies_and_is_put_in_order(everyones
     assert everyones.done("ps", "-q") == identity[:12]
 
 
+def test_a_monitor_that_fails_says_why(engine: Engine) -> None:
+    script = "until [ -e /go ]; do sleep 0.05; done; while :; do echo more; done"
+    identity = engine.background(script, "--log-opt", "max-size=100")
+    (engine.folder(identity) / "log.1").mkdir()  # where the full log is to go
+    engine.done("exec", identity, "touch", "/go")
+    assert engine.done("wait", identity) == "137"
+    assert "its monitor failed: IsADirectoryError" in engine.done("inspect", identity)
+
+
+def test_how_an_image_is_mounted_and_verified_can_be_said(engine: Engine) -> None:
+    options = ("--rootfs", "unpack", "--verify", "always")
+    assert engine.done("run", "--rm", *options, engine.image, "echo", "hi") == "hi"
+    for option in ("--rootfs=tmpfs", "--verify=perhaps"):
+        refused = engine("run", option, engine.image, "true")
+        assert refused.status == 125
+        assert option.replace("=", " ") in refused.stderr
+
+
 def test_a_state_directory_that_is_gone_as_after_a_reboot(
     engine: Engine, gone: Callable[[str], None]
 ) -> None:
