@@ -15,7 +15,7 @@ _OPTIONS = ("ro", "nosuid", "nodev")
 
 
 def image_mount(store: Store, use: ImageUse) -> Mount:
-    """The mount of an image; an overlay without a writable layer needs Linux 6.8.
+    """The mount of an image; an overlay without a writable layer, by `lowerdir+`.
 
     Raises ImageError or StoreError.
     """
